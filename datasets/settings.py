@@ -1,0 +1,31 @@
+"""How scans become slices: every setting that is part of a shard's identity."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PREPROCESS_VERSION = 1
+"""Raised whenever the same scan and settings give other slices than before."""
+
+SIZE = 128
+"""Height and width of a preprocessed slice in pixels, the paper's."""
+
+
+class PreprocessSettings(BaseModel):
+    """Settings of preprocessing, hashed into the key of every shard.
+
+    Attributes:
+        brain_extractor: What removes the skull where the data set has not: ``deepbet`` or FSL's
+            ``bet``.
+        normalisation: Whether the median brain intensity that divides an image is that of each
+            axial ``slice`` (the paper's images are slices) or of the ``volume``.
+        min_brain_fraction: Slices whose brain covers less of the 128x128 image are left out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    brain_extractor: Literal["deepbet", "bet"] = "deepbet"
+    normalisation: Literal["slice", "volume"] = "slice"
+    min_brain_fraction: float = Field(default=0.05, gt=0, lt=1)

@@ -1,0 +1,168 @@
+"""Whole files on any pyarrow filesystem, written once and checked when read.
+
+Nothing here renames across an object store: a file is a single put, and a reader trusts only what
+a manifest names, with its SHA-256. On a local disk a put is written aside and renamed, so that a
+killed process never leaves half a file under its final name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+
+class StorageError(OSError):
+    """A store that cannot be opened, read or written; the message names the place."""
+
+
+class ChecksumError(StorageError):
+    """A file whose bytes are not those that its manifest promises."""
+
+
+def sha256_hex(data: bytes | memoryview) -> str:
+    """SHA-256 of some bytes as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder on a filesystem: local, S3, GCS, HDFS.
+
+    Safe to share between threads and cheap to pickle; holds no open file.
+
+    Attributes:
+        filesystem: The pyarrow filesystem.
+        root: Path of the folder on that filesystem, without a trailing slash.
+        uri: What the user wrote, for messages and for worker processes.
+    """
+
+    filesystem: pafs.FileSystem
+    root: str
+    uri: str
+
+    @classmethod
+    def open(cls, uri: str) -> Storage:
+        """Open a local path or a URI such as ``s3://bucket/folder``; nothing is created.
+
+        Raises:
+            StorageError: If the URI names no filesystem that pyarrow knows.
+        """
+        try:
+            if "://" in uri:
+                filesystem, root = pafs.FileSystem.from_uri(uri)
+            else:
+                filesystem, root = pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
+        except (pa.ArrowInvalid, OSError) as error:
+            raise StorageError(f"cannot open the store {uri!r}: {error}") from error
+        return cls(filesystem, root.rstrip("/"), uri)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the files lie on this machine's own file tree."""
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def sub(self, path: str) -> Storage:
+        """The storage of a folder below this one."""
+        return Storage(self.filesystem, self.full(path), f"{self.uri.rstrip('/')}/{path}")
+
+    def full(self, path: str) -> str:
+        """The filesystem's own path of a file below the root.
+
+        Raises:
+            StorageError: If the path would leave the root.
+        """
+        parts = path.split("/")
+        if not path or path.startswith("/") or "\\" in path or any(p in ("", ".", "..") for p in parts):
+            raise StorageError(f"{path!r} is no path inside the store {self.uri!r}")
+        return f"{self.root}/{path}"
+
+    def put(self, path: str, data: bytes) -> str:
+        """Write a whole file and return its SHA-256; missing folders are made.
+
+        Raises:
+            StorageError: If it cannot be written, such as on a full or read-only disk.
+        """
+        full = self.full(path)
+        try:
+            if self.is_local:
+                _put_local(Path(full), data)
+            else:
+                with self.filesystem.open_output_stream(full) as stream:
+                    stream.write(data)
+        except OSError as error:
+            raise StorageError(f"cannot write {path!r} in the store {self.uri!r}: {error}") from error
+        return sha256_hex(data)
+
+    def read(self, path: str, sha256: str | None = None) -> bytes:
+        """Read a whole file.
+
+        Args:
+            path: Path below the root.
+            sha256: The checksum that a manifest promises, if one does.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ChecksumError: If the bytes differ from what the manifest promises.
+            StorageError: If it cannot be read.
+        """
+        full = self.full(path)
+        try:
+            with self.filesystem.open_input_stream(full) as stream:
+                data: bytes = stream.read()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"no {path!r} in the store {self.uri!r}") from error
+        except OSError as error:
+            raise StorageError(f"cannot read {path!r} in the store {self.uri!r}: {error}") from error
+        if sha256 is not None and sha256_hex(data) != sha256:
+            raise ChecksumError(
+                f"{path!r} in the store {self.uri!r} is damaged: its SHA-256 is "
+                f"{sha256_hex(data)[:12]}…, its manifest says {sha256[:12]}…"
+            )
+        return data
+
+    def exists(self, path: str) -> bool:
+        """Whether a file lies at that path."""
+        return bool(self.filesystem.get_file_info(self.full(path)).type == pafs.FileType.File)
+
+    def names(self, path: str = "") -> tuple[str, ...]:
+        """Sorted names of the files and folders directly below a folder; empty if it is missing."""
+        base = self.full(path) if path else self.root
+        selector = pafs.FileSelector(base, allow_not_found=True)
+        return tuple(sorted(info.base_name for info in self.filesystem.get_file_info(selector)))
+
+    def files(self, path: str = "") -> tuple[str, ...]:
+        """Sorted paths, relative to the root, of all files below a folder, at any depth."""
+        base = self.full(path) if path else self.root
+        selector = pafs.FileSelector(base, allow_not_found=True, recursive=True)
+        infos = self.filesystem.get_file_info(selector)
+        found = (info.path for info in infos if info.type == pafs.FileType.File)
+        return tuple(sorted(p[len(self.root) + 1 :] for p in found))
+
+    def delete(self, path: str) -> None:
+        """Delete a file or a folder with all below it; missing is fine."""
+        full = self.full(path)
+        kind = self.filesystem.get_file_info(full).type
+        if kind == pafs.FileType.Directory:
+            self.filesystem.delete_dir(full)
+        elif kind != pafs.FileType.NotFound:
+            self.filesystem.delete_file(full)
+
+
+def _put_local(target: Path, data: bytes) -> None:
+    """Write aside, flush to disk, rename over the target."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with aside.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)

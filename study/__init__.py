@@ -1,0 +1,1 @@
+"""Plan, run, keep and report hyperparameter studies."""

@@ -1,0 +1,1 @@
+"""One module per grid; the file name is what ``--grid`` takes."""

@@ -1,0 +1,1 @@
+"""One module per detector; the file name is its name in grids, records and tables."""

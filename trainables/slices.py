@@ -1,0 +1,124 @@
+"""Slices in memory: the one place that holds the view shared by all trials of a node.
+
+The arrays may lie in Ray's object store, mapped by every worker. ``torch.from_numpy`` gives a
+writable tensor over such read-only memory, so a single in-place operation would change the data of
+every trial of the node: batches are therefore always copies.
+
+Shape legend: N slices of a set, B of a batch, H = W = 128 pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.settings import SIZE
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Copies of some slices; free to be changed.
+
+    Attributes:
+        images_BHW: float32 intensities, divided by the brain's median; 0 outside the brain.
+        brain_BHW: bool brain mask.
+        lesion_BHW: bool ground truth.
+    """
+
+    images_BHW: NDArray[np.float32]
+    brain_BHW: NDArray[np.bool_]
+    lesion_BHW: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The preprocessed slices of one or several cohorts of one modality.
+
+    Rows are ordered by subject and ascending slice index, so that the slices of a subject are
+    neighbours. All arrays are read-only by contract.
+
+    Attributes:
+        images_NHW: float16 images.
+        brain_bits_NK: Brain masks, packed as by ``numpy.packbits`` over the flattened slice,
+            K = 2048 bytes.
+        lesion_bits_NK: Lesion masks, packed likewise.
+        subject_N: int32 index into ``subjects``.
+        slice_index_N: int32 index of the axial slice in its RAS volume, 0 the most inferior.
+        subjects: ``cohort/subject`` names, sorted.
+    """
+
+    images_NHW: NDArray[np.float16]
+    brain_bits_NK: NDArray[np.uint8]
+    lesion_bits_NK: NDArray[np.uint8]
+    subject_N: NDArray[np.int32]
+    slice_index_N: NDArray[np.int32]
+    subjects: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images_NHW)
+
+    def batch(self, rows: slice | NDArray[np.intp] | Sequence[int]) -> Batch:
+        """Copy some slices out of the shared arrays.
+
+        Args:
+            rows: Which slices, as for numpy indexing.
+        """
+        return Batch(
+            images_BHW=self.images_NHW[rows].astype(np.float32),
+            brain_BHW=_unpack(self.brain_bits_NK[rows]),
+            lesion_BHW=_unpack(self.lesion_bits_NK[rows]),
+        )
+
+    def take(self, subjects: Sequence[int]) -> Slices:
+        """The slices of some subjects, by index into ``subjects``, as a set of their own."""
+        chosen = sorted(subjects)
+        rows = np.flatnonzero(np.isin(self.subject_N, chosen))
+        renumber = np.full(len(self.subjects), -1, dtype=np.int32)
+        renumber[chosen] = np.arange(len(chosen), dtype=np.int32)
+        return replace(
+            self,
+            images_NHW=self.images_NHW[rows],
+            brain_bits_NK=self.brain_bits_NK[rows],
+            lesion_bits_NK=self.lesion_bits_NK[rows],
+            subject_N=renumber[self.subject_N[rows]],
+            slice_index_N=self.slice_index_N[rows],
+            subjects=tuple(self.subjects[i] for i in chosen),
+        )
+
+    def by_subject(self) -> Iterator[tuple[str, slice]]:
+        """The rows of each subject, in order."""
+        starts = np.searchsorted(self.subject_N, np.arange(len(self.subjects) + 1))
+        for index, name in enumerate(self.subjects):
+            yield name, slice(int(starts[index]), int(starts[index + 1]))
+
+    @classmethod
+    def concatenate(cls, sets: Sequence[Slices]) -> Slices:
+        """Pool several sets; subjects must differ between them.
+
+        Raises:
+            ValueError: If there is nothing to pool, or a subject occurs twice.
+        """
+        if not sets:
+            raise ValueError("there are no slices to pool")
+        subjects = tuple(name for s in sets for name in s.subjects)
+        if len(set(subjects)) != len(subjects):
+            raise ValueError("a subject occurs in two sets of slices")
+        offsets = np.cumsum([0, *(len(s.subjects) for s in sets[:-1])])
+        return cls(
+            images_NHW=np.concatenate([s.images_NHW for s in sets]),
+            brain_bits_NK=np.concatenate([s.brain_bits_NK for s in sets]),
+            lesion_bits_NK=np.concatenate([s.lesion_bits_NK for s in sets]),
+            subject_N=np.concatenate(
+                [s.subject_N + np.int32(o) for s, o in zip(sets, offsets, strict=True)]
+            ),
+            slice_index_N=np.concatenate([s.slice_index_N for s in sets]),
+            subjects=subjects,
+        )
+
+
+def _unpack(bits_BK: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    flat = np.unpackbits(bits_BK, axis=-1, count=SIZE * SIZE)
+    return flat.reshape(*bits_BK.shape[:-1], SIZE, SIZE).astype(bool)

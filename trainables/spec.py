@@ -1,0 +1,96 @@
+"""The specification of a trial and the identities derived from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from datasets.scan import Modality
+from trainables.detector import Detector, Params, detector_class
+
+RECIPE_VERSION = 1
+"""Raised whenever the same specification and data would fit to other weights than before."""
+
+EVAL_VERSION = 1
+"""Raised whenever the same weights and test data would evaluate to other numbers than before."""
+
+
+class TrialSpec(BaseModel):
+    """Everything that can change a trained model, besides the data.
+
+    Attributes:
+        model: File name of the detector in ``trainables/models``.
+        modality: Contrast it is trained on and tested on.
+        params: The detector's own settings, complete: defaults are filled in on construction, so
+            that a default changed later does not change what an old record means.
+        seed: Seed of initialisation, shuffling, noise and sampling.
+        epochs: Passes over the training slices; no part of the fit's identity, since raising it
+            continues the same training. Always 1 for detectors that do not train by epochs.
+        validation_fraction: Share of the healthy subjects held out for the validation loss.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    modality: Modality
+    params: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(default=0, ge=0)
+    epochs: int = Field(default=1, ge=1)
+    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("model"), str):
+            detector = detector_class(data["model"])
+            params = detector.Params.model_validate(data.get("params") or {})
+            data = {**data, "params": params.model_dump(mode="json")}
+            if not detector.TRAINS_BY_EPOCHS:
+                data["epochs"] = 1
+        return data
+
+    def typed_params(self) -> Params:
+        """The detector's settings as its own type."""
+        return detector_class(self.model).Params.model_validate(self.params)
+
+    def detector(self, device: str = "cpu") -> Detector:
+        """A fresh, untrained detector of this specification."""
+        return detector_class(self.model)(self.typed_params(), seed=self.seed, device=device)
+
+
+def digest(value: Any) -> str:
+    """A 20-digit hexadecimal identity of a JSON value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def trial_id(spec: TrialSpec, train_keys: Sequence[str]) -> str:
+    """Identity of a fit: the specification without its epochs, the training data, the recipe.
+
+    Args:
+        spec: The trial.
+        train_keys: Keys of the train cohorts' shards of that modality, in cohort name order.
+    """
+    return digest(
+        {
+            "spec": spec.model_dump(mode="json", exclude={"epochs"}),
+            "train_keys": list(train_keys),
+            "recipe_version": RECIPE_VERSION,
+        }
+    )
+
+
+def eval_id(fit_id: str, epochs: int, test_key: str) -> str:
+    """Identity of an evaluation: one per fit, epochs, test cohort and evaluation version."""
+    return digest(
+        {
+            "fit": fit_id,
+            "epochs": epochs,
+            "test_key": test_key,
+            "eval_version": EVAL_VERSION,
+        }
+    )
