@@ -97,6 +97,16 @@ class Detector(Protocol):
             brain_BHW: Their brain masks.
         """
 
+    def pictures(
+        self, images_BHW: NDArray[np.float32], brain_BHW: NDArray[np.bool_]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Pictures that explain the scores, such as ``reconstruction``; empty if there are none.
+
+        Args:
+            images_BHW: Preprocessed slices.
+            brain_BHW: Their brain masks.
+        """
+
 
 class NonFiniteLossError(ArithmeticError):
     """Training ran off: the objective is NaN or infinite."""
