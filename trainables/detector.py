@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, Protocol, cast
 
 import numpy as np
@@ -117,6 +118,7 @@ def model_names() -> tuple[str, ...]:
     return plugin_names(models)
 
 
+@cache
 def detector_class(name: str) -> type[Detector]:
     """The detector of a model file.
 

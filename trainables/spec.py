@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from datasets.scan import Modality
 from trainables.detector import Detector, Params, detector_class
@@ -25,8 +25,9 @@ class TrialSpec(BaseModel):
     Attributes:
         model: File name of the detector in ``trainables/models``.
         modality: Contrast it is trained on and tested on.
-        params: The detector's own settings, complete: defaults are filled in on construction, so
-            that a default changed later does not change what an old record means.
+        params: The detector's own settings; complete in every plan and record (see
+            :meth:`completed`), so that a default changed later does not change what an old record
+            means.
         seed: Seed of initialisation, shuffling, noise and sampling.
         epochs: Passes over the training slices; no part of the fit's identity, since raising it
             continues the same training. Always 1 for detectors that do not train by epochs.
@@ -42,16 +43,18 @@ class TrialSpec(BaseModel):
     epochs: int = Field(default=1, ge=1)
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("model"), str):
-            detector = detector_class(data["model"])
-            params = detector.Params.model_validate(data.get("params") or {})
-            data = {**data, "params": params.model_dump(mode="json")}
-            if not detector.TRAINS_BY_EPOCHS:
-                data["epochs"] = 1
-        return data
+    def completed(self) -> TrialSpec:
+        """This specification with every default of its detector filled in, and checked.
+
+        Reading a record needs no detector, so construction alone checks nothing of ``params``.
+
+        Raises:
+            ValueError: If the model is unknown or its settings are wrong.
+        """
+        detector = detector_class(self.model)
+        params = detector.Params.model_validate(self.params).model_dump(mode="json")
+        epochs = self.epochs if detector.TRAINS_BY_EPOCHS else 1
+        return self.model_copy(update={"params": params, "epochs": epochs})
 
     def typed_params(self) -> Params:
         """The detector's settings as its own type."""

@@ -1,0 +1,329 @@
+"""The records of a study: what every JSON file of the store says, validated where it is read.
+
+A reader trusts only what a manifest names. Fields may be added; none changes its meaning without
+``STORE_VERSION`` being raised.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from datasets.scan import Modality, Role
+from datasets.storage import StorageError
+from trainables.spec import TrialSpec
+
+STORE_VERSION = 1
+"""Layout of the store; a store of a newer version is refused, never misread."""
+
+Status = Literal["done", "failed"]
+
+
+class Record(BaseModel):
+    """Base of all records: frozen; unknown fields of a later minor version are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    store_version: int = STORE_VERSION
+
+
+class Part(BaseModel):
+    """One immutable file that a manifest names.
+
+    Attributes:
+        path: Path below the manifest's own folder.
+        sha256: Checksum of its bytes.
+        size: Number of its bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    path: str
+    sha256: str
+    size: int
+
+
+class Failure(BaseModel):
+    """Why a trial or an evaluation failed.
+
+    Attributes:
+        kind: Name of the exception, such as ``NonFiniteLossError``.
+        message: Its message.
+        traceback: The whole traceback as text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: str
+    message: str
+    traceback: str
+
+
+class Provenance(BaseModel):
+    """Where and with what a record was made; no part of any identity."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    git_revision: str | None = None
+    host: str = ""
+    device: str = "cpu"
+    cpu: str = ""
+    python: str = ""
+    packages: dict[str, str] = Field(default_factory=dict)
+
+
+class FitRecord(Record):
+    """A finished or failed fit: ``trials/<trial_id>/manifest.json``.
+
+    Attributes:
+        trial_id: Identity of the fit.
+        status: ``done`` or ``failed``.
+        spec: What was trained, with the epochs it has reached.
+        train_cohorts: Names of the cohorts it was trained on.
+        train_keys: Keys of their shards.
+        search: Identity of the search that asked for it, if one did.
+        parts: ``spec.json``, ``history.parquet``, ``model.safetensors``, ``state.safetensors``.
+        n_parameters: Number of trained numbers.
+        attempts: How many processes worked on it.
+        wall_s: Seconds of training, over all attempts.
+        steps: Optimiser steps or EM iterations.
+        train_loss: Of the last epoch.
+        validation_loss: Of the last epoch.
+        failure: Why it failed, if it did.
+        finished: UTC time, ISO 8601.
+    """
+
+    trial_id: str
+    status: Status
+    spec: TrialSpec
+    train_cohorts: tuple[str, ...]
+    train_keys: tuple[str, ...]
+    search: str | None = None
+    recipe_version: int
+    parts: dict[str, Part] = Field(default_factory=dict)
+    n_parameters: int = 0
+    attempts: int = 1
+    wall_s: float = 0.0
+    steps: int = 0
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    failure: Failure | None = None
+    provenance: Provenance = Provenance()
+    finished: str
+
+
+class Checkpoint(Record):
+    """An unfinished fit that can go on: ``trials/<trial_id>/checkpoint.json``."""
+
+    trial_id: str
+    epoch: int
+    steps: int
+    attempts: int
+    wall_s: float
+    parts: dict[str, Part]
+
+
+class EvalRecord(Record):
+    """A finished or failed evaluation: ``trials/<trial_id>/eval/<eval_id>/manifest.json``.
+
+    Attributes:
+        eval_id: Identity of the evaluation.
+        trial_id: The fit it belongs to.
+        epochs: Epochs of the fit when it was evaluated.
+        cohort: Name of the test cohort.
+        test_key: Key of its shards.
+        parts: ``metrics.parquet``, ``roc.parquet``, ``subjects.parquet``, ``heatmaps.parquet``.
+    """
+
+    eval_id: str
+    trial_id: str
+    status: Status
+    epochs: int
+    cohort: str
+    modality: Modality
+    test_key: str
+    eval_version: int
+    parts: dict[str, Part] = Field(default_factory=dict)
+    wall_s: float = 0.0
+    failure: Failure | None = None
+    provenance: Provenance = Provenance()
+    finished: str
+
+
+class CohortInfo(BaseModel):
+    """A cohort's data of one modality, as a study uses it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    role: Role
+    modality: Modality
+    source: str
+    key: str
+    synthetic: bool
+    n_scans: int
+    n_subjects: int
+    n_slices: int
+    n_quarantined: int
+
+
+class PlannedEval(BaseModel):
+    """An evaluation that a plan asks for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    eval_id: str
+    cohort: str
+    test_key: str
+
+
+class PlannedTrial(BaseModel):
+    """A trial that a plan asks for: one fit and its evaluations.
+
+    Attributes:
+        cost_flops: Estimated floating-point operations of the whole trial, 0 if next to nothing.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    trial_id: str
+    spec: TrialSpec
+    evals: tuple[PlannedEval, ...]
+    search: str | None = None
+    cost_flops: float = 0.0
+    n_parameters: int = 0
+
+
+class PlannedSearch(BaseModel):
+    """A search over one parameter, led by Optuna.
+
+    Attributes:
+        search_id: Identity: the specification without the searched parameter, and the data.
+        spec: The trial without the searched parameter's value (its default stands in).
+        parameter: Name of the searched parameter.
+        points: The grid, for a grid search; empty for a continuous one.
+        low: Lower end of a continuous search, on a log scale.
+        high: Upper end.
+        n_trials: How many trials it makes in all.
+        objective: Name of the test cohort whose AUC is maximised.
+        objective_score: The score whose AUC is meant, in the region ``brain``.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    search_id: str
+    spec: TrialSpec
+    parameter: str
+    points: tuple[float, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    n_trials: int
+    objective: str
+    objective_score: str
+
+
+class StudyRecord(Record):
+    """``study.json``: the grid, the data and the plan of a study; replaced by every run.
+
+    Attributes:
+        study: Name of the study.
+        grid: Name of the grid.
+        synthetic: Whether any cohort is the phantom.
+        cohorts: The data, one entry a cohort and modality.
+        trials: Every trial with a known specification.
+        searches: Searches whose trials are asked for one by one.
+        created: UTC time of the first run, ISO 8601.
+        updated: UTC time of the latest run.
+    """
+
+    study: str
+    grid: str
+    synthetic: bool
+    cohorts: tuple[CohortInfo, ...]
+    trials: tuple[PlannedTrial, ...]
+    searches: tuple[PlannedSearch, ...] = ()
+    provenance: Provenance = Provenance()
+    created: str
+    updated: str
+
+
+class RunningTrial(BaseModel):
+    """A trial at work, as the heartbeat tells it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    trial_id: str
+    label: str
+    stage: str
+    epoch: int = 0
+    epochs: int = 1
+
+
+class Progress(Record):
+    """``progress.json``: the driver's heartbeat, replaced every few seconds.
+
+    Attributes:
+        driver: Random identity of the driver process.
+        stage: ``prepare``, ``trials``, ``report``, ``done`` or ``interrupted``.
+        started: UTC time the driver started.
+        updated: UTC time of this heartbeat.
+        seconds_left: Estimated, or None when unknown.
+        best: Best brain-region AUC so far by ``cohort modality``.
+    """
+
+    driver: str
+    host: str
+    pid: int
+    stage: str
+    started: str
+    updated: str
+    planned: int = 0
+    done: int = 0
+    failed: int = 0
+    running: tuple[RunningTrial, ...] = ()
+    slices_per_s: float = 0.0
+    seconds_left: float | None = None
+    best: dict[str, float] = Field(default_factory=dict)
+
+
+R = TypeVar("R", bound=Record)
+
+
+def parse_record(kind: type[R], data: bytes, where: str) -> R:
+    """Validate a record's JSON.
+
+    Args:
+        kind: The record type.
+        data: The file's bytes.
+        where: What to call the file in an error.
+
+    Raises:
+        StorageError: If it is damaged, or written by a newer version of this software.
+    """
+    try:
+        record = kind.model_validate_json(data)
+    except ValidationError as error:
+        claimed = _claimed_version(data)
+        if claimed is not None and claimed > STORE_VERSION:
+            raise StorageError(_newer(where, claimed)) from error
+        first = error.errors()[0]
+        place = ".".join(str(p) for p in first["loc"])
+        raise StorageError(f"{where} is damaged: {place or 'JSON'}: {first['msg']}") from error
+    if record.store_version > STORE_VERSION:
+        raise StorageError(_newer(where, record.store_version))
+    return record
+
+
+def _claimed_version(data: bytes) -> int | None:
+    try:
+        return Record.model_validate_json(data).store_version
+    except ValidationError:
+        return None
+
+
+def _newer(where: str, version: int) -> str:
+    return (
+        f"{where} was written by a newer version of this software (store version {version}, "
+        f"this one reads up to {STORE_VERSION}); upgrade to read it"
+    )
