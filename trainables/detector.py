@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ class Params(BaseModel):
     """Base of a detector's own settings: frozen, unknown names refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+AnyParams: TypeAlias = Params
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,12 @@ class Detector(Protocol):
     Not thread-safe; owned by one trial. Construction is cheap and needs no data.
     """
 
-    Params: ClassVar[type[Params]]
+    Params: ClassVar[type[AnyParams]]
     SCORES: ClassVar[tuple[str, ...]]
     TRAINS_BY_EPOCHS: ClassVar[bool]
     """Whether more epochs go on training. If not, a fit is one epoch whatever is asked."""
 
-    def __init__(self, params: Params, *, seed: int, device: str = "cpu") -> None: ...
+    def __init__(self, params: AnyParams, *, seed: int, device: str = "cpu") -> None: ...
 
     @property
     def n_parameters(self) -> int:
