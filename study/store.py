@@ -1,0 +1,205 @@
+"""The trial store: the only truth about a study, on any pyarrow filesystem.
+
+Every attempt at a fit or an evaluation writes whole parts under a random name of its own, then
+one manifest that names them with their checksums. Readers follow manifests only, so whatever an
+interrupted or orphaned writer leaves behind is never read, and ``study.store gc`` removes it.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from datasets.storage import Storage, StorageError
+from study.records import (
+    Checkpoint,
+    EvalRecord,
+    FitRecord,
+    Part,
+    Progress,
+    R,
+    Record,
+    StudyRecord,
+    parse_record,
+)
+
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def utc_now() -> str:
+    """The time in UTC, ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def check_study_name(name: str) -> str:
+    """Return a study name that is safe as a folder name.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not STUDY_NAME.fullmatch(name) or ".." in name:
+        raise ValueError(
+            f"{name!r} is no study name; use letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit, at most 64"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Parts being written by one process under one random name.
+
+    Not shared between processes. Nothing is visible to readers until a manifest names it.
+
+    Attributes:
+        storage: Folder of the manifest that will name the parts.
+        name: Random name of the attempt.
+    """
+
+    storage: Storage
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def put(self, file_name: str, data: bytes) -> Part:
+        """Write one whole part.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        path = f"attempts/{self.name}/{file_name}"
+        return Part(path=path, sha256=self.storage.put(path, data), size=len(data))
+
+    def put_all(self, files: Mapping[str, bytes]) -> dict[str, Part]:
+        """Write several parts, by file name."""
+        return {name: self.put(name, data) for name, data in files.items()}
+
+
+@dataclass(frozen=True)
+class TrialStore:
+    """The folder of one trial: its fit, its checkpoint, its evaluations."""
+
+    storage: Storage
+    trial_id: str
+
+    def attempt(self) -> Attempt:
+        """A new attempt at the fit."""
+        return Attempt(self.storage)
+
+    def fit(self) -> FitRecord | None:
+        """The record of the fit, or None."""
+        return _read(self.storage, "manifest.json", FitRecord)
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Where an unfinished fit can go on, or None."""
+        return _read(self.storage, "checkpoint.json", Checkpoint)
+
+    def write_fit(self, record: FitRecord) -> None:
+        """Publish a fit; its checkpoint, if any, is needed no more."""
+        _write(self.storage, "manifest.json", record)
+        self.drop_checkpoint()
+
+    def write_checkpoint(self, record: Checkpoint) -> None:
+        """Publish a checkpoint in place of the one before, whose parts are removed after."""
+        before = self.checkpoint()
+        _write(self.storage, "checkpoint.json", record)
+        kept = {part.path for part in record.parts.values()}
+        for part in before.parts.values() if before else ():
+            if part.path not in kept:
+                self.storage.delete(part.path)
+
+    def drop_checkpoint(self) -> None:
+        """Remove the checkpoint and its parts, unless the fit's manifest names them."""
+        checkpoint = self.checkpoint()
+        if checkpoint is None:
+            return
+        fit = self.fit()
+        named = {part.path for part in fit.parts.values()} if fit else set()
+        self.storage.delete("checkpoint.json")
+        for part in checkpoint.parts.values():
+            if part.path not in named:
+                self.storage.delete(part.path)
+
+    def evaluation_storage(self, eval_id: str) -> Storage:
+        """The folder of one evaluation."""
+        return self.storage.sub(f"eval/{eval_id}")
+
+    def evaluation(self, eval_id: str) -> EvalRecord | None:
+        """The record of an evaluation, or None."""
+        return _read(self.evaluation_storage(eval_id), "manifest.json", EvalRecord)
+
+    def write_evaluation(self, record: EvalRecord) -> None:
+        """Publish an evaluation."""
+        _write(self.evaluation_storage(record.eval_id), "manifest.json", record)
+
+    def read_part(self, record: FitRecord | Checkpoint | EvalRecord, name: str) -> bytes:
+        """Read a part that a record names, checked against its checksum.
+
+        Raises:
+            StorageError: If the record names no such part, or the part is missing or damaged.
+        """
+        part = record.parts.get(name)
+        if part is None:
+            raise StorageError(f"the record of trial {self.trial_id} names no {name!r}")
+        is_eval = isinstance(record, EvalRecord)
+        folder = self.evaluation_storage(record.eval_id) if is_eval else self.storage
+        try:
+            return folder.read(part.path, part.sha256)
+        except FileNotFoundError as error:
+            raise StorageError(f"{name!r} of trial {self.trial_id} is missing: {error}") from error
+
+
+@dataclass(frozen=True)
+class StudyStore:
+    """The folder of one study."""
+
+    storage: Storage
+    name: str
+
+    @classmethod
+    def open(cls, store: Storage, name: str) -> StudyStore:
+        """The store of a study; nothing is created.
+
+        Raises:
+            ValueError: If the name is not safe as a folder name.
+        """
+        return cls(store.sub(f"studies/{check_study_name(name)}"), name)
+
+    def trial(self, trial_id: str) -> TrialStore:
+        """The store of one trial."""
+        return TrialStore(self.storage.sub(f"trials/{trial_id}"), trial_id)
+
+    def study(self) -> StudyRecord | None:
+        """The study's record, or None if it has never been run."""
+        return _read(self.storage, "study.json", StudyRecord)
+
+    def write_study(self, record: StudyRecord) -> None:
+        """Replace the study's record."""
+        _write(self.storage, "study.json", record)
+
+    def progress(self) -> Progress | None:
+        """The last heartbeat, or None."""
+        return _read(self.storage, "progress.json", Progress)
+
+    def write_progress(self, record: Progress) -> None:
+        """Replace the heartbeat."""
+        _write(self.storage, "progress.json", record)
+
+
+def study_names(store: Storage) -> tuple[str, ...]:
+    """Names of the studies in a store, sorted; folders without a ``study.json`` are left out."""
+    names = (n for n in store.names("studies") if STUDY_NAME.fullmatch(n))
+    return tuple(n for n in names if store.exists(f"studies/{n}/study.json"))
+
+
+def _read(storage: Storage, path: str, kind: type[R]) -> R | None:
+    try:
+        data = storage.read(path)
+    except FileNotFoundError:
+        return None
+    return parse_record(kind, data, f"{storage.uri}/{path}")
+
+
+def _write(storage: Storage, path: str, record: Record) -> None:
+    storage.put(path, record.model_dump_json(indent=1).encode())
