@@ -142,8 +142,9 @@ class TrialStore:
         part = record.parts.get(name)
         if part is None:
             raise StorageError(f"the record of trial {self.trial_id} names no {name!r}")
-        is_eval = isinstance(record, EvalRecord)
-        folder = self.evaluation_storage(record.eval_id) if is_eval else self.storage
+        folder = self.storage
+        if isinstance(record, EvalRecord):
+            folder = self.evaluation_storage(record.eval_id)
         try:
             return folder.read(part.path, part.sha256)
         except FileNotFoundError as error:
