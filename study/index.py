@@ -108,9 +108,7 @@ def _compact(study: StudyStore) -> tuple[pa.Table, bool]:
     if not fresh and not stale:
         return old, False
     kept = old.filter(pc.invert(pc.is_in(old["trial_id"], pa.array(stale, pa.string()))))
-    rows = [
-        row for t in fresh for row in _trial_rows(study.trial(t), t, signatures[t])
-    ]
+    rows = [row for t in fresh for row in _trial_rows(study.trial(t), t, signatures[t])]
     table = pa.concat_tables([kept, pa.Table.from_pylist(rows, schema=SCHEMA)])
     keys = [(name, "ascending") for name in ("trial_id", "kind", "cohort", "eval_id")]
     return table.sort_by(keys).combine_chunks(), True

@@ -179,11 +179,7 @@ class PlannedEval(BaseModel):
 
 
 class PlannedTrial(BaseModel):
-    """A trial that a plan asks for: one fit and its evaluations.
-
-    Attributes:
-        cost_flops: Estimated floating-point operations of the whole trial, 0 if next to nothing.
-    """
+    """A trial that a plan asks for: one fit and its evaluations."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -191,8 +187,6 @@ class PlannedTrial(BaseModel):
     spec: TrialSpec
     evals: tuple[PlannedEval, ...]
     search: str | None = None
-    cost_flops: float = 0.0
-    n_parameters: int = 0
 
 
 class PlannedSearch(BaseModel):

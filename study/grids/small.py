@@ -1,0 +1,23 @@
+"""What a newcomer sees: every model in both modalities, N_c 8 and 16 by N_z 8 and 64, all lambdas.
+
+15 epochs in batches of 32 on the phantom's healthy subjects: long enough that the reconstructions
+are brains and the paper's order of the scores shows.
+"""
+
+from study.plan import Grid, GridSearch, GridTrial
+
+GRID = Grid(
+    trials=(
+        GridTrial("intensity"),
+        *(
+            GridTrial(model, {"n_c": n_c, "n_z": n_z, "batch_size": 32}, epochs=15)
+            for model in ("ae", "dae", "vae")
+            for n_c in (8, 16)
+            for n_z in (8, 64)
+        ),
+    ),
+    searches=(
+        GridSearch("gmm", "gmm_lambda", "outlier_posterior", points=(0.1, 0.01, 0.001, 0.0001)),
+    ),
+    phantom_subjects={"ixi": 20, "atlas": 8, "brats": 8},
+)

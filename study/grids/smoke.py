@@ -1,0 +1,18 @@
+"""Every model in both modalities, as small as it gets: a minute or two, to see that all works.
+
+One cell of the networks (N_c 8, N_z 16) for 4 epochs in batches of 32, two lambdas, the baseline.
+"""
+
+from study.plan import Grid, GridSearch, GridTrial
+
+GRID = Grid(
+    trials=(
+        GridTrial("intensity"),
+        *(
+            GridTrial(model, {"n_c": 8, "n_z": 16, "batch_size": 32}, epochs=4)
+            for model in ("ae", "dae", "vae")
+        ),
+    ),
+    searches=(GridSearch("gmm", "gmm_lambda", "outlier_posterior", points=(0.1, 0.001)),),
+    phantom_subjects={"ixi": 5, "atlas": 3, "brats": 3},
+)

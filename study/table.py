@@ -1,0 +1,246 @@
+"""The study's results as rows, and as the paper's table 1.
+
+Only trials of the study's current plan count: a record of another identity (other data, other
+code, another grid) is never mixed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from study.plan import searched_trial
+from study.records import PlannedSearch, PlannedTrial, StudyRecord
+from trainables.spec import TrialSpec
+
+PAPER_AUC: dict[tuple[str, str], tuple[float, float, float]] = {
+    ("intensity", "intensity"): (0.612, 0.811, 0.549),
+    ("gmm", "outlier_posterior"): (0.635, 0.798, 0.550),
+    ("ae", "squared_error"): (0.588, 0.566, 0.545),
+    ("dae", "squared_error"): (0.583, 0.607, 0.532),
+    ("vae", "squared_error"): (0.611, 0.733, 0.554),
+    ("vae", "nll"): (0.626, 0.737, 0.561),
+    ("vae", "log_variance"): (0.404, 0.520, 0.436),
+    ("vae", "normalized_error"): (0.672, 0.788, 0.582),
+}
+"""Table 1 of Sato et al., in the order of ``PAPER_COLUMNS``."""
+
+PAPER_COLUMNS: tuple[tuple[str, str], ...] = (("atlas", "T1w"), ("brats", "T2w"), ("brats", "T1w"))
+
+MODEL_ORDER = ("intensity", "gmm", "ae", "dae", "vae")
+SCORE_ORDER = (
+    "intensity",
+    "negative_intensity",
+    "outlier_posterior",
+    "outlier_sum",
+    "squared_error",
+    "nll",
+    "log_variance",
+    "normalized_error",
+)
+
+LABELS = {
+    "intensity": "Intensity",
+    "negative_intensity": "negative intensity",
+    "gmm": "modified GMM",
+    "ae": "AE",
+    "dae": "DAE",
+    "vae": "VAE",
+    "outlier_posterior": "outlier posterior",
+    "outlier_sum": "outlier sum",
+    "squared_error": "squared error (SE)",
+    "nll": "neg. log-likelihood (L)",
+    "log_variance": "log-variance (U)",
+    "normalized_error": "normalised error (E)",
+}
+"""What people read for the names of models and scores; other names stand for themselves."""
+
+METRICS = ("auc", "average_precision", "best_dice")
+
+_ROW_FIELDS = (
+    "model",
+    "score",
+    "cohort",
+    "modality",
+    "region",
+    "auc",
+    "average_precision",
+    "best_dice",
+    "n_c",
+    "n_z",
+    "gmm_lambda",
+    "seed",
+    "trial_id",
+    "n_subjects",
+    "n_pixels",
+    "n_positive",
+    "chance_average_precision",
+    "best_dice_threshold",
+    "mean_subject_auc",
+    "lesion_outside_brain_share",
+    "epochs",
+    "steps",
+    "eval_id",
+)
+
+
+@dataclass(frozen=True)
+class TrialCounts:
+    """How far a study is; a trial counts once, whatever its number of evaluations."""
+
+    planned: int
+    done: int
+    failed: int
+    running: int
+
+
+def label(name: str) -> str:
+    """What people read for the name of a model or a score."""
+    return LABELS.get(name, name)
+
+
+def paper_auc(model: str, score: str, cohort: str, modality: str) -> float | None:
+    """The paper's figure for a cell of table 1, or None where it has none."""
+    values = PAPER_AUC.get((model, score))
+    column = (cohort, modality)
+    return values[PAPER_COLUMNS.index(column)] if values and column in PAPER_COLUMNS else None
+
+
+def plan_trials(record: StudyRecord, index: pa.Table) -> tuple[PlannedTrial, ...]:
+    """The trials of the plan: those known from the start, and those its searches came to."""
+    known = {trial.trial_id: trial for trial in record.trials}
+    for search in record.searches:
+        for trial in found_by(search, index, record):
+            known.setdefault(trial.trial_id, trial)
+    return tuple(known.values())
+
+
+def found_by(
+    search: PlannedSearch, index: pa.Table, record: StudyRecord
+) -> tuple[PlannedTrial, ...]:
+    """The trials in the store that a search has asked for so far."""
+    fits = index.filter(
+        pc.and_(pc.equal(index["kind"], "fit"), pc.equal(index["search"], search.search_id))
+    )
+    specs = (TrialSpec.model_validate_json(text) for text in fits["spec"].to_pylist())
+    return tuple(searched_trial(spec, search, record.cohorts) for spec in specs)
+
+
+def plan_rows(record: StudyRecord, index: pa.Table) -> pa.Table:
+    """The index's evaluation rows that belong to the study's current plan."""
+    wanted = [e.eval_id for trial in plan_trials(record, index) for e in trial.evals]
+    is_wanted = pc.is_in(index["eval_id"], pa.array(wanted, pa.string()))
+    return index.filter(pc.and_(pc.equal(index["kind"], "evaluation"), is_wanted))
+
+
+def count_trials(record: StudyRecord, index: pa.Table, running: int = 0) -> TrialCounts:
+    """Count the plan's trials by what their records say.
+
+    Args:
+        record: The study.
+        index: Its index.
+        running: Trials at work now, as a live driver tells.
+    """
+    fits = index.filter(pc.equal(index["kind"], "fit"))
+    fit_columns = (fits[c].to_pylist() for c in ("trial_id", "status", "epochs"))
+    fit_of = {t: (status, epochs) for t, status, epochs in zip(*fit_columns, strict=True)}
+    evals = index.filter(pc.equal(index["kind"], "evaluation"))
+    eval_of = dict(zip(*(evals[c].to_pylist() for c in ("eval_id", "status")), strict=True))
+    done = failed = 0
+    trials = plan_trials(record, index)
+    for trial in trials:
+        status, epochs = fit_of.get(trial.trial_id, (None, 0))
+        states = [eval_of.get(e.eval_id) for e in trial.evals]
+        if status == "failed" or "failed" in states:
+            failed += 1
+        elif status == "done" and epochs == trial.spec.epochs and all(states):
+            done += 1
+    searched = {s.search_id: s.n_trials for s in record.searches}
+    fixed = sum(1 for t in trials if t.search not in searched)
+    return TrialCounts(fixed + sum(searched.values()), done, failed, running)
+
+
+def result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
+    """One row per trial x score x cohort x region, in the order of table 1.
+
+    Each has the fields of ``report --format json``; ``best`` marks the cells of table 1: the
+    highest AUC over all trials of a model, for each score, cohort, modality and region.
+    """
+    table = plan_rows(record, index)
+    table = table.filter(pc.equal(table["status"], "done"))
+    rows = table.select(list(_ROW_FIELDS)).to_pylist()
+    for row in rows:
+        cell = (row["model"], row["score"], row["cohort"], row["modality"])
+        row["paper_auc"] = paper_auc(*cell)
+    rows.sort(key=_row_order)
+    best = {id(row) for row in best_rows(rows, "auc")}
+    for row in rows:
+        row["best"] = id(row) in best
+    return rows
+
+
+def best_rows(rows: Iterable[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
+    """For each cell of table 1 and region, the row with the highest figure.
+
+    Ties go to the first row in table order, undefined figures to none.
+
+    Args:
+        rows: Result rows.
+        metric: One of :data:`METRICS`.
+    """
+    best: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        if row[metric] is None:
+            continue
+        key = tuple(row[f] for f in ("model", "score", "cohort", "modality", "region"))
+        if key not in best or row[metric] > best[key][metric]:
+            best[key] = row
+    return list(best.values())
+
+
+def table_columns(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The (cohort, modality) columns of table 1: the paper's first, then others by name."""
+    found = {(row["cohort"], row["modality"]) for row in rows}
+    paper = [column for column in PAPER_COLUMNS if column in found]
+    return paper + sorted(found - set(paper))
+
+
+def table_lines(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The (model, score) lines of table 1, in the paper's order, then others by name."""
+    found = {(row["model"], row["score"]) for row in rows}
+    return sorted(
+        found, key=lambda line: (_rank(MODEL_ORDER, line[0]), _rank(SCORE_ORDER, line[1]))
+    )
+
+
+def chosen(row: dict[str, Any]) -> str:
+    """The setting that a row's trial stands for: ``(N_c, N_z)`` or lambda."""
+    if row["n_c"] is not None and row["n_z"] is not None:
+        return f"({row['n_c']}, {row['n_z']})"
+    if row["gmm_lambda"] is not None:
+        return f"λ {row['gmm_lambda']:g}"
+    return ""
+
+
+def _rank(order: Sequence[str], name: str) -> tuple[int, str]:
+    return (order.index(name) if name in order else len(order), name)
+
+
+def _row_order(row: dict[str, Any]) -> tuple[Any, ...]:
+    column = (row["cohort"], row["modality"])
+    place = PAPER_COLUMNS.index(column) if column in PAPER_COLUMNS else len(PAPER_COLUMNS)
+    return (
+        _rank(MODEL_ORDER, row["model"]),
+        _rank(SCORE_ORDER, row["score"]),
+        (place, *column),
+        row["region"],
+        row["n_c"] or 0,
+        row["n_z"] or 0,
+        -(row["gmm_lambda"] or 0.0),
+        row["seed"],
+        row["trial_id"],
+    )
