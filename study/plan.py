@@ -11,11 +11,12 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datasets.identity import digest
 from datasets.plugins import load_plugin, plugin_names
 from datasets.scan import MODALITIES, Modality
 from study import grids
 from study.records import CohortInfo, PlannedEval, PlannedSearch, PlannedTrial
-from trainables.spec import RECIPE_VERSION, TrialSpec, digest, eval_id, trial_id
+from trainables.spec import RECIPE_VERSION, TrialSpec, eval_id, trial_id
 
 
 @dataclass(frozen=True)

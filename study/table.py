@@ -172,7 +172,7 @@ def result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
     """
     table = plan_rows(record, index)
     table = table.filter(pc.equal(table["status"], "done"))
-    rows = table.select(list(_ROW_FIELDS)).to_pylist()
+    rows: list[dict[str, Any]] = table.select(list(_ROW_FIELDS)).to_pylist()
     for row in rows:
         cell = (row["model"], row["score"], row["cohort"], row["modality"])
         row["paper_auc"] = paper_auc(*cell)

@@ -10,7 +10,7 @@ Shape legend: N slices of a set, B of a batch, H = W = 128 pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,7 @@ class Slices:
         lesion_bits_NK: Lesion masks, packed likewise.
         subject_N: int32 index into ``subjects``.
         slice_index_N: int32 index of the axial slice in its RAS volume, 0 the most inferior.
-        subjects: ``cohort/subject`` names, sorted.
+        subjects: ``cohort/subject`` names, in the order of the rows.
     """
 
     images_NHW: NDArray[np.float16]
@@ -72,21 +72,34 @@ class Slices:
             lesion_BHW=_unpack(self.lesion_bits_NK[rows]),
         )
 
-    def take(self, subjects: Sequence[int]) -> Slices:
-        """The slices of some subjects, by index into ``subjects``, as a set of their own."""
-        chosen = sorted(subjects)
-        rows = np.flatnonzero(np.isin(self.subject_N, chosen))
-        renumber = np.full(len(self.subjects), -1, dtype=np.int32)
-        renumber[chosen] = np.arange(len(chosen), dtype=np.int32)
-        return replace(
-            self,
+    def between(self, first: int, last: int) -> Slices:
+        """The slices of the subjects ``first`` to ``last`` - 1, as views of the same arrays."""
+        start, stop = (int(i) for i in np.searchsorted(self.subject_N, (first, last)))
+        rows = slice(start, stop)
+        return Slices(
             images_NHW=self.images_NHW[rows],
             brain_bits_NK=self.brain_bits_NK[rows],
             lesion_bits_NK=self.lesion_bits_NK[rows],
-            subject_N=renumber[self.subject_N[rows]],
+            subject_N=self.subject_N[rows] - np.int32(first),
             slice_index_N=self.slice_index_N[rows],
-            subjects=tuple(self.subjects[i] for i in chosen),
+            subjects=self.subjects[first:last],
         )
+
+    def split(self, fraction: float) -> tuple[Slices, Slices | None]:
+        """Split by subject into a training set and a held-out set, both views.
+
+        The last ``fraction`` of the subjects, at least one, is held out; sets meant for training
+        are loaded in an order of subjects that depends on nothing but their names' hashes, so the
+        last ones are as good as drawn at random, and the same for every trial.
+
+        Args:
+            fraction: Share of the subjects to hold out; with 0, or a single subject, none is.
+        """
+        count = len(self.subjects)
+        held_out = max(1, round(fraction * count)) if fraction > 0 and count > 1 else 0
+        if not held_out:
+            return self, None
+        return self.between(0, count - held_out), self.between(count - held_out, count)
 
     def by_subject(self) -> Iterator[tuple[str, slice]]:
         """The rows of each subject, in order."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from datasets.identity import digest
 from datasets.scan import Modality
 from trainables.detector import Detector, Params, detector_class
 
@@ -63,12 +62,6 @@ class TrialSpec(BaseModel):
     def detector(self, device: str = "cpu") -> Detector:
         """A fresh, untrained detector of this specification."""
         return detector_class(self.model)(self.typed_params(), seed=self.seed, device=device)
-
-
-def digest(value: Any) -> str:
-    """A 20-digit hexadecimal identity of a JSON value, independent of key order."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def trial_id(spec: TrialSpec, train_keys: Sequence[str]) -> str:

@@ -1,0 +1,123 @@
+"""What a person sees while a study runs: one live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from study.tracker import Tracker
+
+_STAGES = {"prepare": "preparing scans", "trials": "running trials", "report": "reporting"}
+_LINE_EVERY_S = 10.0
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: ``2 h 05 min``, ``3 min 20 s``, ``12 s``."""
+    if seconds is None:
+        return "—"
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole} s"
+
+
+class View:
+    """Shows a tracker; a context manager around the run.
+
+    On a terminal one view is redrawn in place; elsewhere a line is printed when a stage begins,
+    when a trial ends and every ten seconds.
+    """
+
+    def __init__(self, tracker: Tracker, console: Console) -> None:
+        self._tracker = tracker
+        self._console = console
+        self._live: Live | None = None
+        self._last_line = ("", 0.0)
+
+    def __enter__(self) -> View:
+        if self._console.is_terminal:
+            self._live = Live(
+                get_renderable=self.render,
+                console=self._console,
+                refresh_per_second=4,
+                transient=True,
+            )
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.__exit__(kind, error, trace)
+            self._live = None
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def update(self, *, ended: bool = False) -> None:
+        """Tell that the tracker has changed.
+
+        Args:
+            ended: Whether a trial or a stage has ended, which is worth a line of its own.
+        """
+        if self._live is not None:
+            return
+        now = time.monotonic()
+        stage, last = self._last_line
+        if ended or stage != self._tracker.stage or now - last >= _LINE_EVERY_S:
+            self._last_line = (self._tracker.stage, now)
+            self.say(self._line(now))
+
+    def _line(self, now: float) -> str:
+        t = self._tracker
+        if t.stage == "prepare":
+            return f"preparing scans: {t.stage_done} of {t.stage_total}"
+        parts = [
+            f"trials: {t.done} done, {len(t.running)} running, {t.failed} failed of {t.planned}",
+            f"{t.slices_per_s(now):.0f} slices/s",
+            f"left {duration(t.seconds_left(now))}",
+        ]
+        return ", ".join(parts)
+
+    def render(self) -> RenderableType:
+        """The live view as it is now."""
+        t, now = self._tracker, time.monotonic()
+        head = Text(_STAGES.get(t.stage, t.stage), style="bold")
+        if t.stage == "prepare":
+            bar = ProgressBar(total=max(1, t.stage_total), completed=t.stage_done, width=40)
+            return Group(head, bar, Text(f"{t.stage_done} of {t.stage_total} scans"))
+        counts = Text.assemble(
+            (f"{t.done} done", "green"),
+            f"   {len(t.running)} running   ",
+            (f"{t.failed} failed", "red" if t.failed else "dim"),
+            f"   of {t.planned}   ·   {t.slices_per_s(now):.0f} slices/s"
+            f"   ·   left {duration(t.seconds_left(now))}",
+        )
+        bar = ProgressBar(total=max(1, t.planned), completed=t.done + t.failed, width=40)
+        return Group(head, bar, counts, self._running(), self._best())
+
+    def _running(self) -> RenderableType:
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for trial in self._tracker.running:
+            state = f"epoch {trial.epoch} of {trial.epochs}"
+            table.add_row(trial.label, "evaluating" if trial.stage == "evaluate" else state)
+        return table
+
+    def _best(self) -> RenderableType:
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for column, (auc, whose) in sorted(self._tracker.best.items()):
+            table.add_row(f"best on {column}", f"{auc:.3f}", whose)
+        return table
