@@ -1,0 +1,287 @@
+"""Which mask belongs to which image in a BIDS folder.
+
+A mask is known by its name: a ``label`` or ``desc`` entity, or a word without a key, that speaks
+of a lesion or of the brain (``label-lesion_mask``, ``desc-lesion_mask``, ``label-L_desc-T1lesion_
+mask``, ``lesion_roi``, ``desc-brain_mask``, ``brainmask``). It belongs to an image if
+
+- the subject is the same;
+- the session is the same; a mask without one is taken if the subject has one session only;
+- the mask names no modality or the image's (``space-T1w``, ``desc-T1lesion``,
+  ``_T2w_desc-lesion_mask``): a mask drawn on a FLAIR image is not laid over a T1w one;
+- both name the same standard space, or none;
+- every further entity that the mask has (acq, run, ...), the image has too, with the same value.
+
+Of several images of one subject, session and modality the one that has a lesion mask is used,
+then the one with the plainest name. Whatever is left over is reported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from datasets.scan import MODALITIES, Modality, Scan, Skipped
+from datasets.sources._files import Entry, Tree, make_scan
+
+_LESION_WORDS = ("lesion", "stroke", "infarct", "tumor", "tumour")
+_MASK_SUFFIXES = frozenset(
+    {"mask", "roi", "seg", "dseg", "probseg", "label", "lesion", "lesionmask", "brainmask"}
+)
+_OTHER_IMAGES = frozenset(
+    [
+        "FLAIR",
+        "PD",
+        "PDw",
+        "PDT2",
+        "T1map",
+        "T2map",
+        "T1rho",
+        "T2star",
+        "T2starw",
+        "T2starmap",
+        "R1map",
+        "R2map",
+        "R2starmap",
+        "UNIT1",
+        "MP2RAGE",
+        "inplaneT1",
+        "inplaneT2",
+        "angio",
+        "SWI",
+        "swi",
+        "defacemask",
+        "dwi",
+        "TRACE",
+        "ADC",
+        "CT",
+        "ct",
+        "MTR",
+        "MTRmap",
+        "M0map",
+        "MEGRE",
+        "MESE",
+        "VFA",
+        "IRT1",
+        "TB1map",
+        "Chimap",
+    ]
+)
+_NAMED_BY_DESC = re.compile(r"(?P<name>T1|T2|FLAIR|DWI|ADC)w?(?=lesion)", re.IGNORECASE)
+_NATIVE_SPACES = frozenset({"", "orig", "native", "individual", "scanner"})
+_NO_CONDITION = frozenset({"sub", "ses", "space", "label", "desc", "res", "den", "hemi", "from"})
+_FOREIGN_FOLDERS = frozenset({"func", "dwi", "fmap", "perf", "eeg", "meg", "sourcedata"})
+
+Kind = Literal["image", "lesion", "brain", "other"]
+
+
+@dataclass(frozen=True)
+class _File:
+    """A NIfTI file with what its name and folders say."""
+
+    entry: Entry
+    kind: Kind
+    subject: str
+    session: str
+    entities: dict[str, str]
+    words: tuple[str, ...]
+    folders: tuple[str, ...]
+
+    @property
+    def derivative(self) -> bool:
+        return "derivatives" in self.folders
+
+    @property
+    def modality(self) -> str:
+        """The modality that the name speaks of, or nothing."""
+        names = [*self.words, self.entities.get("space", "")]
+        named = [name for name in names if name in MODALITIES or name in _OTHER_IMAGES]
+        if named:
+            return named[-1]
+        for key in ("desc", "label"):
+            match = _NAMED_BY_DESC.match(self.entities.get(key, ""))
+            if match:
+                name = match["name"].upper()
+                return f"{name}w" if name in ("T1", "T2") else name
+        return ""
+
+    @property
+    def space(self) -> str:
+        """The standard space that the name speaks of; nothing for the scan's own."""
+        space = self.entities.get("space", "")
+        own = space in _NATIVE_SPACES or space in MODALITIES or space in _OTHER_IMAGES
+        return "" if own else space
+
+
+def bids_scans(
+    tree: Tree, *, at_any_depth: bool = False
+) -> tuple[list[Scan | Skipped], list[Skipped], bool]:
+    """Pair the images and masks of a BIDS folder.
+
+    Args:
+        tree: Everything named as NIfTI below the folder.
+        at_any_depth: Whether subject folders may lie below others, as in ATLAS R2.0.
+
+    Returns:
+        A scan, or why there is none, for each subject, session and modality; whatever else was
+        left out; whether there was any T1w or T2w image.
+    """
+    files = [file for entry in tree.entries if (file := _describe(entry, tree)) is not None]
+    images, skipped = _images(files, at_any_depth)
+    sessions: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        sessions[image.subject].add(image.session)
+    lesions = [file for file in files if file.kind == "lesion"]
+    brains = [file for file in files if file.kind == "brain"]
+    groups: dict[tuple[str, str, str], list[_File]] = defaultdict(list)
+    for image in images:
+        groups[image.subject, image.session, image.words[-1]].append(image)
+    found: list[Scan | Skipped] = []
+    used: set[Entry] = set()
+    for group in groups.values():
+        pairs = [(image, _belonging(image, lesions, sessions)) for image in group]
+        pairs.sort(key=lambda pair: (not pair[1], len(pair[0].entities), pair[0].entry.path))
+        for image, masks in pairs:
+            used.update(mask.entry for mask in masks)
+            if image is not pairs[0][0]:
+                reason = "a further image of the subject and session; used is "
+                found.append(Skipped(image.entry.path, reason + pairs[0][0].entry.path.name))
+        image, masks = pairs[0]
+        brain = _belonging(image, brains, sessions)
+        used.update(mask.entry for mask in brain)
+        found.append(_scan(image, masks, brain, skipped))
+    skipped.extend(_left_over([*lesions, *brains], used))
+    return found, skipped, bool(images)
+
+
+def _describe(entry: Entry, tree: Tree) -> _File | None:
+    """Read a file's name; ``None`` if it is not of an anatomical image of some subject."""
+    folders = entry.path.relative_to(tree.root).parts[:-1]
+    entities: dict[str, str] = {}
+    words: list[str] = []
+    for part in entry.stem.split("_"):
+        key, dash, value = part.partition("-")
+        if dash:
+            entities[key] = value
+        else:
+            words.append(part)
+    subject = entities.get("sub") or _from_folder(folders, "sub-")
+    if not subject or "task" in entities or _FOREIGN_FOLDERS.intersection(folders):
+        return None
+    session = entities.get("ses") or _from_folder(folders, "ses-")
+    kind = _kind(entities, words)
+    return _File(entry, kind, subject, session, entities, tuple(words), folders)
+
+
+def _from_folder(folders: Sequence[str], prefix: str) -> str:
+    return next((name[len(prefix) :] for name in folders if name.startswith(prefix)), "")
+
+
+def _kind(entities: dict[str, str], words: Sequence[str]) -> Kind:
+    suffix = words[-1] if words else ""
+    if suffix in MODALITIES:
+        return "image"
+    said = [entities.get("label", ""), entities.get("desc", ""), *words]
+    text = " ".join(said).lower()
+    if suffix.lower() in _MASK_SUFFIXES or "mask" in suffix.lower():
+        if any(word in text for word in _LESION_WORDS) or entities.get("label") == "L":
+            return "lesion"
+        if "brain" in text:
+            return "brain"
+    return "other"
+
+
+def _images(files: Sequence[_File], at_any_depth: bool) -> tuple[list[_File], list[Skipped]]:
+    """The T1w and T2w images at their place, and what lies beside them under another name."""
+    images: list[_File] = []
+    skipped: list[Skipped] = []
+    for file in files:
+        if file.derivative or file.kind in ("lesion", "brain"):
+            continue
+        start = next((i for i, n in enumerate(file.folders) if n.startswith("sub-")), None)
+        if start is None or (start > 0 and not at_any_depth):
+            continue
+        reason = _misplaced(file, file.folders[start:])
+        if reason is not None:
+            skipped.append(Skipped(file.entry.path, reason))
+        elif file.kind == "image":
+            images.append(file)
+    return images, skipped
+
+
+def _misplaced(file: _File, folders: tuple[str, ...]) -> str | None:
+    suffix = file.words[-1] if file.words else ""
+    if file.kind == "other":
+        if suffix in _OTHER_IMAGES or folders[-1] != "anat":
+            return None
+        return f"the name ends in {suffix!r}; an image's ends in _T1w or _T2w"
+    if folders[-1] != "anat" or len(folders) > 3:
+        return "not in the folder sub-*/anat or sub-*/ses-*/anat"
+    if f"sub-{file.subject}" != folders[0]:
+        return f"the name says sub-{file.subject}, the folder {folders[0]}"
+    if len(folders) == 3 and f"ses-{file.session}" != folders[1]:
+        return f"the name says ses-{file.session}, the folder {folders[1]}"
+    return None
+
+
+def _belonging(image: _File, masks: Sequence[_File], sessions: dict[str, set[str]]) -> list[_File]:
+    """The masks that belong to an image."""
+    one_session = len(sessions[image.subject]) == 1
+    return [
+        mask
+        for mask in masks
+        if mask.subject == image.subject
+        and (mask.session == image.session or (not mask.session and one_session))
+        and mask.modality in ("", image.words[-1])
+        and mask.space == image.space
+        and all(
+            _same(value, image.entities.get(key))
+            for key, value in mask.entities.items()
+            if key not in _NO_CONDITION
+        )
+    ]
+
+
+def _same(one: str, other: str | None) -> bool:
+    """Whether two values of an entity agree; ``run-1`` is ``run-01``."""
+    if other is not None and one.isdecimal() and other.isdecimal():
+        return int(one) == int(other)
+    return one == other
+
+
+def _scan(
+    image: _File, lesions: list[_File], brains: list[_File], skipped: list[Skipped]
+) -> Scan | Skipped:
+    usable = [mask for mask in brains if mask.entry.problem is None]
+    skipped.extend(
+        Skipped(mask.entry.path, str(mask.entry.problem)) for mask in brains if mask not in usable
+    )
+    # A mask beside the image comes before one that some pipeline derived.
+    usable.sort(key=lambda mask: (mask.derivative, len(mask.entities), mask.entry.path))
+    for mask in usable[1:]:
+        reason = f"a further brain mask of {image.entry.path.name}"
+        skipped.append(Skipped(mask.entry.path, reason))
+    modality: Modality = "T1w" if image.words[-1] == "T1w" else "T2w"
+    return make_scan(
+        image.entry,
+        subject=image.subject,
+        session=image.session,
+        modality=modality,
+        lesions=[mask.entry for mask in lesions],
+        brain_mask=usable[0].entry.path if usable else None,
+    )
+
+
+def _left_over(masks: Sequence[_File], used: set[Entry]) -> list[Skipped]:
+    """Masks that belong to no image."""
+    return [
+        Skipped(
+            mask.entry.path,
+            f"a {mask.kind} mask that belongs to no T1w or T2w image of sub-{mask.subject}: session, "
+            "modality, space or a further entity differs",
+        )
+        for mask in masks
+        if mask.entry not in used
+    ]

@@ -1,0 +1,81 @@
+"""ATLAS: chronic stroke, T1w, in the layouts of releases 1 and 2.
+
+- R1.x: ``c0001/c0001s0004t01/c0001s0004t01_t1w_deface_stx.nii.gz`` with one or several
+  ``*_LesionSmooth*_stx.nii.gz`` beside it; the files' own names vary between releases, so subject
+  and session come from the folder (``Site1/031768/t01/...`` is known too)
+- R2.0: BIDS below a folder for each site, perhaps below ``Training``:
+  ``R001/sub-r001s001/ses-1/anat/sub-r001s001_ses-1_T1w.nii.gz`` with ``*_label-L_*_mask.nii.gz``
+
+The union of a scan's lesion masks is its ground truth. Liew et al., Scientific Data 2018 and 2022.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from datasets.scan import Listing, Modality, Scan, Skipped
+from datasets.sources._bids import bids_scans
+from datasets.sources._files import Entry, Tree, close, make_scan, nothing_found, walk
+
+LAYOUT = (
+    "files such as c0001/c0001s0004t01/c0001s0004t01_t1w_deface_stx.nii.gz (R1) or "
+    "R001/sub-r001s001/ses-1/anat/sub-r001s001_ses-1_T1w.nii.gz (R2.0)"
+)
+_IMAGE = re.compile(r"(?P<name>.+?)_t1w(_deface)?_stx", re.IGNORECASE)
+_LESION = re.compile(r".*_LesionSmooth.*_stx.*", re.IGNORECASE)
+_FOLDER = re.compile(r"(?P<subject>c\d+s\d+)(?P<session>t\d+)")
+_SESSION = re.compile(r"t\d+")
+
+
+def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
+    """List ATLAS's scans at any depth below ``root``, see ``datasets.scan.Source``.
+
+    Raises:
+        SourceError: If ``root`` does not exist or holds neither layout.
+    """
+    tree = walk(root, LAYOUT)
+    first, first_skipped = _release_1(tree)
+    second, second_skipped, _ = bids_scans(tree, at_any_depth=True)
+    found = [*first, *second]
+    if not found:
+        raise nothing_found(tree, LAYOUT)
+    return close(found, [*tree.skipped, *first_skipped, *second_skipped], modalities)
+
+
+def _release_1(tree: Tree) -> tuple[list[Scan | Skipped], list[Skipped]]:
+    images: list[Entry] = []
+    lesions: dict[Path, list[Entry]] = defaultdict(list)
+    for entry in tree.entries:
+        if _IMAGE.fullmatch(entry.stem):
+            images.append(entry)
+        elif _LESION.fullmatch(entry.stem):
+            lesions[entry.path.parent].append(entry)
+    found: list[Scan | Skipped] = []
+    for image in images:
+        subject, session = _subject_and_session(image, tree.root)
+        masks = lesions.get(image.path.parent, [])
+        scan = make_scan(image, subject=subject, session=session, modality="T1w", lesions=masks)
+        found.append(scan)
+    folders = {image.path.parent for image in images}
+    orphans = [
+        Skipped(entry.path, "a lesion mask without a T1w image beside it")
+        for folder, entries in lesions.items()
+        if folder not in folders
+        for entry in entries
+    ]
+    return found, orphans
+
+
+def _subject_and_session(image: Entry, root: Path) -> tuple[str, str]:
+    """From the folder ``c0001s0004t01`` or ``031768/t01``; else from the file's name."""
+    folder = image.path.parent
+    name = _IMAGE.fullmatch(image.stem)
+    for text in (folder.name, name["name"] if name else ""):
+        match = _FOLDER.fullmatch(text)
+        if match:
+            return match["subject"], match["session"]
+    if _SESSION.fullmatch(folder.name) and folder != root:
+        return folder.parent.name, folder.name
+    return (name["name"] if name else image.stem), ""
