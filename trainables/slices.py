@@ -72,6 +72,14 @@ class Slices:
             lesion_BHW=_unpack(self.lesion_bits_NK[rows]),
         )
 
+    def images(self, rows: slice | NDArray[np.intp] | Sequence[int]) -> NDArray[np.float16]:
+        """Copy the images of some slices alone, as stored: all that training needs.
+
+        Args:
+            rows: Which slices, as for numpy indexing.
+        """
+        return np.array(self.images_NHW[rows])
+
     def between(self, first: int, last: int) -> Slices:
         """The slices of the subjects ``first`` to ``last`` - 1, as views of the same arrays."""
         start, stop = (int(i) for i in np.searchsorted(self.subject_N, (first, last)))

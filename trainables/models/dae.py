@@ -1,0 +1,41 @@
+"""Denoising autoencoder (DAE): an autoencoder that learns to take Gaussian noise away.
+
+The target is the clean image; validation and scoring add no noise.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from trainables import scores
+from trainables.detector import Params
+from trainables.models import ae
+from trainables.network_detector import NetworkParams
+
+
+class DAEParams(NetworkParams):
+    """Settings of the DAE.
+
+    Attributes:
+        noise_std: Standard deviation of the noise, in units of the brain's median intensity.
+    """
+
+    noise_std: float = Field(default=0.5, ge=0, allow_inf_nan=False)
+
+
+class Model(ae.Model):
+    """The detector ``dae``."""
+
+    Params: ClassVar[type[Params]] = DAEParams
+
+    def _loss(self, x_B1HW: Tensor, generator: torch.Generator | None) -> Tensor:
+        if generator is None:
+            return super()._loss(x_B1HW, None)
+        noise = torch.randn(x_B1HW.shape, generator=generator, device=x_B1HW.device)
+        std = cast("DAEParams", self.params).noise_std
+        noisy_B1HW = noise.mul_(std).add_(x_B1HW)
+        return scores.squared_error(x_B1HW, self._reconstruct(noisy_B1HW)).mean()

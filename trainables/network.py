@@ -1,0 +1,174 @@
+"""The paper's convolutional encoder and decoder.
+
+Shape legend: B of a batch, H = W = 128 pixels, Z = N_z numbers of the encoder's code, D latent
+numbers the decoder starts from, O = 1 or 2 output channels.
+
+The trunk may compute in bfloat16; the layer that ends on the code and the one that ends on the
+image always compute in float32, so that neither is rounded to bfloat16's eight bits. Parameters and
+batch statistics are float32 throughout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Precision = Literal["bfloat16", "float32"]
+
+DEPTH = 5
+"""Halvings from 128x128 to 4x4."""
+
+
+class Encoder(nn.Module):
+    """Five halving convolutions, then one that ends on a 2x2x(N_z/4) map.
+
+    The n-th of the five has N_c * 2^(n-1) channels, batch norm and ReLU.
+
+    Args:
+        N_c: Channels of the first convolution.
+        N_z: Length of the code, a multiple of 4.
+        precision: Arithmetic of the trunk.
+    """
+
+    def __init__(self, N_c: int, N_z: int, precision: Precision) -> None:
+        super().__init__()
+        self.precision = precision
+        widths = [1, *(N_c * 2**n for n in range(DEPTH))]
+        self.trunk = nn.Sequential(
+            *(
+                # batch norm subtracts whatever a bias would add
+                _normalised(nn.Conv2d(i, o, 4, stride=2, padding=1, bias=False))
+                for i, o in pairwise(widths)
+            )
+        )
+        self.last = nn.Conv2d(widths[-1], N_z // 4, 3)
+
+    def forward(self, x_B1HW: Tensor) -> Tensor:
+        """Map images to codes (B, Z) in float32."""
+        with _autocast(x_B1HW, self.precision):
+            hidden = self.trunk(x_B1HW)
+        code: Tensor = self.last(hidden.float())
+        return code.flatten(1)
+
+    def flops(self) -> float:
+        """Floating-point operations of one forward pass, per image."""
+        return _flops(self, nn.Conv2d, [64, 32, 16, 8, 4, 2])
+
+
+class Decoder(nn.Module):
+    """The encoder's mirror: transposed convolutions from a 2x2 map to 128x128.
+
+    The last one has neither batch norm nor ReLU.
+
+    Args:
+        N_c: Channels before the last layer.
+        n_latent: Length D of the latent vector, a multiple of 4.
+        n_out: Channels O of the output.
+        precision: Arithmetic of the trunk.
+    """
+
+    def __init__(self, N_c: int, n_latent: int, n_out: int, precision: Precision) -> None:
+        super().__init__()
+        self.precision = precision
+        widths = [N_c * 2**n for n in reversed(range(DEPTH))]
+        self.trunk = nn.Sequential(
+            _normalised(nn.ConvTranspose2d(n_latent // 4, widths[0], 3, bias=False)),
+            *(
+                _normalised(nn.ConvTranspose2d(i, o, 4, stride=2, padding=1, bias=False))
+                for i, o in pairwise(widths)
+            ),
+        )
+        self.last = nn.ConvTranspose2d(N_c, n_out, 4, stride=2, padding=1)
+
+    def forward(self, z_BD: Tensor) -> Tensor:
+        """Map latent vectors to (B, O, H, W) in float32."""
+        z = z_BD.view(len(z_BD), -1, 2, 2).contiguous(memory_format=torch.channels_last)
+        with _autocast(z, self.precision):
+            hidden = self.trunk(z)
+        output: Tensor = self.last(hidden.float())
+        return output
+
+    def flops(self) -> float:
+        """Floating-point operations of one forward pass, per image."""
+        return _flops(self, nn.ConvTranspose2d, [2, 4, 8, 16, 32, 64])
+
+
+class Autoencoder(nn.Module):
+    """An encoder and a decoder; shapes alone until :meth:`materialise` gives it values.
+
+    Args:
+        N_c: Channels next to the image.
+        N_z: Length Z of the code.
+        n_latent: Length D of what the decoder starts from.
+        n_out: Channels O of the output.
+        precision: Arithmetic of the trunk.
+    """
+
+    def __init__(
+        self, N_c: int, N_z: int, n_latent: int, n_out: int, *, precision: Precision
+    ) -> None:
+        super().__init__()
+        # torch's own initialisation would draw from the global generator, and a plan of hundreds
+        # of networks asks for no more than their sizes
+        with torch.device("meta"):
+            self.encoder = Encoder(N_c, N_z, precision)
+            self.decoder = Decoder(N_c, n_latent, n_out, precision)
+
+    def materialise(self, seed: int, device: str) -> None:
+        """Draw the initial weights and lay them out the way convolutions read them.
+
+        Args:
+            seed: Seed of the weights; the global random generator is not touched.
+            device: Where the network will live; the weights do not depend on it.
+        """
+        self.to_empty(device="cpu")
+        _initialise(self, seed)
+        self.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def flops(self) -> float:
+        """Floating-point operations of one forward pass, per image."""
+        return self.encoder.flops() + self.decoder.flops()
+
+
+def _normalised(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+    return nn.Sequential(
+        convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True)
+    )
+
+
+def _autocast(like: Tensor, precision: Precision) -> torch.autocast:
+    return torch.autocast(like.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _convolutions(module: nn.Module) -> Iterator[nn.Conv2d | nn.ConvTranspose2d]:
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            yield layer
+
+
+def _initialise(module: nn.Module, seed: int) -> None:
+    """Torch's own default, uniform within 1/sqrt(fan in), from a generator of our own."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.reset_parameters()
+        for layer in _convolutions(module):
+            bound = 1 / math.sqrt(layer.weight[0].numel())
+            for parameter in layer.parameters():
+                parameter.uniform_(-bound, bound, generator=generator)
+
+
+def _flops(
+    module: nn.Module, kind: type[nn.Conv2d | nn.ConvTranspose2d], sizes: list[int]
+) -> float:
+    """A kernel is applied once per position of its smaller map, of the given side lengths."""
+    layers = [layer for layer in _convolutions(module) if isinstance(layer, kind)]
+    return float(
+        sum(2 * layer.weight.numel() * s * s for layer, s in zip(layers, sizes, strict=True))
+    )
