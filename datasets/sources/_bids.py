@@ -30,44 +30,9 @@ _LESION_WORDS = ("lesion", "stroke", "infarct", "tumor", "tumour")
 _MASK_SUFFIXES = frozenset(
     {"mask", "roi", "seg", "dseg", "probseg", "label", "lesion", "lesionmask", "brainmask"}
 )
-_OTHER_IMAGES = frozenset(
-    [
-        "FLAIR",
-        "PD",
-        "PDw",
-        "PDT2",
-        "T1map",
-        "T2map",
-        "T1rho",
-        "T2star",
-        "T2starw",
-        "T2starmap",
-        "R1map",
-        "R2map",
-        "R2starmap",
-        "UNIT1",
-        "MP2RAGE",
-        "inplaneT1",
-        "inplaneT2",
-        "angio",
-        "SWI",
-        "swi",
-        "defacemask",
-        "dwi",
-        "TRACE",
-        "ADC",
-        "CT",
-        "ct",
-        "MTR",
-        "MTRmap",
-        "M0map",
-        "MEGRE",
-        "MESE",
-        "VFA",
-        "IRT1",
-        "TB1map",
-        "Chimap",
-    ]
+_OTHER_IMAGE = re.compile(
+    r"FLAIR|PDw?|PDT2|UNIT1|MP2RAGE|MEGRE|MESE|VFA|IRT1|inplaneT[12]|angio|SWI|swi|dwi|TRACE|ADC|"
+    r"CT|ct|T2starw?|T1rho|[A-Za-z0-9]+map|defacemask"
 )
 _NAMED_BY_DESC = re.compile(r"(?P<name>T1|T2|FLAIR|DWI|ADC)w?(?=lesion)", re.IGNORECASE)
 _NATIVE_SPACES = frozenset({"", "orig", "native", "individual", "scanner"})
@@ -97,7 +62,7 @@ class _File:
     def modality(self) -> str:
         """The modality that the name speaks of, or nothing."""
         names = [*self.words, self.entities.get("space", "")]
-        named = [name for name in names if name in MODALITIES or name in _OTHER_IMAGES]
+        named = [name for name in names if name in MODALITIES or _OTHER_IMAGE.fullmatch(name)]
         if named:
             return named[-1]
         for key in ("desc", "label"):
@@ -111,7 +76,7 @@ class _File:
     def space(self) -> str:
         """The standard space that the name speaks of; nothing for the scan's own."""
         space = self.entities.get("space", "")
-        own = space in _NATIVE_SPACES or space in MODALITIES or space in _OTHER_IMAGES
+        own = space in _NATIVE_SPACES or space in MODALITIES or _OTHER_IMAGE.fullmatch(space)
         return "" if own else space
 
 
@@ -214,7 +179,7 @@ def _images(files: Sequence[_File], at_any_depth: bool) -> tuple[list[_File], li
 def _misplaced(file: _File, folders: tuple[str, ...]) -> str | None:
     suffix = file.words[-1] if file.words else ""
     if file.kind == "other":
-        if suffix in _OTHER_IMAGES or folders[-1] != "anat":
+        if _OTHER_IMAGE.fullmatch(suffix) or folders[-1] != "anat":
             return None
         return f"the name ends in {suffix!r}; an image's ends in _T1w or _T2w"
     if folders[-1] != "anat" or len(folders) > 3:
@@ -279,8 +244,8 @@ def _left_over(masks: Sequence[_File], used: set[Entry]) -> list[Skipped]:
     return [
         Skipped(
             mask.entry.path,
-            f"a {mask.kind} mask that belongs to no T1w or T2w image of sub-{mask.subject}: session, "
-            "modality, space or a further entity differs",
+            f"a {mask.kind} mask that belongs to no T1w or T2w image of sub-{mask.subject}: "
+            "session, modality, space or a further entity differs",
         )
         for mask in masks
         if mask.entry not in used

@@ -1,0 +1,340 @@
+"""What a NIfTI header promises, checked before a voxel is read or memory is taken for one.
+
+Axes are brought to RAS (left to right, posterior to anterior, inferior to superior) by the axis
+order and flips that come closest to the affine; nothing is interpolated. The affine is the sform
+if its code is above 0, else the qform. A file that stores neither is refused: which way its axes
+point would be a guess, and a wrong one turns brains upside down.
+
+Reference: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+MAX_SIDE = 1024
+MIN_SIDE = 4
+MAX_VOXELS = 2**28
+"""One GiB as float32."""
+MIN_SPACING_MM = 0.1
+MAX_SPACING_MM = 20.0
+MAX_ORIGIN_MM = 10_000.0
+MAX_OFFSET_BYTES = 2**24
+SLACK_BYTES = 4096
+"""How much a file may hold beyond what its header promises: some writers pad to whole blocks."""
+
+_DEFLATE_MAX_RATIO = 1032
+_SHEAR_LIMIT = 0.9
+_OBLIQUE_NOTE_DEG = 20.0
+_DISAGREEMENT_NOTE_MM = 0.1
+
+
+class ScanError(ValueError):
+    """A scan that cannot be used; the message names the file and the reason in one sentence."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeaderFacts:
+    """What is known of a volume before its voxels are read.
+
+    Attributes:
+        shape: Voxels along the RAS axes.
+        spacing_mm: Voxel size along the RAS axes, to a millionth of a millimetre.
+        affine: (4, 4) float64, from RAS voxel indices to mm.
+        dtype: How the file stores a voxel, byte order included.
+        peak_bytes: Estimate of the memory that loading takes.
+        notes: What a person should know, such as disagreeing affines.
+        axes: For each stored axis the RAS axis it becomes.
+        flips: For each stored axis whether it runs against the RAS one.
+        offset: Where the voxels begin in the (unpacked) file.
+        slope: Stored values are multiplied by it ...
+        inter: ... and this is added.
+        packed: Whether the file is a gzip stream, whatever its name says.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    affine: NDArray[np.float64]
+    dtype: np.dtype[Any]
+    peak_bytes: int
+    notes: tuple[str, ...]
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+    offset: int
+    slope: float
+    inter: float
+    packed: bool
+
+    @property
+    def stored_shape(self) -> tuple[int, int, int]:
+        """Voxels along the axes as they are stored, the first varying fastest."""
+        a, b, c = self.axes
+        return self.shape[a], self.shape[b], self.shape[c]
+
+    def as_stored(self, data_XYZ: NDArray[Any]) -> NDArray[Any]:
+        """A view of a RAS array that is indexed by the stored axes."""
+        steps = tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)
+        return data_XYZ.transpose(self.axes)[steps]
+
+
+def check_header(path: Path) -> HeaderFacts:
+    """Read the header of a file and check what it promises against the file's size.
+
+    Costs a few hundred bytes, whatever the header claims.
+
+    Args:
+        path: A ``.nii`` or ``.nii.gz`` file; which of both is told by its first bytes.
+
+    Raises:
+        ScanError: If it is no readable file, no single-file NIfTI, holds other than one volume of
+            real numbers, is beyond the limits of this module, or cannot hold what it promises.
+    """
+    with named_errors(path):
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise ScanError(f"{path} is a folder, not a file")
+        if not stat.S_ISREG(status.st_mode):
+            raise ScanError(f"{path} is no regular file")
+        if status.st_size == 0:
+            raise ScanError(f"{path} is empty (0 bytes)")
+        with path.open("rb") as stream:
+            packed = stream.read(2) == b"\x1f\x8b"
+        with open_stream(path, packed) as stream:
+            block = stream.read(540)
+    header = _parse(block, path)
+    stored_shape = _stored_shape(header, path)
+    dtype = _dtype(header, path)
+    offset = _offset(header, path)
+    _check_size(path, status.st_size, packed, offset + dtype.itemsize * _count(stored_shape))
+    slope, inter = _scaling(header, path)
+    stored_affine, notes = _affine(header, stored_shape, path)
+    return _oriented(stored_shape, stored_affine, notes, dtype, offset, (slope, inter), packed)
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Turn what opening and unpacking can raise into a ``ScanError`` that names the file."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ScanError(f"{path} is a damaged or truncated gzip file: {error}") from error
+    except FileNotFoundError as error:
+        what = "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
+        raise ScanError(f"{path} {what}") from error
+    except PermissionError as error:
+        raise ScanError(f"{path} cannot be read: permission denied") from error
+    except OSError as error:
+        raise ScanError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def open_stream(path: Path, packed: bool) -> BinaryIO:
+    """Open a file for reading; what is read of a packed one is unpacked, and no more than that."""
+    return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
+
+
+def largest_shift_mm(
+    one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, int, int]
+) -> float:
+    """The farthest that any voxel of a grid lies apart under two affines: at one of its corners."""
+    corners = np.array([(*c, 1) for c in product(*((0, n - 1) for n in shape))], dtype=float)
+    return float(np.linalg.norm(corners @ (one - other).T[:, :3], axis=1).max())
+
+
+def _count(shape: tuple[int, int, int]) -> int:
+    return shape[0] * shape[1] * shape[2]
+
+
+def _parse(block: bytes, path: Path) -> Any:
+    """A nibabel header of either version and byte order, with nothing checked but its kind."""
+    for order in "<>":
+        if len(block) < 4:
+            break
+        size = struct.unpack(f"{order}i", block[:4])[0]
+        kinds = {348: (nib.Nifti1Header, 344, b"n+1\0"), 540: (nib.Nifti2Header, 4, b"n+2\0")}
+        if size not in kinds or len(block) < size:
+            continue
+        header_class, magic_at, magic = kinds[size]
+        if block[magic_at : magic_at + 4] == magic:
+            return header_class(block[:size], endianness=order, check=False)
+        if block[magic_at : magic_at + 3] in (b"ni1", b"ni2"):
+            raise ScanError(f"{path} is half of a .hdr/.img pair; store the scan as one .nii file")
+    raise ScanError(f"{path} is no NIfTI file: its first bytes are none of a NIfTI header")
+
+
+def _stored_shape(header: Any, path: Path) -> tuple[int, int, int]:
+    dim = [int(n) for n in header["dim"]]
+    if not 1 <= dim[0] <= 7:
+        raise ScanError(f"{path} has {dim[0]} dimensions in its header; NIfTI knows 1 to 7")
+    sides = dim[1 : dim[0] + 1]
+    if len(sides) < 3:
+        raise ScanError(f"{path} is no volume: its header says {' x '.join(map(str, sides))}")
+    if any(n != 1 for n in sides[3:]):
+        raise ScanError(f"{path} holds {sides[3:]} volumes; a scan is a single one")
+    shape = (sides[0], sides[1], sides[2])
+    text = " x ".join(map(str, shape))
+    if min(shape) < MIN_SIDE or max(shape) > MAX_SIDE:
+        raise ScanError(f"{path} has {text} voxels; a side must have {MIN_SIDE} to {MAX_SIDE}")
+    if _count(shape) > MAX_VOXELS:
+        raise ScanError(f"{path} has {text} voxels; more than {MAX_VOXELS:,} are not read")
+    return shape
+
+
+def _dtype(header: Any, path: Path) -> np.dtype[Any]:
+    try:
+        dtype: np.dtype[Any] = np.dtype(header.get_data_dtype())
+    except HeaderDataError as error:
+        code = int(header["datatype"])
+        raise ScanError(f"{path} has the unknown data type code {code}") from error
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        what = "RGB colours" if dtype.names else str(dtype)
+        raise ScanError(f"{path} stores {what}; integers or floats of up to 64 bits are read")
+    return dtype
+
+
+def _offset(header: Any, path: Path) -> int:
+    value = float(header["vox_offset"])
+    least = float(header["sizeof_hdr"]) + 4
+    if value == 0:
+        return int(least)
+    if not least <= value <= MAX_OFFSET_BYTES:
+        raise ScanError(
+            f"{path} puts its voxels at byte {value:g}; {least:g} to {MAX_OFFSET_BYTES} is right"
+        )
+    return int(value)
+
+
+def _scaling(header: Any, path: Path) -> tuple[float, float]:
+    """Slope and intercept; a slope of 0 or NaN means that values are stored as they are."""
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or np.isnan(slope):
+        return 1.0, 0.0
+    if not np.isfinite(slope) or not np.isfinite(inter):
+        raise ScanError(f"{path} scales its values by slope {slope} and intercept {inter}")
+    return slope, inter
+
+
+def _check_size(path: Path, size: int, packed: bool, promised: int) -> None:
+    """A file too small for its promise is refused before memory is taken for it."""
+    if packed:
+        if size * _DEFLATE_MAX_RATIO + SLACK_BYTES < promised:
+            raise ScanError(
+                f"{path} is truncated: {size:,} packed bytes cannot hold the {promised:,} that its "
+                "header promises"
+            )
+    elif size < promised:
+        raise ScanError(
+            f"{path} is truncated: it has {size:,} of the {promised:,} bytes its header promises"
+        )
+    elif size > promised + SLACK_BYTES:
+        raise ScanError(
+            f"{path} has {size:,} bytes, but its header promises {promised:,}: they don't match"
+        )
+
+
+def _affine(
+    header: Any, shape: tuple[int, int, int], path: Path
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """The affine of the stored axes, and whether sform and qform disagree."""
+    sform = None
+    if int(header["sform_code"]) > 0:
+        sform = np.asarray(header.get_sform(), dtype=np.float64)
+    qform, problem = _qform(header) if int(header["qform_code"]) > 0 else (None, None)
+    if sform is not None:
+        _check_affine(sform, path)
+        if problem is not None:
+            return sform, (f"the qform is invalid ({problem}); the sform is used",)
+        if qform is None:
+            return sform, ()
+        shift_mm = largest_shift_mm(sform, qform, shape)
+        if not shift_mm <= _DISAGREEMENT_NOTE_MM:
+            return sform, (f"sform and qform disagree by {shift_mm:.1f} mm; the sform is used",)
+        return sform, ()
+    if qform is not None:
+        _check_affine(qform, path)
+        return qform, ()
+    if problem is not None:
+        raise ScanError(f"{path} has no sform and an invalid qform: {problem}")
+    raise ScanError(
+        f"{path} stores no orientation: one of sform_code and qform_code must be above 0"
+    )
+
+
+def _qform(header: Any) -> tuple[NDArray[np.float64] | None, str | None]:
+    header = header.copy()
+    if float(header["pixdim"][0]) == 0:
+        header["pixdim"][0] = 1  # the standard: 0 counts as 1
+    try:
+        with np.errstate(all="ignore"):
+            qform = np.asarray(header.get_qform(), dtype=np.float64)
+    except (HeaderDataError, ValueError) as error:
+        return None, str(error)
+    return (qform, None) if np.isfinite(qform).all() else (None, "it is not finite")
+
+
+def _check_affine(affine: NDArray[np.float64], path: Path) -> None:
+    if not np.isfinite(affine).all():
+        raise ScanError(f"{path} has an affine that is not finite")
+    with np.errstate(all="ignore"):
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        if not ((spacing >= MIN_SPACING_MM) & (spacing <= MAX_SPACING_MM)).all():
+            sizes = " x ".join(f"{s:.3g}" for s in spacing)
+            raise ScanError(
+                f"{path} has voxels of {sizes} mm; {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm is "
+                "read"
+            )
+        volume = abs(float(np.linalg.det(affine[:3, :3] / spacing)))
+    if volume < _SHEAR_LIMIT:
+        raise ScanError(f"{path} has an affine whose axes are far from right angles")
+    if np.abs(affine[:3, 3]).max() > MAX_ORIGIN_MM:
+        raise ScanError(f"{path} has an affine whose origin lies more than 10 m away")
+
+
+def _oriented(
+    stored_shape: tuple[int, int, int],
+    stored_affine: NDArray[np.float64],
+    notes: tuple[str, ...],
+    dtype: np.dtype[Any],
+    offset: int,
+    scaling: tuple[float, float],
+    packed: bool,
+) -> HeaderFacts:
+    orientation = nib.io_orientation(stored_affine)
+    axes = tuple(int(a) for a in orientation[:, 0])
+    flips = tuple(bool(f < 0) for f in orientation[:, 1])
+    affine = stored_affine @ nib.orientations.inv_ornt_aff(orientation, stored_shape)
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = np.diag(affine[:3, :3]) / lengths
+    angle = float(np.degrees(np.arccos(np.clip(cosines, -1, 1)).max()))
+    if angle > _OBLIQUE_NOTE_DEG:
+        notes = (*notes, f"axes are up to {angle:.0f} degrees from right, anterior and superior")
+    shape = tuple(stored_shape[axes.index(axis)] for axis in range(3))
+    voxels = _count(stored_shape)
+    return HeaderFacts(
+        shape=cast("tuple[int, int, int]", shape),
+        spacing_mm=cast("tuple[float, float, float]", tuple(round(float(s), 6) for s in lengths)),
+        affine=affine,
+        dtype=dtype,
+        peak_bytes=4 * voxels + 32 * stored_shape[0] * stored_shape[1],
+        notes=notes,
+        axes=cast("tuple[int, int, int]", axes),
+        flips=cast("tuple[bool, bool, bool]", flips),
+        offset=offset,
+        slope=scaling[0],
+        inter=scaling[1],
+        packed=packed,
+    )
