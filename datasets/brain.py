@@ -1,0 +1,175 @@
+"""Which voxels are brain: a mask that comes with the data, an already stripped image, or a tool.
+
+Every mask, wherever it came from, passes the same quality control (``datasets/qc.py``). What fails
+is tried once more in another way; what fails again sets the scan aside with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from datasets.extractors import Tool, extractor_identity, run_extractor
+from datasets.nifti import ScanError, Volume, load_mask
+from datasets.qc import LIMITS, BrainLimits, BrainMeasures, largest_piece, measure_brain, verdict
+from datasets.scan import Scan
+
+GIVEN = "given mask"
+STRIPPED = "already stripped"
+
+STRIPPED_BORDER_SHARE = 0.95
+"""Share of the field of view's border that holds one single value in a stripped image."""
+
+
+@dataclass(frozen=True)
+class BrainMask:
+    """A brain mask that passed quality control.
+
+    Attributes:
+        mask_XYZ: bool, one connected piece.
+        tool: What made it, with its version.
+        measures: What quality control measured.
+        notes: What was dropped or tried before, one sentence each.
+    """
+
+    mask_XYZ: NDArray[np.bool_]
+    tool: str
+    measures: BrainMeasures
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    tool: str
+    settings: str
+    run: Callable[[], tuple[NDArray[np.bool_], tuple[str, ...]]]
+
+
+def brain_source(scan: Scan, tool: Tool) -> str:
+    """What would tell this scan's brain, with its version: part of its key.
+
+    A scan of which it is unknown whether it is stripped counts as the tool's.
+
+    Raises:
+        ExtractorError: If the tool is needed and is not there.
+    """
+    if scan.brain_mask is not None:
+        return GIVEN
+    return STRIPPED if scan.stripped else extractor_identity(tool)
+
+
+def extract_brain(
+    volume: Volume, scan: Scan, tool: Tool = "deepbet", limits: BrainLimits = LIMITS
+) -> BrainMask:
+    """Tell brain from everything else, or say why it can't be told.
+
+    Args:
+        volume: The scan's image in RAS.
+        scan: Says whether a mask comes with it and whether it is stripped.
+        tool: What removes the skull where there is one.
+        limits: Of quality control.
+
+    Raises:
+        ScanError: If no mask passes quality control; the message gives the reasons.
+        ExtractorError: If the tool is needed and is not there.
+    """
+    failures: list[str] = []
+    for attempt in _attempts(volume, scan, tool, limits):
+        try:
+            mask_XYZ, notes = attempt.run()
+        except ScanError as error:
+            failures.append(f"{attempt.tool} ({attempt.settings}): {error}")
+            continue
+        if not mask_XYZ.any():
+            failures.append(f"{attempt.tool} ({attempt.settings}): the mask is empty")
+            continue
+        piece_XYZ, measures = measure_brain(mask_XYZ, volume.spacing_mm)
+        fault = verdict(measures, limits)
+        if not fault:
+            dropped = int(mask_XYZ.sum()) - int(piece_XYZ.sum())
+            if dropped:
+                notes += (f"dropped {dropped} voxels of the brain mask that lie apart",)
+            earlier = tuple(f"tried before: {failure}" for failure in failures)
+            return BrainMask(piece_XYZ, attempt.tool, measures, (*earlier, *notes))
+        failures.append(f"{attempt.tool} ({attempt.settings}): {fault}")
+    raise ScanError(f"no brain mask passes quality control: {' | '.join(failures)}")
+
+
+def recognise_stripped(volume: Volume, limits: BrainLimits = LIMITS) -> NDArray[np.bool_] | None:
+    """The brain of an image that is already stripped, recognised from its voxels.
+
+    Such an image has one exact background value all along its border, and everything else is one
+    compact piece of a brain's size once its holes are filled. A whole head may have an exact
+    background too, but is far larger than a brain.
+
+    Returns:
+        bool mask, or ``None`` if the image looks like a whole head.
+    """
+    background, share = _background(volume.data_XYZ)
+    if share < STRIPPED_BORDER_SHARE:
+        return None
+    piece_XYZ, piece_share = largest_piece(volume.data_XYZ != background)
+    if piece_share < limits.min_largest_share:
+        return None
+    brain_XYZ = fill_holes(piece_XYZ)
+    _, measures = measure_brain(brain_XYZ, volume.spacing_mm)
+    return None if verdict(measures, limits) else brain_XYZ
+
+
+def fill_holes(mask_XYZ: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Add what a mask encloses, such as ventricles of exact zeros."""
+    box = ndimage.find_objects(mask_XYZ.astype(np.uint8))
+    if not box or box[0] is None:
+        return mask_XYZ
+    outside, _ = ndimage.label(~np.pad(mask_XYZ[box[0]], 1))
+    filled_XYZ = mask_XYZ.copy()
+    filled_XYZ[box[0]] = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
+    return filled_XYZ
+
+
+def _attempts(volume: Volume, scan: Scan, tool: Tool, limits: BrainLimits) -> list[_Attempt]:
+    """At most two ways to a mask, the better first."""
+    given = scan.brain_mask
+    if given is not None:
+        return [_Attempt(GIVEN, "as it is", lambda: load_mask(given, volume, scan.image))]
+    if scan.stripped:
+        return [
+            _Attempt(STRIPPED, "exact background", lambda: (_foreground(volume, 0.0), ())),
+            _Attempt(STRIPPED, "background within 2 %", lambda: (_foreground(volume, 0.02), ())),
+        ]
+    identity = extractor_identity(tool)
+    recognised_XYZ = recognise_stripped(volume, limits) if scan.stripped is None else None
+    if recognised_XYZ is not None:
+        note = ("recognised as already stripped",)
+        return [_Attempt(STRIPPED, "recognised", lambda: (recognised_XYZ, note))]
+    return [
+        _Attempt(identity, "first settings", lambda: (run_extractor(tool, volume), ())),
+        _Attempt(identity, "second settings", lambda: (run_extractor(tool, volume, True), ())),
+    ]
+
+
+def _foreground(volume: Volume, tolerance: float) -> NDArray[np.bool_]:
+    """What differs from the background by more than a share of the bright voxels' distance."""
+    background, _ = _background(volume.data_XYZ)
+    distance_XYZ = np.abs(volume.data_XYZ - np.float32(background))
+    if tolerance == 0.0:
+        return fill_holes(largest_piece(distance_XYZ > 0)[0])
+    inside = distance_XYZ[distance_XYZ > 0]
+    bright = float(np.percentile(inside, 99)) if len(inside) else 0.0
+    opened_XYZ = ndimage.binary_opening(distance_XYZ > tolerance * bright)
+    return fill_holes(largest_piece(opened_XYZ)[0])
+
+
+def _background(data_XYZ: NDArray[np.float32]) -> tuple[float, float]:
+    """The most frequent value on the border of the field of view, and its share of the border."""
+    faces = (face for axis in range(3) for face in (0, data_XYZ.shape[axis] - 1))
+    axes = (axis for axis in range(3) for _ in range(2))
+    border = np.concatenate(
+        [data_XYZ.take(face, axis=axis).ravel() for face, axis in zip(faces, axes, strict=True)]
+    )
+    values, counts = np.unique(border, return_counts=True)
+    return float(values[counts.argmax()]), float(counts.max() / counts.sum())

@@ -1,0 +1,214 @@
+"""Records of prepared scans and manifests of cohorts: what readers of shards trust.
+
+In the store, ``shards/scans/<scan key>/`` holds a scan's ``slices-<uuid>.parquet`` and, written
+after it, ``record.json``; ``shards/<cohort key>/manifest.json`` is written last of all and holds
+every scan's record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from datasets.identity import digest
+from datasets.scan import Modality, Role
+from datasets.settings import PreprocessSettings
+from datasets.storage import Storage, StorageError
+
+SHARD_VERSION = 1
+"""Version of the layout of records, manifests and Parquet parts."""
+
+
+class ScanRecord(BaseModel):
+    """What became of one scan.
+
+    Attributes:
+        version: Layout version.
+        key: The scan's key, which names its folder.
+        status: ``ok``, or ``quarantined`` for a scan that was set aside.
+        reason: Why it was set aside; empty if it was not.
+        cohort: Name of the cohort.
+        role: Of the cohort.
+        subject: Subject label.
+        session: Session label, or empty.
+        modality: ``T1w`` or ``T2w``.
+        image: Path of the image as the source found it, for people to read.
+        part: Path of the Parquet part in the store; empty if quarantined.
+        sha256: Its checksum; empty if quarantined.
+        n_slices: Number of slices in it.
+        shape: Voxels of the RAS volume.
+        spacing_mm: Its voxel size.
+        brain_volume_ml: Volume of the brain mask.
+        brain_tool: What told the brain, with its version.
+        lesion_volume_ml: Volume of the lesion mask; ``None`` if the scan has none.
+        lesion_outside_brain_share: Share of lesion voxels outside the brain mask, 0 to 1; ``None``
+            without lesion voxels.
+        notes: What was adjusted, one sentence each.
+        wall_s: Seconds it took; no part of any identity.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    version: int = SHARD_VERSION
+    key: str
+    status: Literal["ok", "quarantined"]
+    reason: str = ""
+    cohort: str
+    role: Role
+    subject: str
+    session: str
+    modality: Modality
+    image: str
+    part: str = ""
+    sha256: str = ""
+    n_slices: int = 0
+    shape: tuple[int, int, int] | None = None
+    spacing_mm: tuple[float, float, float] | None = None
+    brain_volume_ml: float | None = None
+    brain_tool: str = ""
+    lesion_volume_ml: float | None = None
+    lesion_outside_brain_share: float | None = None
+    notes: tuple[str, ...] = ()
+    wall_s: float = 0.0
+
+
+class CohortManifest(BaseModel):
+    """All scans of one cohort and modality.
+
+    Attributes:
+        version: Layout version.
+        key: The cohort's key, from :func:`cohort_key`.
+        cohort: Name of the cohort.
+        modality: Of all its scans.
+        role: ``train`` or ``test``.
+        source: Name of the source that listed it.
+        synthetic: Whether the scans are made by software; figures from them say so.
+        settings: Of preprocessing.
+        preprocess_version: Of preprocessing.
+        records: Of every scan, quarantined ones included, in the order of the listing.
+        skipped: Path and reason of what the source left out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int = SHARD_VERSION
+    key: str
+    cohort: str
+    modality: Modality
+    role: Role
+    source: str
+    synthetic: bool
+    settings: PreprocessSettings
+    preprocess_version: int
+    records: tuple[ScanRecord, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+def record_path(key: str) -> str:
+    """Where the record of a scan lies in the store."""
+    return f"shards/scans/{key}/record.json"
+
+
+def manifest_path(key: str) -> str:
+    """Where the manifest of a cohort lies in the store."""
+    return f"shards/{key}/manifest.json"
+
+
+def cohort_key(cohort: str, modality: Modality, scan_keys: Iterable[str]) -> str:
+    """Identity of a cohort's slices of one modality, known before any scan is read.
+
+    Args:
+        cohort: Name of the cohort.
+        modality: Of its scans.
+        scan_keys: Keys of all its scans, in any order.
+    """
+    return digest({"cohort": cohort, "modality": modality, "scans": sorted(scan_keys)})
+
+
+def read_record(storage: Storage, key: str) -> ScanRecord | None:
+    """The record of a scan that is finished, or ``None`` if it has to be prepared.
+
+    A record that is damaged, or whose part is missing, counts as unfinished.
+
+    Raises:
+        StorageError: If the store cannot be read, or the record is from a newer version.
+    """
+    try:
+        data = storage.read(record_path(key))
+    except FileNotFoundError:
+        return None
+    try:
+        _refuse_newer(data, record_path(key), storage)
+        record = ScanRecord.model_validate_json(data)
+    except ValueError:
+        return None
+    if record.key != key or (record.part and not storage.exists(record.part)):
+        return None
+    return record
+
+
+def write_record(storage: Storage, record: ScanRecord) -> None:
+    """Write the record of a scan, after its part.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    storage.put(record_path(record.key), record.model_dump_json(indent=1).encode())
+
+
+def write_manifest(storage: Storage, manifest: CohortManifest) -> None:
+    """Write the manifest of a cohort, after all its records.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    storage.put(manifest_path(manifest.key), manifest.model_dump_json(indent=1).encode())
+
+
+def read_manifest(storage: Storage, key: str) -> CohortManifest | None:
+    """The manifest of a cohort, or ``None`` if there is none.
+
+    Raises:
+        StorageError: If it is damaged, names another cohort, or is from a newer version.
+    """
+    path = manifest_path(key)
+    try:
+        data = storage.read(path)
+    except FileNotFoundError:
+        return None
+    try:
+        _refuse_newer(data, path, storage)
+        manifest = CohortManifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "its text"
+        raise StorageError(
+            f"{path!r} in the store {storage.uri!r} is damaged: {place}: {first['msg']}; "
+            "delete it and prepare the cohort again"
+        ) from error
+    except ValueError as error:
+        raise StorageError(
+            f"{path!r} in the store {storage.uri!r} is damaged: {error}; "
+            "delete it and prepare the cohort again"
+        ) from error
+    keys = [record.key for record in manifest.records]
+    if manifest.key != key or cohort_key(manifest.cohort, manifest.modality, keys) != key:
+        raise StorageError(
+            f"{path!r} in the store {storage.uri!r} does not describe the scans of its key; "
+            "delete it and prepare the cohort again"
+        )
+    return manifest
+
+
+def _refuse_newer(data: bytes, path: str, storage: Storage) -> None:
+    """Say clearly that a file is from a newer version, before its unknown fields look damaged."""
+    content = json.loads(data)
+    version = content.get("version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SHARD_VERSION:
+        raise StorageError(
+            f"{path!r} in the store {storage.uri!r} was written by a newer version of this "
+            f"software (layout {version}, this one reads up to {SHARD_VERSION})"
+        )
