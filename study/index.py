@@ -99,7 +99,7 @@ def refresh_index(study: StudyStore) -> pa.Table:
 
 
 def _compact(study: StudyStore) -> tuple[pa.Table, bool]:
-    old = _stored_index(study)
+    old = stored_index(study)
     signatures = _signatures(study)
     ids, marks = (old[c].to_pylist() for c in ("trial_id", "signature"))
     known = dict(zip(ids, marks, strict=True))
@@ -114,8 +114,8 @@ def _compact(study: StudyStore) -> tuple[pa.Table, bool]:
     return table.sort_by(keys).combine_chunks(), True
 
 
-def _stored_index(study: StudyStore) -> pa.Table:
-    """The index as last written; an empty one if there is none that fits this version."""
+def stored_index(study: StudyStore) -> pa.Table:
+    """The index as last written, in one read; an empty one if none fits this version."""
     empty: pa.Table = SCHEMA.empty_table()
     try:
         data = study.storage.read("index.parquet")
