@@ -1,0 +1,249 @@
+"""A ranking of pixels in bounded memory: entries of neighbouring scores, merged and grouped.
+
+How it works. Every float32 score becomes a uint32 key whose order is that of descending scores.
+Raw keys are buffered, then sorted and merged into a list of *entries* (key, positives, negatives)
+in that order. As long as there are at most ``EXACT_ENTRIES`` distinct scores every entry is one
+score, and every figure is exact. Beyond that, neighbouring entries are grouped. With P and N the
+totals and c the number of pixels from the top of the ranking down to some score, the *height*
+
+    S / 2 * (positives so far / P + negatives so far / N) + L * log2(c)
+
+grows along the ranking, and entries whose middle falls in the same unit of height become one
+group. So
+
+- a group holds at most about 2 / S of the positives and of the negatives, which bounds
+  what forgetting the order inside it can change in the AUC, whatever the distribution;
+- from its beginning to its end c grows by at most a factor 1 + 2 / L, and so does
+  any precision, even among the first few pixels of 10^7, which bounds the average precision;
+- an entry more than a unit high (a frequent score, a positive among few) is never joined to others.
+
+Both bounds survive merging: totals only grow, so an old group's share only shrinks, and the groups
+of one generation do not overlap. A group remembers that it is an interval of scores, not a tie:
+average precision is interpolated inside an interval, and takes one step across a tie, as in
+scikit-learn. No assumption is made on the scores: neither a range nor a first sample fixes bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+EXACT_ENTRIES = 2**18
+"""Up to this many distinct scores nothing is grouped and every figure is exact."""
+
+BLOCK = 2**15
+"""Raw keys are looked at in pieces of this size, which stay in the processor's cache."""
+
+_SIGN = np.uint32(0x80000000)
+_ALL_BUT_SIGN = np.uint32(0x7FFFFFFF)
+_LAST_KEY = np.uint32(0xFFFFFFFF)  # a NaN's, so no score has it
+
+Keys = NDArray[np.uint32]
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Parts of a ranking; keys strictly ascending (scores descending) once merged.
+
+    Attributes:
+        keys: The key of a score, or one within an interval of scores.
+        positives: Positive pixels in the entry.
+        negatives: Negative pixels in the entry.
+        interval: Whether the entry's pixels lie in an interval of scores; else they are tied.
+    """
+
+    keys: Keys
+    positives: Counts
+    negatives: Counts
+    interval: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Entries]) -> Entries:
+        """Entries one after the other, in no order; at least one part."""
+        return cls(
+            np.concatenate([p.keys for p in parts]),
+            np.concatenate([p.positives for p in parts]),
+            np.concatenate([p.negatives for p in parts]),
+            np.concatenate([p.interval for p in parts]),
+        )
+
+    def between(self, start: int, stop: int) -> Entries:
+        """A view of some rows."""
+        rows = slice(start, stop)
+        return Entries(
+            self.keys[rows], self.positives[rows], self.negatives[rows], self.interval[rows]
+        )
+
+    @classmethod
+    def empty(cls) -> Entries:
+        """No entries."""
+        none = np.empty(0, dtype=np.int64)
+        return cls(none.astype(np.uint32), none, none, none.astype(bool))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Turns cumulative counts into heights; a group spans about one unit of height.
+
+    Attributes:
+        per_positive: Height of a positive.
+        per_negative: Height of a negative.
+        per_octave: Height of twice as many pixels from the top (L above).
+    """
+
+    per_positive: float
+    per_negative: float
+    per_octave: float
+
+    @classmethod
+    def of(cls, n_positive: int, n_negative: int, shares: float, per_octave: float) -> Scale:
+        """The scale for known totals; ``shares`` is S above."""
+        return cls(shares / 2 / max(n_positive, 1), shares / 2 / max(n_negative, 1), per_octave)
+
+    def heights(self, positives: Counts, negatives: Counts) -> NDArray[np.float64]:
+        """Heights at cumulative counts; 0 at the very top."""
+        # A float's bits read as an integer are its logarithm, linear within each octave: cheap,
+        # monotonic, and the same to the last bit everywhere, which no math library promises.
+        bits = (positives + negatives).astype(np.float64).view(np.int64)
+        height: NDArray[np.float64] = bits * np.float64(self.per_octave / 2.0**52)
+        height += positives * self.per_positive
+        height += negatives * self.per_negative
+        return height
+
+
+def keys_of(scores: NDArray[np.float32]) -> Keys:
+    """Keys that ascend as scores descend."""
+    bits = (scores + np.float32(0)).view(np.uint32)  # -0.0 + 0.0 is 0.0
+    negative = (bits.view(np.int32) >> 31).view(np.uint32)
+    keys: Keys = bits ^ (_ALL_BUT_SIGN & ~negative)
+    return keys
+
+
+def scores_of(keys: Keys) -> NDArray[np.float32]:
+    """The scores that have these keys."""
+    return np.where(keys & _SIGN, keys, keys ^ _ALL_BUT_SIGN).astype(np.uint32).view(np.float32)
+
+
+def n_distinct(keys: Keys) -> int:
+    """Number of different keys in sorted ones; 1 if there are none."""
+    return int(np.count_nonzero(keys[1:] != keys[:-1])) + 1
+
+
+def merge(
+    raw: tuple[Keys, Keys], entries: Sequence[Entries], scale: Scale | None
+) -> Entries | None:
+    """Merge sorted negative and positive keys and entries, block by block from the top.
+
+    Blocks are cut at keys that split every source into pieces of at most ``BLOCK``, so temporary
+    arrays stay small (and in the processor's cache) however much there is to merge. Groups end
+    where a block does, which costs a few groups more than needed.
+
+    Returns:
+        The merged entries, grouped by the scale. Without one none are grouped, and the result is
+        None if they are more than ``EXACT_ENTRIES``.
+    """
+    sources = [*raw, *(e.keys for e in entries)]
+    cuts = np.unique(np.concatenate([*(s[BLOCK - 1 :: BLOCK] for s in sources), [_LAST_KEY]]))
+    cuts = cuts.astype(np.uint32)
+    before = [np.searchsorted(s, cuts, side="left").tolist() for s in sources]
+    after = [np.searchsorted(s, cuts, side="right").tolist() for s in sources]
+    done: list[Entries] = []
+    total, n_done = (0, 0), 0
+    for block, cut in enumerate(cuts):
+        parts = []
+        for index, source in enumerate(sources):
+            start = after[index][block - 1] if block else 0
+            stop, end = before[index][block], after[index][block]
+            if index >= 2:
+                parts.append(entries[index - 2].between(start, end))
+            else:
+                if start < stop:
+                    parts.append(_run_lengths(source[start:stop], positive=index == 1))
+                if stop < end:  # ties may be millions: they are counted, not looked at
+                    parts.append(_one_score(cut, end - stop, positive=index == 1))
+        atoms = Entries.concatenate(parts) if parts else Entries.empty()
+        if not len(atoms):
+            continue
+        done.append(group(_in_order(atoms), total, scale))
+        total = (
+            total[0] + int(done[-1].positives.sum()),
+            total[1] + int(done[-1].negatives.sum()),
+        )
+        n_done += len(done[-1])
+        if scale is None and n_done > EXACT_ENTRIES:
+            return None
+    return Entries.concatenate(done) if done else Entries.empty()
+
+
+def _run_lengths(keys: Keys, *, positive: bool) -> Entries:
+    """Count equal keys in sorted ones, at least one."""
+    last = np.append(np.flatnonzero(keys[1:] != keys[:-1]), len(keys) - 1)
+    counts = np.diff(last, prepend=-1)
+    none = np.zeros_like(counts)
+    interval = np.zeros(len(counts), dtype=bool)
+    return Entries(keys[last], counts if positive else none, none if positive else counts, interval)
+
+
+def _one_score(key: np.uint32, count: int, *, positive: bool) -> Entries:
+    counts = np.array([count], dtype=np.int64)
+    none = np.zeros_like(counts)
+    return Entries(
+        np.array([key], dtype=np.uint32),
+        counts if positive else none,
+        none if positive else counts,
+        np.zeros(1, dtype=bool),
+    )
+
+
+def _in_order(atoms: Entries) -> Entries:
+    """Sort entries and join those of the same key."""
+    order = np.argsort(atoms.keys, kind="stable")  # merges runs that are sorted already
+    keys = atoms.keys[order]
+    last = np.append(np.flatnonzero(keys[1:] != keys[:-1]), len(keys) - 1)
+    positives = np.diff(np.cumsum(atoms.positives[order])[last], prepend=0)
+    negatives = np.diff(np.cumsum(atoms.negatives[order])[last], prepend=0)
+    interval = np.zeros(len(last), dtype=bool)
+    if atoms.interval.any():
+        # A tie of many pixels stays one though an interval of few happens to have its key.
+        loose = np.where(atoms.interval, atoms.positives + atoms.negatives, 0)
+        of_intervals = np.diff(np.cumsum(loose[order])[last], prepend=0)
+        interval = 2 * of_intervals > positives + negatives
+    return Entries(keys[last], positives, negatives, interval)
+
+
+def group(atoms: Entries, before: tuple[int, int], scale: Scale | None) -> Entries:
+    """Join neighbours whose middle falls in the same unit of height.
+
+    Args:
+        atoms: Entries in order, at least one.
+        before: Positives and negatives that rank above them.
+        scale: What a unit of height is; None joins nothing.
+    """
+    if scale is None:
+        return atoms
+    tp = np.cumsum(np.concatenate([before[:1], atoms.positives]))
+    fp = np.cumsum(np.concatenate([before[1:], atoms.negatives]))
+    height = scale.heights(tp, fp)
+    # By its middle: by its end, a positive among few would mostly be the first of its group.
+    cell = np.floor((height[1:] + height[:-1]) / 2)
+    alone = np.diff(height) >= 1
+    closed = alone.copy()
+    closed[:-1] |= alone[1:] | (cell[1:] != cell[:-1])
+    closed[-1] = True
+    last = np.flatnonzero(closed)
+    first = np.concatenate([[0], last[:-1] + 1])
+    # The middle, rounded up and down by turns, so that later merges are not biased.
+    middle = (first + last + np.arange(len(last)) % 2) // 2
+    return Entries(
+        atoms.keys[middle],
+        np.diff(tp[last + 1], prepend=before[0]),
+        np.diff(fp[last + 1], prepend=before[1]),
+        (last > first) | atoms.interval[last],
+    )
