@@ -1,0 +1,287 @@
+"""Modified Gaussian mixture model (GMM): Gaussians and a uniform class over pixel intensities.
+
+After Van Leemput et al. 2001, "Automated segmentation of multiple sclerosis lesions by model
+outlier detection". A pixel of intensity x has the density
+
+    sum_k pi_k f_k(x) + lambda,    sum_k pi_k = 1,
+
+with Gaussians f_k and a uniform class of constant density lambda. The uniform class takes part in
+every step of the fit by expectation maximisation (EM), so outliers among the training pixels pull
+on the Gaussians by little. Images are float16, so the histogram of their at most 65,536 values
+loses nothing, and the fit does not depend on how many slices there are.
+
+Shape legend: V distinct intensities, K Gaussians, B images of a batch, H = W = 128 pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from sklearn.cluster import KMeans
+
+from trainables.detector import EpochMetrics, NonFiniteLossError, State
+from trainables.detector import Params as DetectorParams
+from trainables.slices import Slices
+
+Floats = NDArray[np.float64]
+
+MIN_VARIANCE = 1e-6
+"""Lower bound of a variance: a standard deviation of float16's step at the brain's median, 1."""
+
+_BATCH = 256
+
+
+class GMMParams(DetectorParams):
+    """Settings of the modified GMM.
+
+    Attributes:
+        gmm_lambda: Density of the uniform class, per unit of normalised intensity.
+        n_gaussians: K; the paper's 4 are white matter, grey matter, CSF and background.
+        region: Pixels to fit on: those of the brain masks, or all of the slices.
+        tolerance: The fit ends when the mean log-likelihood grows by less, in nats per pixel.
+        max_iterations: The fit ends after so many iterations in any case.
+    """
+
+    gmm_lambda: float = Field(gt=0, allow_inf_nan=False)
+    n_gaussians: int = Field(default=4, ge=1)
+    region: Literal["brain", "slice"] = "brain"
+    tolerance: float = Field(default=1e-7, gt=0, allow_inf_nan=False)
+    max_iterations: int = Field(default=1000, ge=1)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The Gaussians and the uniform class.
+
+    Attributes:
+        means: (K,) float64 means.
+        variances: (K,) float64 variances.
+        weights: (K,) float64 weights pi_k, of sum 1.
+        uniform: Density lambda of the uniform class.
+    """
+
+    means: Floats
+    variances: Floats
+    weights: Floats
+    uniform: float
+
+    def densities(self, x: Floats) -> Floats:
+        """Densities f_k(x), the Gaussians along a new first axis."""
+        shape = (-1,) + (1,) * x.ndim
+        means, variances = self.means.reshape(shape), self.variances.reshape(shape)
+        f: Floats = np.exp(-np.square(x - means) / (2 * variances))
+        f /= np.sqrt(2 * np.pi * variances)
+        return f
+
+    def mean_log_likelihood(self, histogram: Histogram) -> float:
+        """Mean over pixels of log(sum_k pi_k f_k + lambda), in nats: the objective."""
+        density_V = self.weights @ self.densities(histogram.values) + self.uniform
+        return float(histogram.counts @ np.log(density_V) / histogram.counts.sum())
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often each intensity occurs.
+
+    Attributes:
+        values: (V,) float64 distinct intensities, ascending.
+        counts: (V,) float64 numbers of pixels, all positive.
+    """
+
+    values: Floats
+    counts: Floats
+
+    @classmethod
+    def of(cls, slices: Slices, region: Literal["brain", "slice"]) -> Histogram:
+        """The histogram of some slices.
+
+        Raises:
+            ValueError: If there are no such pixels.
+            NonFiniteLossError: If a pixel is not a finite number.
+        """
+        counts = np.zeros(2**16, dtype=np.int64)
+        for start in range(0, len(slices), _BATCH):
+            images = slices.images_NHW[start : start + _BATCH]
+            if region == "brain":
+                images = images[slices.batch(slice(start, start + _BATCH)).brain_BHW]
+            counts += np.bincount(images.view(np.uint16).reshape(-1), minlength=2**16)
+        values = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float64)
+        seen = np.flatnonzero(counts)
+        if not len(seen):
+            raise ValueError(f"no pixels in the region {region} of {len(slices)} slices")
+        if not np.isfinite(values[seen]).all():
+            raise NonFiniteLossError("a training pixel is not a finite number")
+        order = seen[np.argsort(values[seen], kind="stable")]
+        return cls(values[order], counts[order].astype(np.float64))
+
+
+def initial_mixture(histogram: Histogram, n_gaussians: int, uniform: float, seed: int) -> Mixture:
+    """Where EM starts: k-means of 199 quantiles, from 0.5 to 99.5 %.
+
+    The tails are left out, since k-means gives clusters of their own to far outliers.
+
+    Raises:
+        ValueError: If there are fewer distinct intensities than Gaussians.
+    """
+    rank = np.cumsum(histogram.counts) / histogram.counts.sum()
+    points = histogram.values[np.searchsorted(rank, np.linspace(0.005, 0.995, 199))]
+    values, counts = np.unique(points, return_counts=True)
+    if len(values) < n_gaussians:
+        values, counts = histogram.values, histogram.counts
+    if len(values) < n_gaussians:
+        raise ValueError(
+            f"the pixels have {len(values)} distinct intensities; "
+            f"{n_gaussians} Gaussians need at least as many"
+        )
+    kmeans = KMeans(n_gaussians, n_init=4, random_state=seed)
+    labels = kmeans.fit_predict(values[:, None], sample_weight=counts)
+    member_KV = labels == np.arange(n_gaussians)[:, None]
+    return _moments(member_KV * counts.astype(np.float64), values, uniform)
+
+
+def em_step(mixture: Mixture, histogram: Histogram) -> Mixture:
+    """One iteration of EM; the mean log-likelihood never falls.
+
+    The uniform class has its share of the responsibilities but nothing to be fitted, and the
+    weights of the Gaussians sum to 1 by themselves.
+    """
+    joint_KV = mixture.weights[:, None] * mixture.densities(histogram.values)
+    joint_KV *= histogram.counts / (joint_KV.sum(axis=0) + mixture.uniform)
+    return _moments(joint_KV, histogram.values, mixture.uniform, before=mixture)
+
+
+def _moments(
+    mass_KV: Floats, values: Floats, uniform: float, before: Mixture | None = None
+) -> Mixture:
+    """Weights, means and variances of pixels shared out to the Gaussians."""
+    mass_K = mass_KV.sum(axis=1)
+    # A Gaussian that nothing belongs to has weight 0, and may stay where it is.
+    used = mass_K > 0
+    divisor_K = np.where(used, mass_K, 1.0)
+    means = mass_KV @ values / divisor_K
+    variances = (mass_KV * np.square(values - means[:, None])).sum(axis=1) / divisor_K
+    if before is not None:
+        means = np.where(used, means, before.means)
+        variances = np.where(used, variances, before.variances)
+    # The bounded variance still is the best one within the bound, so EM keeps its promise.
+    return Mixture(means, np.maximum(variances, MIN_VARIANCE), mass_K / mass_K.sum(), uniform)
+
+
+class Model:
+    """The detector ``gmm``."""
+
+    Params: ClassVar[type[DetectorParams]] = GMMParams
+    SCORES: ClassVar[tuple[str, ...]] = ("outlier_sum", "outlier_posterior")
+    TRAINS_BY_EPOCHS: ClassVar[bool] = False
+
+    def __init__(self, params: DetectorParams, *, seed: int, device: str = "cpu") -> None:
+        self.params = GMMParams.model_validate(params)
+        self._seed = seed
+        self._epoch = 0
+        n = self.params.n_gaussians
+        self.mixture = Mixture(
+            means=(np.arange(n) + 0.5) * 2 / n,
+            variances=np.full(n, 1 / n**2),
+            weights=np.full(n, 1 / n),
+            uniform=self.params.gmm_lambda,
+        )
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of trained numbers."""
+        return 3 * self.params.n_gaussians
+
+    def flops_per_slice(self) -> float:
+        """Next to nothing: the fit works on a histogram."""
+        return 0.0
+
+    def fit(self, train: Slices, validation: Slices | None, epochs: int) -> Iterator[EpochMetrics]:
+        """See :meth:`trainables.detector.Detector.fit`; one epoch, whatever is asked.
+
+        The losses are negative mean log-likelihoods in nats per pixel; steps are EM iterations.
+
+        Raises:
+            NonFiniteLossError: If a training pixel is not a finite number.
+            ValueError: If there are too few distinct intensities.
+        """
+        if self._epoch:
+            return
+        p = self.params
+        histogram = Histogram.of(train, p.region)
+        mixture = initial_mixture(histogram, p.n_gaussians, p.gmm_lambda, self._seed)
+        likelihood, steps, gain = mixture.mean_log_likelihood(histogram), 0, np.inf
+        while gain > p.tolerance and steps < p.max_iterations:
+            mixture = em_step(mixture, histogram)
+            before, likelihood = likelihood, mixture.mean_log_likelihood(histogram)
+            gain, steps = likelihood - before, steps + 1
+        order = np.argsort(mixture.means, kind="stable")
+        self.mixture = Mixture(
+            mixture.means[order], mixture.variances[order], mixture.weights[order], p.gmm_lambda
+        )
+        self._epoch = 1
+        validation_loss = None
+        if validation is not None and len(validation):
+            held_out = Histogram.of(validation, p.region)
+            validation_loss = -self.mixture.mean_log_likelihood(held_out)
+        yield EpochMetrics(
+            epoch=1,
+            steps=steps,
+            n_slices=len(train),
+            train_loss=-likelihood,
+            validation_loss=validation_loss,
+        )
+
+    def state(self) -> State:
+        """See :meth:`trainables.detector.Detector.state`."""
+        return {
+            "model.means": self.mixture.means.copy(),
+            "model.variances": self.mixture.variances.copy(),
+            "model.weights": self.mixture.weights.copy(),
+            "epoch": np.array([self._epoch], dtype=np.int64),
+        }
+
+    def load_state(self, state: State) -> None:
+        """See :meth:`trainables.detector.Detector.load_state`."""
+        names = ("model.means", "model.variances", "model.weights")
+        if set(state) - {"epoch"} != set(names):
+            raise ValueError(f"state has {sorted(state)}; a GMM's has {', '.join(names)}, epoch")
+        arrays = {name: np.array(state[name], dtype=np.float64) for name in names}
+        for name, array in arrays.items():
+            if array.shape != (self.params.n_gaussians,):
+                raise ValueError(
+                    f"{name} has shape {array.shape}; with n_gaussians = "
+                    f"{self.params.n_gaussians} it is ({self.params.n_gaussians},)"
+                )
+        means, variances, weights = arrays.values()
+        self.mixture = Mixture(means, variances, weights, self.params.gmm_lambda)
+        self._epoch = int(np.asarray(state.get("epoch", np.ones(1))).reshape(-1)[0])
+
+    def score(
+        self, images_BHW: NDArray[np.float32], brain_BHW: NDArray[np.bool_]
+    ) -> dict[str, NDArray[np.float32]]:
+        """See :meth:`trainables.detector.Detector.score`; the brain mask is not used.
+
+        ``outlier_sum`` is sum_k lambda / (f_k + lambda), the paper's text; ``outlier_posterior`` is
+        lambda / (sum_k pi_k f_k + lambda), the posterior of the uniform class and the paper's
+        table.
+        """
+        uniform = self.mixture.uniform
+        total = np.empty(images_BHW.shape, dtype=np.float32)
+        posterior = np.empty(images_BHW.shape, dtype=np.float32)
+        for index, image_HW in enumerate(images_BHW):  # one by one: densities stay in the cache
+            f_KHW = self.mixture.densities(image_HW.astype(np.float64))
+            total[index] = (uniform / (f_KHW + uniform)).sum(axis=0)
+            mixed_HW = np.tensordot(self.mixture.weights, f_KHW, axes=1)
+            posterior[index] = uniform / (mixed_HW + uniform)
+        return {"outlier_sum": total, "outlier_posterior": posterior}
+
+    def pictures(
+        self, images_BHW: NDArray[np.float32], brain_BHW: NDArray[np.bool_]
+    ) -> dict[str, NDArray[np.float32]]:
+        """No pictures: an intensity has no reconstruction."""
+        return {}
