@@ -9,6 +9,7 @@ Shape legend: B images of a batch, H = W = 128 pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -93,7 +94,7 @@ class Training:
         without noise, and changes nothing in the training.
 
         Raises:
-            NonFiniteLossError: If the loss is NaN or infinite.
+            NonFiniteLossError: If the training or validation loss is NaN or infinite.
             ValueError: If there are fewer than two slices to train on.
         """
         if len(train) < 2 and self.epoch < epochs:
@@ -142,6 +143,11 @@ class Training:
         total = 0.0
         for rows in _split(np.arange(len(slices)), self.settings.batch_size):
             total += objective(self._images(slices, rows), None).item() * len(rows)
+        if not math.isfinite(total):
+            raise NonFiniteLossError(
+                f"the validation loss is {total} after epoch {self.epoch + 1}; a lower learning "
+                "rate may help, if the validation images are finite"
+            )
         return total / len(slices)
 
     def _images(self, slices: Slices, rows: NDArray[np.intp]) -> Tensor:

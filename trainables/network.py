@@ -87,7 +87,9 @@ class Decoder(nn.Module):
 
     def forward(self, z_BD: Tensor) -> Tensor:
         """Map latent vectors to (B, O, H, W) in float32."""
-        z = z_BD.view(len(z_BD), -1, 2, 2).contiguous(memory_format=torch.channels_last)
+        z = z_BD.view(len(z_BD), z_BD.shape[1] // 4, 2, 2).contiguous(
+            memory_format=torch.channels_last
+        )
         with _autocast(z, self.precision):
             hidden = self.trunk(z)
         output: Tensor = self.last(hidden.float())
