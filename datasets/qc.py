@@ -48,7 +48,7 @@ class BrainLimits:
     max_face_share: float = 0.3
     max_bottom_share: float = 0.7
     min_extent_mm: tuple[float, float, float] = (90.0, 110.0, 70.0)
-    max_extent_mm: tuple[float, float, float] = (190.0, 230.0, 200.0)
+    max_extent_mm: tuple[float, float, float] = (190.0, 230.0, 180.0)
     max_asymmetry: float = 0.25
 
 

@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from datasets.checksums import ChecksumCache, scan_checksums, scan_key, source_checksum
+from datasets.manifest import (
+    CohortManifest,
+    ScanRecord,
+    cohort_key,
+    manifest_path,
+    read_manifest,
+    read_record,
+    record_path,
+    write_manifest,
+)
+from datasets.scan import Role, Scan
+from datasets.settings import PREPROCESS_VERSION, SIZE, PreprocessSettings
+from datasets.shards import process_scan, read_slices
+from datasets.storage import ChecksumError, Storage, StorageError
+
+SETTINGS = PreprocessSettings()
+SHAPE = (46, 54, 40)
+AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
+
+
+def ellipsoid(radius: tuple[float, float, float], centre: tuple[float, float, float]) -> Any:
+    axes = [(np.arange(n) - c) / r for n, c, r in zip(SHAPE, centre, radius, strict=True)]
+    x, y, z = np.meshgrid(*axes, indexing="ij")
+    return x**2 + y**2 + z**2 <= 1
+
+
+BRAIN = ellipsoid((16.5, 20.5, 15.5), (22.5, 26, 20))
+LESION = ellipsoid((5, 6, 4), (31, 33, 22))
+
+
+def save(path: Path, data: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.asarray(data, dtype=np.float32), AFFINE), path)
+    return path
+
+
+def make_scan(folder: Path, lesions: tuple[Any, ...] = (), seed: int = 0) -> Scan:
+    noise = np.random.default_rng(seed).standard_normal(SHAPE)
+    image = save(folder / "image.nii.gz", np.where(BRAIN, 300 + 30 * noise, 0))
+    masks = tuple(save(folder / f"lesion{i}.nii.gz", m) for i, m in enumerate(lesions))
+    return Scan("01", "a", "T1w", image, masks)
+
+
+def key_of(scan: Scan, role: Role = "test", **settings: Any) -> str:
+    chosen = PreprocessSettings.model_validate(settings)
+    return scan_key(scan, "stroke", role, chosen, scan_checksums(scan))
+
+
+def run(scan: Scan, storage: Storage, role: Role = "test") -> ScanRecord:
+    return process_scan(scan, "stroke", role, SETTINGS, key_of(scan, role), storage)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage.open(str(tmp_path / "store"))
+
+
+def test_a_scan_becomes_rows_that_read_back_with_its_lesions(
+    tmp_path: Path, storage: Storage
+) -> None:
+    scan = make_scan(tmp_path, (LESION, ellipsoid((3, 3, 3), (8, 20, 18))))
+    record = run(scan, storage)
+    assert (record.status, record.reason) == ("ok", "")
+    assert record.shape == SHAPE
+    assert record.brain_tool == "already stripped"
+    assert record.brain_volume_ml == pytest.approx(BRAIN.sum() * 0.064)
+    union = LESION | ellipsoid((3, 3, 3), (8, 20, 18))
+    assert record.lesion_volume_ml == pytest.approx(union.sum() * 0.064)
+    outside = (union & ~BRAIN).sum() / union.sum()
+    assert outside > 0
+    assert record.lesion_outside_brain_share == pytest.approx(outside)
+    slices = read_slices(storage, record)
+    assert slices.images_NHW.shape == (record.n_slices, SIZE, SIZE)
+    assert slices.images_NHW.dtype == np.float16
+    brain = np.unpackbits(slices.brain_bits_NK, axis=1).reshape(-1, SIZE, SIZE).astype(bool)
+    lesion = np.unpackbits(slices.lesion_bits_NK, axis=1).reshape(-1, SIZE, SIZE).astype(bool)
+    assert not slices.images_NHW[~brain].any()
+    pixel_ml = slices.geometry.pixel_mm**2 * 4 / 1000
+    assert lesion.sum() * pixel_ml == pytest.approx(record.lesion_volume_ml, rel=0.1)
+    assert (np.diff(slices.slice_index_N) == 1).all()
+    np.testing.assert_array_equal(np.reshape(slices.geometry.affine, (4, 4)), AFFINE)
+
+
+def test_a_part_is_a_table_anybody_can_read(tmp_path: Path, storage: Storage) -> None:
+    record = run(make_scan(tmp_path, (LESION,)), storage)
+    rows = pq.read_table(storage.full(record.part)).to_pylist()
+    assert len(rows) == record.n_slices
+    assert {(r["cohort"], r["subject"], r["session"], r["modality"]) for r in rows} == {
+        ("stroke", "01", "a", "T1w")
+    }
+    assert len(rows[0]["image"]) == 2 * SIZE * SIZE
+    image = np.frombuffer(rows[0]["image"], "<f2").reshape(SIZE, SIZE)
+    np.testing.assert_array_equal(image, read_slices(storage, record).images_NHW[0])
+    assert rows[0]["brain_volume_ml"] == record.brain_volume_ml
+    assert rows[0]["spacing_mm"] == [4.0, 4.0, 4.0]
+
+
+def test_the_same_scan_gives_the_same_bytes(tmp_path: Path, storage: Storage) -> None:
+    scan = make_scan(tmp_path, (LESION,))
+    first, second = run(scan, storage), run(scan, storage)
+    assert first.part != second.part
+    assert first.sha256 == second.sha256
+    assert first.model_dump(exclude={"part", "wall_s"}) == second.model_dump(
+        exclude={"part", "wall_s"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("role", "lesions", "reason"),
+    [
+        ("test", (), "unlabelled"),
+        ("train", (LESION,), "not healthy"),
+        ("test", (LESION,), ""),
+        ("test", (np.zeros(SHAPE),), ""),
+        ("train", (np.zeros(SHAPE),), ""),
+        ("train", (), ""),
+    ],
+)
+def test_labels_decide_what_may_train_and_what_may_test(
+    tmp_path: Path, storage: Storage, role: Role, lesions: tuple[Any, ...], reason: str
+) -> None:
+    record = run(make_scan(tmp_path, lesions), storage, role)
+    assert record.status == ("quarantined" if reason else "ok")
+    assert reason in record.reason
+    assert read_record(storage, record.key) == record
+    if record.status == "ok" and not any(np.any(m) for m in lesions):
+        assert record.lesion_volume_ml == (0 if lesions else None)
+        assert record.lesion_outside_brain_share is None
+
+
+def test_files_that_cannot_be_used_are_set_aside_with_their_reason(
+    tmp_path: Path, storage: Storage
+) -> None:
+    good = make_scan(tmp_path / "good", (LESION,))
+    text = tmp_path / "text.nii.gz"
+    text.write_bytes(b"no image at all")
+    other_grid = save(tmp_path / "grid.nii.gz", np.pad(LESION, 9))
+    pipe = tmp_path / "pipe.nii.gz"
+    os.mkfifo(pipe)
+    broken = [
+        replace(good, image=text),
+        replace(good, image=tmp_path / "missing.nii.gz"),
+        replace(good, image=tmp_path),
+        replace(good, image=pipe),
+        replace(good, lesion_masks=(text,)),
+        replace(good, brain_mask=other_grid),
+    ]
+    records = [run(scan, storage) for scan in broken]
+    assert {r.status for r in records} == {"quarantined"}
+    assert all(r.reason and "\n" not in r.reason for r in records)
+    assert "missing.nii.gz" in records[1].reason
+    assert len({r.key for r in records}) == len(broken)
+    with pytest.raises(ValueError, match="quarantined"):
+        read_slices(storage, records[0])
+
+
+def test_a_bug_is_not_mistaken_for_a_bad_scan(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = make_scan(tmp_path, (LESION,))
+
+    def broken(*_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("datasets.shards.preprocess", broken)
+    with pytest.raises(KeyError, match="a bug"):
+        run(scan, storage)
+    assert read_record(storage, key_of(scan)) is None
+
+
+def test_a_store_that_cannot_be_written_is_no_fault_of_the_scan(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError):
+        run(make_scan(tmp_path, (LESION,)), Storage.open(str(tmp_path / "file")))
+
+
+def test_a_flipped_byte_is_found_named_and_mended_by_preparing_the_scan_again(
+    tmp_path: Path, storage: Storage
+) -> None:
+    scan = make_scan(tmp_path, (LESION,))
+    record = run(scan, storage)
+    path = Path(storage.full(record.part))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ChecksumError, match=path.name):
+        read_slices(storage, record)
+    mended = run(scan, storage)
+    assert mended.sha256 == record.sha256
+    assert len(read_slices(storage, mended).slice_index_N) == record.n_slices
+
+
+def test_only_a_whole_record_with_its_part_counts_as_finished(
+    tmp_path: Path, storage: Storage
+) -> None:
+    scan = make_scan(tmp_path, (LESION,))
+    key = key_of(scan)
+    assert read_record(storage, key) is None
+    record = run(scan, storage)
+    assert read_record(storage, key) == record
+    text = storage.read(record_path(key))
+    storage.put(record_path(key), text[:-20])
+    assert read_record(storage, key) is None
+    storage.put(record_path(key), text.replace(b'"version": 1', b'"version": 99'))
+    with pytest.raises(StorageError, match="newer version"):
+        read_record(storage, key)
+    storage.put(record_path(key), text)
+    storage.delete(record.part)
+    assert read_record(storage, key) is None
+
+
+def test_a_key_tells_apart_everything_that_can_change_slices(tmp_path: Path) -> None:
+    scan = make_scan(tmp_path / "a", (LESION,))
+    moved = make_scan(tmp_path / "b", (LESION,))
+    base = key_of(scan)
+    assert len(base) == 20
+    assert key_of(moved) == base
+    keys = {
+        base,
+        key_of(make_scan(tmp_path / "c", (LESION,), seed=1)),
+        key_of(make_scan(tmp_path / "d", (~LESION,))),
+        key_of(replace(scan, lesion_masks=())),
+        key_of(replace(scan, brain_mask=scan.lesion_masks[0])),
+        key_of(replace(scan, subject="02")),
+        key_of(replace(scan, session="b")),
+        key_of(replace(scan, modality="T2w")),
+        key_of(replace(scan, stripped=True)),
+        key_of(replace(scan, stripped=False)),
+        key_of(scan, role="train"),
+        key_of(scan, min_brain_fraction=0.1),
+        key_of(scan, normalisation="volume"),
+        scan_key(scan, "other", "test", SETTINGS, scan_checksums(scan)),
+    }
+    assert len(keys) == 14
+
+
+def test_the_version_of_the_tool_is_part_of_the_key_of_whole_heads_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = make_scan(tmp_path, (LESION,))
+    stripped = replace(scan, stripped=True)
+    before = (key_of(scan), key_of(stripped))
+    monkeypatch.setattr("datasets.extractors.version", lambda _: "9.9.9")
+    assert key_of(scan) != before[0]
+    assert key_of(stripped) == before[1]
+
+
+def test_a_remembered_checksum_is_used_until_the_file_changes(
+    tmp_path: Path, storage: Storage
+) -> None:
+    path = tmp_path / "file.nii"
+    path.write_bytes(b"one")
+    os.utime(path, ns=(10**18, 10**18))
+    true_sum = source_checksum(path)
+    cache = ChecksumCache()
+    assert source_checksum(path, cache) == true_sum
+    # The change time is of this moment, so the entry is not trusted yet: put it there by hand.
+    assert not cache.entries
+    status = path.stat()
+    stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    cache.entries[str(path)] = (stamp, "remembered")
+    cache.save(storage)
+    again = ChecksumCache.load(storage)
+    assert source_checksum(path, again) == "remembered"
+    path.write_bytes(b"two")
+    os.utime(path, ns=(10**18, 10**18))
+    assert source_checksum(path, again) not in ("remembered", true_sum)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b'{"version": 2}', b'{"version":1}'])
+def test_a_damaged_cache_is_ignored(storage: Storage, content: bytes) -> None:
+    storage.put("shards/checksums.json", content)
+    assert ChecksumCache.load(storage).entries == {}
+    entry = json.dumps({"version": 1, "entries": {"a": [[1], "x"]}}).encode()
+    storage.put("shards/checksums.json", entry)
+    assert ChecksumCache.load(storage).entries == {}
+
+
+def test_a_file_that_becomes_readable_gets_another_key(tmp_path: Path) -> None:
+    scan = make_scan(tmp_path / "a", (LESION,))
+    image = scan.image.rename(tmp_path / "aside")
+    missing = key_of(scan)
+    scan.image.symlink_to(tmp_path / "nowhere")
+    assert key_of(scan) == missing
+    scan.image.unlink()
+    shutil.copy(image, scan.image)
+    assert key_of(scan) != missing
+
+
+def manifest_of(*records: ScanRecord) -> CohortManifest:
+    return CohortManifest(
+        key=cohort_key("stroke", "T1w", [r.key for r in records]),
+        cohort="stroke",
+        modality="T1w",
+        role="test",
+        source="bids",
+        synthetic=False,
+        settings=SETTINGS,
+        preprocess_version=PREPROCESS_VERSION,
+        records=records,
+        skipped=(("notes.txt", "no image"),),
+    )
+
+
+def test_a_manifest_reads_back_and_its_key_ignores_order(tmp_path: Path, storage: Storage) -> None:
+    records = (
+        run(make_scan(tmp_path / "a", (LESION,)), storage),
+        run(make_scan(tmp_path / "b"), storage),
+    )
+    manifest = manifest_of(*records)
+    assert manifest.key == manifest_of(*reversed(records)).key
+    assert manifest.key != manifest_of(records[0]).key
+    assert manifest.key != cohort_key("stroke", "T2w", [r.key for r in records])
+    assert read_manifest(storage, manifest.key) is None
+    write_manifest(storage, manifest)
+    assert read_manifest(storage, manifest.key) == manifest
+
+
+def test_a_damaged_foreign_or_newer_manifest_is_refused_by_name(
+    tmp_path: Path, storage: Storage
+) -> None:
+    manifest = manifest_of(run(make_scan(tmp_path, (LESION,)), storage))
+    write_manifest(storage, manifest)
+    path = manifest_path(manifest.key)
+    good = storage.read(path)
+    for data, words in (
+        (good[:-30], "damaged"),
+        (b"[]", "damaged"),
+        (good.replace(b'"role": "test"', b'"role": "exam"'), "damaged: role"),
+        (good.replace(b'"cohort": "stroke"', b'"cohort": "strike"'), "does not describe"),
+        (good.replace(b'"version": 1', b'"version": 2'), "newer version"),
+    ):
+        assert data != good
+        storage.put(path, data)
+        with pytest.raises(StorageError, match=words) as error:
+            read_manifest(storage, manifest.key)
+        assert path in str(error.value)
