@@ -83,8 +83,8 @@ class View:
 
     def _line(self, now: float) -> str:
         t = self._tracker
-        if t.stage == "prepare":
-            return f"preparing scans: {t.stage_done} of {t.stage_total}"
+        if t.stage not in ("trials", "report"):
+            return f"{_STAGES.get(t.stage, t.stage)}: {t.stage_done} of {t.stage_total}"
         parts = [
             f"trials: {t.done} done, {len(t.running)} running, {t.failed} failed of {t.planned}",
             f"{t.slices_per_s(now):.0f} slices/s",
@@ -96,9 +96,9 @@ class View:
         """The live view as it is now."""
         t, now = self._tracker, time.monotonic()
         head = Text(_STAGES.get(t.stage, t.stage), style="bold")
-        if t.stage == "prepare":
+        if t.stage not in ("trials", "report"):
             bar = ProgressBar(total=max(1, t.stage_total), completed=t.stage_done, width=40)
-            return Group(head, bar, Text(f"{t.stage_done} of {t.stage_total} scans"))
+            return Group(head, bar, Text(f"{t.stage_done} of {t.stage_total}"))
         counts = Text.assemble(
             (f"{t.done} done", "green"),
             f"   {len(t.running)} running   ",

@@ -1,0 +1,121 @@
+"""What all commands share: options, exit statuses, and errors as one sentence."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from datasets.extractors import ExtractorError
+from datasets.scan import SourceError
+from datasets.storage import Storage, StorageError
+from study.cohorts import CohortsError
+from study.plan import PlanError
+from study.records import Progress, StudyRecord
+from study.store import StudyStore, study_names
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+DEFAULT_STORE = "runs"
+
+_ALIVE_S = 30.0
+
+
+class UsageError(ValueError):
+    """A wrong option, path or file; the message is one sentence for the user."""
+
+
+StoreOption = Annotated[
+    str,
+    typer.Option("--store", metavar="URI", help="Store: a folder, or a URI such as s3://bucket/x."),
+]
+StudyOption = Annotated[
+    str | None,
+    typer.Option("--study", metavar="NAME", help="Name of the study in the store."),
+]
+
+
+def new_app() -> typer.Typer:
+    """A command-line application that leaves errors to :func:`run`."""
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def run(app: typer.Typer) -> None:
+    """Run an application and end the process with the right status.
+
+    Expected errors are printed as one sentence: a wrong option, path or file ends with status 2,
+    a store that fails with 1. A bug keeps its traceback.
+    """
+    try:
+        app(standalone_mode=True)
+    except (UsageError, CohortsError, SourceError, PlanError, ExtractorError) as error:
+        _complain(error)
+        sys.exit(EXIT_USAGE)
+    except (StorageError, ConnectionError) as error:
+        _complain(error)
+        sys.exit(EXIT_FAILED)
+
+
+def console() -> Console:
+    """Where results go; wide enough for table 1 when the output is no terminal."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=160, no_color=True)
+
+
+def open_store(uri: str) -> Storage:
+    """A store, which need not exist yet.
+
+    Raises:
+        UsageError: If the URI cannot be understood.
+    """
+    try:
+        return Storage.open(uri)
+    except StorageError as error:
+        raise UsageError(str(error)) from error
+
+
+def open_study(store: Storage, name: str) -> StudyStore:
+    """A study of a store, which need not exist yet.
+
+    Raises:
+        UsageError: If the name is unsafe.
+    """
+    try:
+        return StudyStore.open(store, name)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def existing_study(uri: str, name: str | None) -> tuple[StudyStore, StudyRecord]:
+    """A study that has been run, by default the one that was run last.
+
+    Raises:
+        UsageError: If there is none of that name, or none at all.
+    """
+    store = open_store(uri)
+    names = study_names(store)
+    if not names:
+        raise UsageError(f"there is no study in the store {uri!r}; run one with study.run")
+    if name is not None and name not in names:
+        raise UsageError(f"no study {name!r} in the store {uri!r}; there is: {', '.join(names)}")
+    wanted = names if name is None else (name,)
+    found = [(study, study.study()) for study in (open_study(store, n) for n in wanted)]
+    records = [(study, record) for study, record in found if record is not None]
+    return max(records, key=lambda item: item[1].updated)
+
+
+def is_alive(progress: Progress) -> bool:
+    """Whether a heartbeat is that of a driver at work."""
+    age = datetime.now(UTC) - datetime.fromisoformat(progress.updated)
+    return progress.stage not in ("done", "interrupted") and age.total_seconds() < _ALIVE_S
+
+
+def _complain(error: Exception) -> None:
+    Console(stderr=True, highlight=False).print(
+        f"error: {error}", style="red", markup=False, soft_wrap=True
+    )

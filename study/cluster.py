@@ -1,0 +1,77 @@
+"""Starting Ray quietly: a cluster of this machine's own, or one that is there already."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_WARN_THRESHOLD_S": "60",
+}
+"""Telemetry, Tune's own files and interrupt handling off: the store and the driver do that."""
+
+
+def configure(*, verbose: bool) -> None:
+    """Set what Ray reads from the environment; to be called before Ray is imported.
+
+    Args:
+        verbose: Whether Ray's own messages are wanted.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    if verbose:
+        return
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"ray(\..*)?$")
+
+
+@contextmanager
+def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
+    """Ray, started or connected to, as a context.
+
+    Args:
+        address: Of a running cluster, ``auto`` included; by default that of the job this process
+            runs in, or else a cluster of this process alone, which ends with it.
+        verbose: Whether workers' output and Ray's messages are shown.
+
+    Raises:
+        ConnectionError: If there is no cluster at that address.
+    """
+    import ray
+
+    target = address or os.environ.get("RAY_ADDRESS") or "local"
+    if ray.is_initialized():
+        yield ray
+        return
+    try:
+        ray.init(
+            address=target,
+            include_dashboard=False if target == "local" else None,
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else logging.CRITICAL,
+        )
+    except ConnectionError as error:
+        raise ConnectionError(f"there is no Ray cluster at {target!r}") from error
+    try:
+        yield ray
+    finally:
+        sys.stdout.flush()
+        ray.shutdown()
+
+
+def core_count(ray: Any) -> int:
+    """CPU cores that the cluster offers."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))

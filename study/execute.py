@@ -1,0 +1,130 @@
+"""From what is left of a plan to a Tune run: slices into Ray's object store, orders, searches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datasets.storage import Storage
+from study.data import lesion_outside_brain_share, test_slices, train_slices
+from study.plan import Work, train_cohorts, train_keys
+from study.prepare import CohortListing
+from study.records import PlannedTrial, StudyRecord
+from study.request import Options
+from study.search import LambdaSearch
+from study.store import StudyStore
+from study.tracker import Tracker
+from study.trial import TrialOrder
+from study.tuner import DataRefs, TuneRun, run_trials
+
+GPU_GIB_PER_TRIAL = 3.0
+"""What the largest cell of the paper's grid needs at a batch of 64, CUDA's own share included."""
+
+MOST_TRIALS_PER_GPU = 8
+
+
+def execute(
+    left: Sequence[Work],
+    record: StudyRecord,
+    listings: Sequence[CohortListing],
+    index: pa.Table,
+    *,
+    study: StudyStore,
+    store: Storage,
+    connect: Callable[[], Any],
+    tracker: Tracker,
+    changed: Callable[[bool], None],
+    options: Options,
+) -> list[str]:
+    """Run what is left of a plan.
+
+    Args:
+        left: What is left, in the order it shall start.
+        record: The study.
+        listings: Its data, prepared.
+        index: The study's index.
+        study: Where the records go.
+        store: Where the shards lie.
+        connect: Gives Ray.
+        tracker: Told how far it is.
+        changed: Called after every change of the tracker.
+        options: How to run.
+
+    Returns:
+        One sentence for each trial that ended without a record.
+    """
+    if options.retry_failed:
+        index = index.filter(pc.not_equal(index["status"], "failed"))
+    searches = [LambdaSearch(search, record.cohorts, index) for search in record.searches]
+    searched = {search.search_id for search in record.searches}
+    # A searched trial whose fit is there but not all its evaluations is work like any other.
+    known = [w for w in left if w.trial.search not in searched or not w.fit]
+    if not known and not any(search.left for search in searches):
+        return []
+    ray = connect()
+    device, share = _share(ray)
+
+    def order_of(work: Work) -> TrialOrder:
+        modality = work.trial.spec.modality
+        cohorts = record.cohorts
+        return TrialOrder(
+            work, train_cohorts(modality, cohorts), train_keys(modality, cohorts), device
+        )
+
+    def order_of_point(trial: PlannedTrial) -> TrialOrder:
+        return order_of(Work(trial, trial.evals, fit=True))
+
+    refs = _put(ray, store, listings)
+    return run_trials(
+        TuneRun(
+            orders=[order_of(work) for work in known],
+            searches=searches,
+            order_of=order_of_point,
+            study=study,
+            store=store,
+            refs=refs,
+            tracker=tracker,
+            changed=changed,
+            share=share,
+            verbose=options.verbose,
+        )
+    )
+
+
+def _put(ray: Any, store: Storage, listings: Sequence[CohortListing]) -> DataRefs:
+    """Put every cohort's slices once into Ray's object store."""
+    refs = DataRefs()
+    for modality in sorted({listing.modality for listing in listings}):
+        here = [x for x in listings if x.modality == modality and x.manifest and x.info().n_slices]
+        train = [x.manifest for x in here if x.cohort.role == "train" and x.manifest]
+        test = [x for x in here if x.cohort.role == "test"]
+        if not train or not test:
+            continue
+        refs.train[modality] = ray.put(train_slices(store, train))
+        for listing in test:
+            place = (listing.cohort.name, modality)
+            if listing.manifest is not None:
+                refs.test[place] = ray.put(test_slices(store, listing.manifest))
+                refs.outside[place] = lesion_outside_brain_share(listing.manifest)
+    return refs
+
+
+def _share(ray: Any) -> tuple[str, dict[str, float]]:
+    """The device of trials and what each takes of it: a CPU, or a CPU and a share of a GPU."""
+    if not ray.cluster_resources().get("GPU"):
+        return "cpu", {"cpu": 1.0}
+    gib = ray.get(ray.remote(num_gpus=1, num_cpus=0)(_card_gib).remote())
+    fitting = max(1, min(MOST_TRIALS_PER_GPU, math.floor(gib / GPU_GIB_PER_TRIAL)))
+    return "cuda", {"cpu": 1.0, "gpu": 1.0 / fitting}
+
+
+def _card_gib() -> float:
+    """Memory of this worker's GPU in GiB."""
+    import torch
+
+    total: int = torch.cuda.mem_get_info()[1]
+    return total / 2**30
