@@ -1,0 +1,54 @@
+# Every target sets up .venv first where it needs one; nothing else has to be installed by hand.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+GRID ?= small
+STORE ?= runs
+ARGS ?=
+BIN := .venv/bin
+
+.PHONY: help install study test lint bench dashboard screenshots browser clean
+
+help:
+	@echo "make study [GRID=paper] [STORE=runs] [ARGS='--cohorts cohorts.toml']   run a study to its table"
+	@echo "make dashboard [STORE=runs]   look at the last study"
+	@echo "make test | lint | bench | screenshots | install | clean"
+
+install: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+		{ $(PYTHON) -m pip install --quiet --user virtualenv && $(PYTHON) -m virtualenv --quiet .venv; }
+	@echo "installing into .venv (some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+study: install
+	@$(BIN)/python -m study.run --grid $(GRID) --store $(STORE) $(ARGS)
+
+dashboard: install
+	@$(BIN)/python -m streamlit run dashboard/app.py -- --store $(STORE) $(ARGS)
+
+test: install browser
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: install
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: install browser
+	@$(BIN)/python -m dashboard.screenshots $(ARGS)
+
+# Chromium for the browser tests, from the distribution's packages.
+SUDO := $(shell test "$$(id -u)" = 0 || command -v sudo)
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+		{ $(SUDO) apt-get update -qq && \
+		  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
