@@ -31,6 +31,7 @@ from study.request import Options, Request, make_request
 from study.store import utc_now
 from study.table import count_trials, plan_trials
 from study.tracker import Tracker
+from study.verify import sweep
 
 _HEARTBEAT_S = 2.0
 
@@ -52,6 +53,7 @@ class Driver:
         Returns:
             The exit status: 0, or 1 if a trial of the plan has failed.
         """
+        unfinished = self._was_cut_off()
         with self._stack, self._view:
             listings = prepare(
                 self._request.cohorts,
@@ -66,12 +68,19 @@ class Driver:
             lost = self._run_trials(record, listings)
             self._tracker.stage = "report"
             refresh_index(self._request.study)
+            if unfinished and not self._request.options.take_over:
+                sweep(self._request.study)
             self._finish("done")
         return self._report(record, lost)
 
     def interrupted(self) -> None:
         """Leave word that this driver has stopped."""
         self._finish("interrupted")
+
+    def _was_cut_off(self) -> bool:
+        """Whether the run before this one left without saying so: it may have left parts."""
+        before = self._request.study.progress()
+        return before is None or before.stage != "done"
 
     def _connect(self) -> Any:
         request = self._request
@@ -206,6 +215,9 @@ def _exists(pid: int) -> bool:
 
 def _drive(request: Request, console: Console) -> int:
     driver = Driver(request, console)
+    # A shell starts its background jobs with SIGINT ignored; a scheduler ends jobs with SIGTERM.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return driver.run()
     except KeyboardInterrupt:

@@ -204,3 +204,9 @@ def _read(storage: Storage, path: str, kind: type[R]) -> R | None:
 
 def _write(storage: Storage, path: str, record: Record) -> None:
     storage.put(path, record.model_dump_json(indent=1).encode())
+
+
+if __name__ == "__main__":
+    from study import cli, verify
+
+    cli.run(verify.app)

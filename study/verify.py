@@ -1,0 +1,208 @@
+"""``study.store check`` and ``gc``: what is wrong in a store, and what no record needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from datasets.manifest import ScanRecord, read_manifest
+from datasets.storage import Storage, StorageError
+from study import cli
+from study.records import Checkpoint, EvalRecord, FitRecord, Record, parse_record
+from study.store import StudyStore, study_names
+
+_MANIFESTS: dict[str, type[FitRecord | Checkpoint | EvalRecord]] = {
+    "manifest.json": FitRecord,
+    "checkpoint.json": Checkpoint,
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong, in one sentence that names the file."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Named:
+    """A manifest's folder, below the study's, and the paths of the parts it names."""
+
+    folder: str
+    record: FitRecord | Checkpoint | EvalRecord
+
+
+def check_store(store: Storage) -> Iterator[Finding | str]:
+    """Verify every manifest and every checksum.
+
+    Yields:
+        A finding for each thing wrong, and the path of each file that is right.
+    """
+    for name in study_names(store):
+        yield from _check_study(StudyStore.open(store, name))
+    yield from _check_shards(store)
+
+
+def sweep(study: StudyStore, *, dry_run: bool = False) -> list[str]:
+    """Remove the parts in a study that no manifest names, and what was being written aside.
+
+    Not to be called while another process works on the study: its parts have no manifest yet.
+
+    Args:
+        study: The study.
+        dry_run: Only tell.
+
+    Returns:
+        The paths, below the study's folder, that were removed.
+    """
+    needed = set()
+    for named in _manifests(study):
+        if isinstance(named, Named):
+            needed |= {f"{named.folder}{part.path}" for part in named.record.parts.values()}
+        else:
+            return []  # a damaged manifest may need anything: nothing is removed
+    orphans = [p for p in study.storage.files("trials") if _is_part(p) and p not in needed]
+    if not dry_run:
+        for path in orphans:
+            study.storage.delete(path)
+        for folder in sorted({path.rpartition("/")[0] for path in orphans}):
+            if "/attempts/" in folder and not study.storage.names(folder):
+                study.storage.delete(folder)
+    return orphans
+
+
+def sweep_shards(store: Storage, *, dry_run: bool = False) -> list[str]:
+    """Remove slices of scans that no scan record names; returns their paths."""
+    orphans = []
+    for key in store.names("shards/scans"):
+        folder = f"shards/scans/{key}"
+        record = _scan_record(store, key)
+        kept = {f"{folder}/record.json", record.part if record else ""}
+        orphans += [path for path in store.files(folder) if path not in kept]
+    if not dry_run:
+        for path in orphans:
+            store.delete(path)
+    return orphans
+
+
+def _is_part(path: str) -> bool:
+    return "/attempts/" in path or path.endswith(".tmp")
+
+
+def _check_study(study: StudyStore) -> Iterator[Finding | str]:
+    for read in (study.study, study.progress):
+        try:
+            read()
+        except StorageError as error:
+            yield Finding(str(error))
+    for named in _manifests(study):
+        if isinstance(named, Finding):
+            yield named
+            continue
+        for part in named.record.parts.values():
+            path = f"{named.folder}{part.path}"
+            yield _checked(study.storage, path, part.sha256)
+
+
+def _manifests(study: StudyStore) -> Iterator[Named | Finding]:
+    for path in study.storage.files("trials"):
+        folder, _, name = path.rpartition("/")
+        kind = _MANIFESTS.get(name)
+        if kind is None or "/attempts/" in path:
+            continue
+        if "/eval/" in path:
+            kind = EvalRecord
+        where = f"{study.storage.uri}/{path}"
+        try:
+            record: Record = parse_record(kind, study.storage.read(path), where)
+        except (StorageError, FileNotFoundError) as error:
+            yield Finding(str(error))
+        else:
+            assert isinstance(record, FitRecord | Checkpoint | EvalRecord)
+            yield Named(f"{folder}/", record)
+
+
+def _check_shards(store: Storage) -> Iterator[Finding | str]:
+    for key in store.names("shards"):
+        if key == "scans" or not store.exists(f"shards/{key}/manifest.json"):
+            continue
+        try:
+            manifest = read_manifest(store, key)
+        except StorageError as error:
+            yield Finding(str(error))
+            continue
+        for record in manifest.records if manifest else ():
+            if record.part:
+                yield _checked(store, record.part, record.sha256)
+
+
+def _checked(storage: Storage, path: str, sha256: str) -> Finding | str:
+    try:
+        storage.read(path, sha256)
+    except FileNotFoundError as error:
+        return Finding(f"a part is missing: {error}")
+    except StorageError as error:
+        return Finding(str(error))
+    return path
+
+
+def _scan_record(store: Storage, key: str) -> ScanRecord | None:
+    try:
+        return ScanRecord.model_validate_json(store.read(f"shards/scans/{key}/record.json"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+app: typer.Typer = cli.new_app()
+
+UriArgument = Annotated[str, typer.Argument(metavar="URI", help="The store.")]
+
+
+@app.command()
+def check(uri: UriArgument = cli.DEFAULT_STORE) -> None:
+    """Verify every manifest and checksum of a store; exit status 1 if anything is wrong."""
+    store = _existing(uri)
+    right = wrong = 0
+    for result in check_store(store):
+        if isinstance(result, Finding):
+            wrong += 1
+            typer.echo(f"wrong: {result.message}")
+        else:
+            right += 1
+    typer.echo(f"{right} files are right, {wrong} are wrong")
+    raise typer.Exit(cli.EXIT_FAILED if wrong else 0)
+
+
+@app.command()
+def gc(
+    uri: UriArgument = cli.DEFAULT_STORE,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be removed.")
+    ] = False,
+) -> None:
+    """Remove what no record needs: the leftovers of attempts that were interrupted."""
+    store = _existing(uri)
+    removed = []
+    for name in study_names(store):
+        study = StudyStore.open(store, name)
+        progress = study.progress()
+        if progress is not None and cli.is_alive(progress):
+            raise cli.UsageError(
+                f"study {name!r} is being run by process {progress.pid} on {progress.host}; "
+                "wait for it or stop it first"
+            )
+        removed += [f"studies/{name}/{path}" for path in sweep(study, dry_run=dry_run)]
+    removed += sweep_shards(store, dry_run=dry_run)
+    for path in removed:
+        typer.echo(path)
+    typer.echo(f"{len(removed)} files {'would be ' if dry_run else ''}removed")
+
+
+def _existing(uri: str) -> Storage:
+    store = cli.open_store(uri)
+    if not store.names():
+        raise cli.UsageError(f"there is no store at {uri!r}")
+    return store
