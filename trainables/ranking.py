@@ -1,8 +1,8 @@
 """A ranking of pixels in bounded memory: entries of neighbouring scores, merged and grouped.
 
 How it works. Every float32 score becomes a uint32 key whose order is that of descending scores.
-Raw keys are buffered, then sorted and merged into a list of *entries* (key, positives, negatives)
-in that order. As long as there are at most ``EXACT_ENTRIES`` distinct scores every entry is one
+Sorted keys become a list of *entries* (key, positives, negatives) in that order, and such lists are
+merged. As long as there are at most ``EXACT_ENTRIES`` distinct scores every entry is one
 score, and every figure is exact. Beyond that, neighbouring entries are grouped. With P and N the
 totals and c the number of pixels from the top of the ranking down to some score, the *height*
 
@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,8 @@ BLOCK = 2**15
 _SIGN = np.uint32(0x80000000)
 _ALL_BUT_SIGN = np.uint32(0x7FFFFFFF)
 _LAST_KEY = np.uint32(0xFFFFFFFF)  # a NaN's, so no score has it
+
+_Number = TypeVar("_Number", np.uint32, np.int64)
 
 Keys = NDArray[np.uint32]
 Counts = NDArray[np.int64]
@@ -117,6 +120,12 @@ class Scale:
         height += negatives * self.per_negative
         return height
 
+    def alone(self, entries: Entries) -> NDArray[np.bool_]:
+        """Which entries are so heavy by their shares that they are never joined to others."""
+        share = entries.positives * self.per_positive + entries.negatives * self.per_negative
+        heavy: NDArray[np.bool_] = share >= 1
+        return heavy
+
 
 def keys_of(scores: NDArray[np.float32]) -> Keys:
     """Keys that ascend as scores descend."""
@@ -131,75 +140,50 @@ def scores_of(keys: Keys) -> NDArray[np.float32]:
     return np.where(keys & _SIGN, keys, keys ^ _ALL_BUT_SIGN).astype(np.uint32).view(np.float32)
 
 
-def n_distinct(keys: Keys) -> int:
-    """Number of different keys in sorted ones; 1 if there are none."""
-    return int(np.count_nonzero(keys[1:] != keys[:-1])) + 1
+def sorted_unique(values: NDArray[_Number]) -> NDArray[_Number]:
+    """What ``numpy.unique`` gives, which goes by hashes and takes 30 times as long."""
+    values = np.sort(values)
+    kept = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=kept[1:])
+    return values[kept]
 
 
-def merge(
-    raw: tuple[Keys, Keys], entries: Sequence[Entries], scale: Scale | None
-) -> Entries | None:
-    """Merge sorted negative and positive keys and entries, block by block from the top.
+def merge(sources: Sequence[Entries], scale: Scale | None) -> Entries | None:
+    """Merge rankings, block by block from the top, and group neighbours.
 
     Blocks are cut at keys that split every source into pieces of at most ``BLOCK``, so temporary
     arrays stay small (and in the processor's cache) however much there is to merge. Groups end
     where a block does, which costs a few groups more than needed.
 
+    Args:
+        sources: Rankings of different pixels.
+        scale: What a unit of height is; without one nothing is grouped.
+
     Returns:
-        The merged entries, grouped by the scale. Without one none are grouped, and the result is
-        None if they are more than ``EXACT_ENTRIES``.
+        The merged ranking; None if, without a scale, it is longer than ``EXACT_ENTRIES``.
     """
-    sources = [*raw, *(e.keys for e in entries)]
-    cuts = np.unique(np.concatenate([*(s[BLOCK - 1 :: BLOCK] for s in sources), [_LAST_KEY]]))
-    cuts = cuts.astype(np.uint32)
-    before = [np.searchsorted(s, cuts, side="left").tolist() for s in sources]
-    after = [np.searchsorted(s, cuts, side="right").tolist() for s in sources]
+    samples = [s.keys[BLOCK - 1 :: BLOCK] for s in sources]
+    cuts = sorted_unique(np.concatenate([*samples, np.array([_LAST_KEY])]))
+    ends = [np.searchsorted(s.keys, cuts, side="right").tolist() for s in sources]
     done: list[Entries] = []
-    total, n_done = (0, 0), 0
-    for block, cut in enumerate(cuts):
-        parts = []
-        for index, source in enumerate(sources):
-            start = after[index][block - 1] if block else 0
-            stop, end = before[index][block], after[index][block]
-            if index >= 2:
-                parts.append(entries[index - 2].between(start, end))
-            else:
-                if start < stop:
-                    parts.append(_run_lengths(source[start:stop], positive=index == 1))
-                if stop < end:  # ties may be millions: they are counted, not looked at
-                    parts.append(_one_score(cut, end - stop, positive=index == 1))
-        atoms = Entries.concatenate(parts) if parts else Entries.empty()
+    tp = fp = n_done = 0
+    for block in range(len(cuts)):
+        atoms = Entries.concatenate(
+            [
+                s.between(end[block - 1] if block else 0, end[block])
+                for s, end in zip(sources, ends, strict=True)
+            ]
+        )
         if not len(atoms):
             continue
-        done.append(group(_in_order(atoms), total, scale))
-        total = (
-            total[0] + int(done[-1].positives.sum()),
-            total[1] + int(done[-1].negatives.sum()),
-        )
+        atoms = _in_order(atoms)
+        done.append(atoms if scale is None else group(atoms, (tp, fp), scale))
+        tp += int(done[-1].positives.sum())
+        fp += int(done[-1].negatives.sum())
         n_done += len(done[-1])
         if scale is None and n_done > EXACT_ENTRIES:
             return None
     return Entries.concatenate(done) if done else Entries.empty()
-
-
-def _run_lengths(keys: Keys, *, positive: bool) -> Entries:
-    """Count equal keys in sorted ones, at least one."""
-    last = np.append(np.flatnonzero(keys[1:] != keys[:-1]), len(keys) - 1)
-    counts = np.diff(last, prepend=-1)
-    none = np.zeros_like(counts)
-    interval = np.zeros(len(counts), dtype=bool)
-    return Entries(keys[last], counts if positive else none, none if positive else counts, interval)
-
-
-def _one_score(key: np.uint32, count: int, *, positive: bool) -> Entries:
-    counts = np.array([count], dtype=np.int64)
-    none = np.zeros_like(counts)
-    return Entries(
-        np.array([key], dtype=np.uint32),
-        counts if positive else none,
-        none if positive else counts,
-        np.zeros(1, dtype=bool),
-    )
 
 
 def _in_order(atoms: Entries) -> Entries:
@@ -218,16 +202,14 @@ def _in_order(atoms: Entries) -> Entries:
     return Entries(keys[last], positives, negatives, interval)
 
 
-def group(atoms: Entries, before: tuple[int, int], scale: Scale | None) -> Entries:
+def group(atoms: Entries, before: tuple[int, int], scale: Scale) -> Entries:
     """Join neighbours whose middle falls in the same unit of height.
 
     Args:
         atoms: Entries in order, at least one.
         before: Positives and negatives that rank above them.
-        scale: What a unit of height is; None joins nothing.
+        scale: What a unit of height is.
     """
-    if scale is None:
-        return atoms
     tp = np.cumsum(np.concatenate([before[:1], atoms.positives]))
     fp = np.cumsum(np.concatenate([before[1:], atoms.negatives]))
     height = scale.heights(tp, fp)

@@ -130,7 +130,8 @@ def initial_mixture(histogram: Histogram, n_gaussians: int, uniform: float, seed
     """
     rank = np.cumsum(histogram.counts) / histogram.counts.sum()
     points = histogram.values[np.searchsorted(rank, np.linspace(0.005, 0.995, 199))]
-    values, counts = np.unique(points, return_counts=True)
+    values, times = np.unique(points, return_counts=True)
+    counts = times.astype(np.float64)
     if len(values) < n_gaussians:
         values, counts = histogram.values, histogram.counts
     if len(values) < n_gaussians:
@@ -141,7 +142,7 @@ def initial_mixture(histogram: Histogram, n_gaussians: int, uniform: float, seed
     kmeans = KMeans(n_gaussians, n_init=4, random_state=seed)
     labels = kmeans.fit_predict(values[:, None], sample_weight=counts)
     member_KV = labels == np.arange(n_gaussians)[:, None]
-    return _moments(member_KV * counts.astype(np.float64), values, uniform)
+    return _moments(member_KV * counts, values, uniform)
 
 
 def em_step(mixture: Mixture, histogram: Histogram) -> Mixture:
