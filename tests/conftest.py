@@ -21,6 +21,14 @@ _ROOT = Path(__file__).parents[1]
 Until = Callable[[Callable[[], bool], str], None]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--smoke-store",
+        metavar="FOLDER",
+        help="a finished store of the smoke grid to test against, instead of running it first",
+    )
+
+
 @dataclass
 class Command:
     """A command of the project at work in a session of its own, with everything it starts."""
@@ -138,16 +146,16 @@ def run(start: Start, until: Until) -> Run:
 
 
 @pytest.fixture(scope="session")
-def smoke_run(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """The smoke study on the phantom, run once with the default options into ``runs``."""
-    folder = tmp_path_factory.mktemp("smoke")
-    return run("study.run", "--grid", "smoke", "--store", folder / "runs", cwd=folder)
-
-
-@pytest.fixture(scope="session")
-def smoke_store(smoke_run: Command) -> Path:
+def smoke_store(
+    run: Run, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The store of a finished smoke study, ``smoke-phantom``; shared, so to be read only."""
-    return Path(smoke_run.words[-1])
+    given = request.config.getoption("--smoke-store")
+    if given is not None:
+        return Path(given)
+    store = tmp_path_factory.mktemp("smoke") / "runs"
+    run("study.run", "--grid", "smoke", "--store", store)
+    return store
 
 
 @pytest.fixture
