@@ -95,6 +95,24 @@ def test_shuffling_depends_on_the_seed_and_the_epoch(make_slices):
     torch.testing.assert_close(orders[0][0].sort().values, orders[1][1].sort().values)
 
 
+def test_every_step_of_every_seed_draws_noise_of_its_own(make_slices):
+    train, drawn = make_slices(6), []
+    for seed in (0, 1):
+        net = torch.nn.Conv2d(1, 1, 1)
+
+        def objective(x, generator, net=net):
+            drawn.append(torch.rand((), generator=generator).item())
+            return net(x).mean()
+
+        list(
+            Training(net, Settings(2, 1e-3, (0.9, 0.999), 0.0), seed=seed).run(
+                objective, train, None, 2
+            )
+        )
+    assert len(drawn) == 2 * 2 * 3
+    assert len(set(drawn)) == len(drawn)
+
+
 @pytest.mark.parametrize("model", ["dae", "vae"])
 def test_noise_differs_between_steps_and_is_absent_without_a_generator(make_slices, model):
     detector = build(model)
