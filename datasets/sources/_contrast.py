@@ -60,7 +60,7 @@ class Scanner:
 
     gain: float = 700.0
     jitter: float = 0.04
-    bias_sd: float = 0.07
+    bias_sd: float = 0.05
     noise: float = 0.03
 
     def louder(self, factor: float) -> Scanner:

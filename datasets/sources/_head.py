@@ -9,7 +9,8 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Final
 
 import nibabel as nib
@@ -61,9 +62,9 @@ def load_head() -> Head:
     spacing = (_SPACING_MM, _SPACING_MM, _SPACING_MM)
     grid = Grid.covering(_BOX_MM, spacing)
     brain = _on_grid(t1w > 0, first_mm, grid)
-    depth = signed_distance(brain, spacing)
-    closed = signed_distance(depth < 9.0, spacing) < -9.0
-    hull = signed_distance(closed | brain, spacing)
+    depth = _signed_distance(brain, spacing)
+    closed = ndimage.distance_transform_edt(depth < 9.0, sampling=spacing) > 9.0
+    hull = _signed_distance(closed | brain, spacing)
     head = Head(
         grey=grey / np.float32(255),
         white=white / np.float32(255),
@@ -78,7 +79,7 @@ def load_head() -> Head:
     return head
 
 
-def signed_distance(inside: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Floats:
+def _signed_distance(inside: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Floats:
     """Distance to the border of a region in mm, negative inside it."""
     outer = ndimage.distance_transform_edt(~inside, sampling=spacing)
     inner = ndimage.distance_transform_edt(inside, sampling=spacing)
@@ -88,13 +89,18 @@ def signed_distance(inside: NDArray[np.bool_], spacing: tuple[float, float, floa
 def _read(kind: str) -> tuple[Floats, tuple[float, float, float]]:
     """One map of the template inside nilearn's package, and where its first voxel lies."""
     name = f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
-    image = nib.Nifti1Image.from_bytes(_gunzip(name))
+    packed = (_template_folder() / name).read_bytes()
+    image = nib.Nifti1Image.from_bytes(gzip.decompress(packed))
     x, y, z = (float(v) for v in image.affine[:3, 3])
     return np.asarray(image.dataobj, dtype=np.float32), (x, y, z)
 
 
-def _gunzip(name: str) -> bytes:
-    return gzip.decompress(files("nilearn.datasets").joinpath("data", name).read_bytes())
+def _template_folder() -> Path:
+    """Where nilearn keeps its data; found without importing it, which takes seconds."""
+    spec = find_spec("nilearn")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("the phantom's anatomy comes with nilearn: install nilearn")
+    return Path(spec.origin).parent / "datasets" / "data"
 
 
 def _on_grid(

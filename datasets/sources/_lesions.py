@@ -21,6 +21,9 @@ from datasets.sources._fields import Axes, Floats, SmoothField
 NECROSIS, OEDEMA, ENHANCING = 1, 2, 4
 """BraTS's labels of a tumour's parts; a stroke has label 1 alone."""
 
+_BLOOD = -1.1
+"""Old blood is brighter than white matter on T1w: see ``Part.fluid``."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -82,11 +85,14 @@ def draw_strokes(rng: np.random.Generator, anatomy: Anatomy) -> tuple[Lesion, ..
     lesions: list[Lesion] = []
     taken = np.zeros(anatomy.depth.shape, dtype=bool)
     for number in range(count):
-        volume_ml = float(np.clip(18.0 * np.exp(rng.normal(0, 1.0)), 2.0, 150.0)) / (1 + 2 * number)
-        severity, cavity = rng.uniform(0.45, 1.0), rng.uniform(0.3, 1.0)
+        volume_ml = float(np.clip(22.0 * np.exp(rng.normal(0, 1.0)), 2.0, 150.0)) / (1 + 2 * number)
+        severity, cavity = rng.uniform(0.55, 1.0), rng.uniform(0.4, 1.0)
         allowed = _territory(rng, anatomy) & ~taken
         axes = anatomy.grid.axes()
-        centre = _centre(rng, allowed & (anatomy.depth < -4), axes)
+        # Half of them deep in the white matter, half of them at or near the cortex.
+        deep = (anatomy.depth < -12) & (anatomy.white > 0.5)
+        near = anatomy.depth < -4
+        centre = _centre(rng, allowed & (deep if rng.random() < 0.5 else near), axes)
         radius = _radius(rng, axes, centre, _ball_mm(volume_ml), roughness=0.28)
         inside, edge_mm = _grow(radius, allowed, volume_ml / anatomy.grid.voxel_ml)
         soft_mm = max(3.0, 0.35 * edge_mm)
@@ -94,7 +100,7 @@ def draw_strokes(rng: np.random.Generator, anatomy: Anatomy) -> tuple[Lesion, ..
         gliosis = severity * (0.35 + 0.65 * _smoothstep(within / soft_mm)) * inside
         hole = severity * cavity * _smoothstep((within - 0.6 * soft_mm) / soft_mm) * inside
         parts = (
-            Part(_partial_volume(gliosis), float(rng.uniform(-0.1, 0.35)), 0.3),
+            Part(_partial_volume(gliosis), float(rng.uniform(0.05, 0.45)), 0.3),
             Part(_partial_volume(hole), 0.9, 0.95),
         )
         lesions.append(Lesion(inside.astype(np.uint8), parts))
@@ -107,6 +113,7 @@ def draw_tumour(rng: np.random.Generator, anatomy: Anatomy, high_grade: bool) ->
     volume_ml = float(np.clip(85.0 * np.exp(rng.normal(0, 0.5)), 20.0, 220.0))
     core_share = rng.uniform(0.2, 0.45)
     severity = rng.uniform(0.6, 1.0)
+    bleeding = bool(rng.random() < 0.35) and high_grade
     allowed = _territory(rng, anatomy)
     axes = anatomy.grid.axes()
     centre = _centre(rng, allowed & (anatomy.depth < -10) & (anatomy.white > 0.5), axes)
@@ -127,11 +134,11 @@ def draw_tumour(rng: np.random.Generator, anatomy: Anatomy, high_grade: bool) ->
     soft = 0.45 + 0.55 * _smoothstep((edge_mm - spread) / np.float32(0.35 * edge_mm))
     oedema = severity * soft * texture * whole
     parts = [
-        Part(_partial_volume(oedema), float(rng.uniform(-0.2, 0.1)), float(rng.uniform(0.25, 0.5))),
+        Part(_partial_volume(oedema), float(rng.uniform(0.1, 0.4)), float(rng.uniform(0.35, 0.6))),
         Part(
             _partial_volume((0.9 * severity * texture) * core),
-            float(rng.uniform(0.1, 0.5)),
-            float(rng.uniform(0.45, 0.8)),
+            _BLOOD if bleeding else float(rng.uniform(0.4, 0.8)),
+            float(rng.uniform(0.5, 0.9)),
         ),
     ]
     if high_grade:
