@@ -6,8 +6,10 @@ Running the same command again resumes a study: what the store has is not done a
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,9 +23,10 @@ from study import cli, cluster
 from study.cost import longest_first, work_flops
 from study.dryrun import print_plan
 from study.index import refresh_index
+from study.listing import CohortListing
 from study.live import View
 from study.plan import Plan, grid_names, work_left
-from study.prepare import CohortListing, prepare
+from study.preparation import Preparation
 from study.provenance import provenance
 from study.records import CohortInfo, StudyRecord
 from study.report import make_report, print_report
@@ -46,6 +49,15 @@ class Driver:
         self._view = View(self._tracker, console)
         self._stack = ExitStack()
         self._last_heartbeat = 0.0
+        self._preparation = Preparation(
+            request.cohorts,
+            request.store,
+            request.settings,
+            self._connect,
+            self._tracker,
+            self._changed,
+            self._say,
+        )
 
     def run(self) -> int:
         """Prepare, plan, run, report.
@@ -55,14 +67,7 @@ class Driver:
         """
         unfinished = self._was_cut_off()
         with self._stack, self._view:
-            listings = prepare(
-                self._request.cohorts,
-                self._request.store,
-                self._request.settings,
-                self._connect,
-                self._tracker,
-                self._changed,
-            )
+            listings = self._preparation.run()
             self._say_quarantined(listings)
             record = self._plan(listings)
             lost = self._run_trials(record, listings)
@@ -122,18 +127,26 @@ class Driver:
             study=request.study,
             store=request.store,
             connect=self._connect,
+            mend=self._mend,
             tracker=self._tracker,
             changed=self._changed,
             options=request.options,
         )
 
+    def _mend(self, listings: Sequence[CohortListing]) -> Sequence[CohortListing]:
+        """Prepare damaged shards again, then go back to the trials."""
+        mended = self._preparation.mend(listings)
+        self._tracker.stage = "trials"
+        self._changed(True)
+        return mended
+
     def _report(self, record: StudyRecord, lost: Sequence[str]) -> int:
         request = self._request
         report = make_report(request.study, record)
         print_report(report, self._console)
-        where = f"--store {request.store.uri} --study {request.study.name}"
+        where = shlex.join(["--store", request.store.uri, "--study", request.study.name])
         self._say(f"Store: {request.store.uri}, study: {request.study.name}")
-        self._say(f"Look at it: streamlit run dashboard/app.py -- {where}")
+        self._say(f"Look at it: {_python()} -m streamlit run dashboard/app.py -- {where}")
         for sentence in lost:
             self._say(f"No record: {sentence}")
         if report.trials.failed:
@@ -201,6 +214,12 @@ def check_free(request: Request) -> None:
         f"study {request.study.name!r} is being run by process {progress.pid} on "
         f"{progress.host} since {progress.started}; wait for it, stop it, or add --take-over"
     )
+
+
+def _python() -> str:
+    """The interpreter as one would type it here."""
+    here = os.path.relpath(sys.executable)
+    return sys.executable if here.startswith("..") else here
 
 
 def _exists(pid: int) -> bool:

@@ -96,8 +96,13 @@ class TrialStore:
         return _read(self.storage, "checkpoint.json", Checkpoint)
 
     def write_fit(self, record: FitRecord) -> None:
-        """Publish a fit; its checkpoint, if any, is needed no more."""
+        """Publish a fit in place of the one before; earlier parts are needed no more."""
+        before = self.fit()
         _write(self.storage, "manifest.json", record)
+        kept = {part.path for part in record.parts.values()}
+        for part in before.parts.values() if before else ():
+            if part.path not in kept:
+                self.storage.delete(part.path)
         self.drop_checkpoint()
 
     def write_checkpoint(self, record: Checkpoint) -> None:
