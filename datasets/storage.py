@@ -78,7 +78,12 @@ class Storage:
             StorageError: If the path would leave the root.
         """
         parts = path.split("/")
-        if not path or path.startswith("/") or "\\" in path or any(p in ("", ".", "..") for p in parts):
+        if (
+            not path
+            or path.startswith("/")
+            or "\\" in path
+            or any(p in ("", ".", "..") for p in parts)
+        ):
             raise StorageError(f"{path!r} is no path inside the store {self.uri!r}")
         return f"{self.root}/{path}"
 
@@ -96,7 +101,9 @@ class Storage:
                 with self.filesystem.open_output_stream(full) as stream:
                     stream.write(data)
         except OSError as error:
-            raise StorageError(f"cannot write {path!r} in the store {self.uri!r}: {error}") from error
+            raise StorageError(
+                f"cannot write {path!r} in the store {self.uri!r}: {error}"
+            ) from error
         return sha256_hex(data)
 
     def read(self, path: str, sha256: str | None = None) -> bytes:
@@ -118,7 +125,9 @@ class Storage:
         except FileNotFoundError as error:
             raise FileNotFoundError(f"no {path!r} in the store {self.uri!r}") from error
         except OSError as error:
-            raise StorageError(f"cannot read {path!r} in the store {self.uri!r}: {error}") from error
+            raise StorageError(
+                f"cannot read {path!r} in the store {self.uri!r}: {error}"
+            ) from error
         if sha256 is not None and sha256_hex(data) != sha256:
             raise ChecksumError(
                 f"{path!r} in the store {self.uri!r} is damaged: its SHA-256 is "
@@ -127,31 +136,76 @@ class Storage:
         return data
 
     def exists(self, path: str) -> bool:
-        """Whether a file lies at that path."""
-        return bool(self.filesystem.get_file_info(self.full(path)).type == pafs.FileType.File)
+        """Whether a file lies at that path.
+
+        Raises:
+            StorageError: If the store cannot be reached.
+        """
+        return bool(self._kind(self.full(path)) == pafs.FileType.File)
 
     def names(self, path: str = "") -> tuple[str, ...]:
-        """Sorted names of the files and folders directly below a folder; empty if it is missing."""
-        base = self.full(path) if path else self.root
-        selector = pafs.FileSelector(base, allow_not_found=True)
-        return tuple(sorted(info.base_name for info in self.filesystem.get_file_info(selector)))
+        """Sorted names of the files and folders directly below a folder; empty if it is missing.
+
+        Raises:
+            StorageError: If the store cannot be reached.
+        """
+        return tuple(sorted(info.base_name for info in self.infos(path, recursive=False)))
 
     def files(self, path: str = "") -> tuple[str, ...]:
-        """Sorted paths, relative to the root, of all files below a folder, at any depth."""
-        base = self.full(path) if path else self.root
-        selector = pafs.FileSelector(base, allow_not_found=True, recursive=True)
-        infos = self.filesystem.get_file_info(selector)
+        """Sorted paths, relative to the root, of all files below a folder, at any depth.
+
+        Raises:
+            StorageError: If the store cannot be reached.
+        """
+        infos = self.infos(path, recursive=True)
         found = (info.path for info in infos if info.type == pafs.FileType.File)
         return tuple(sorted(p[len(self.root) + 1 :] for p in found))
 
+    def infos(self, path: str = "", *, recursive: bool) -> list[pafs.FileInfo]:
+        """What lies below a folder, with sizes and times, unsorted; empty if it is missing.
+
+        Args:
+            path: The folder.
+            recursive: Whether at any depth.
+
+        Raises:
+            StorageError: If the store cannot be reached.
+        """
+        base = self.full(path) if path else self.root
+        selector = pafs.FileSelector(base, allow_not_found=True, recursive=recursive)
+        try:
+            found: list[pafs.FileInfo] = self.filesystem.get_file_info(selector)
+        except OSError as error:
+            raise StorageError(
+                f"cannot list {path!r} in the store {self.uri!r}: {error}"
+            ) from error
+        return found
+
     def delete(self, path: str) -> None:
-        """Delete a file or a folder with all below it; missing is fine."""
+        """Delete a file or a folder with all below it; missing is fine.
+
+        Raises:
+            StorageError: If it cannot be deleted.
+        """
         full = self.full(path)
-        kind = self.filesystem.get_file_info(full).type
-        if kind == pafs.FileType.Directory:
-            self.filesystem.delete_dir(full)
-        elif kind != pafs.FileType.NotFound:
-            self.filesystem.delete_file(full)
+        kind = self._kind(full)
+        try:
+            if kind == pafs.FileType.Directory:
+                self.filesystem.delete_dir(full)
+            elif kind != pafs.FileType.NotFound:
+                self.filesystem.delete_file(full)
+        except FileNotFoundError:
+            return  # another process was faster
+        except OSError as error:
+            raise StorageError(f"cannot delete {path!r} in {self.uri!r}: {error}") from error
+
+    def _kind(self, full: str) -> pafs.FileType:
+        try:
+            return self.filesystem.get_file_info(full).type
+        except OSError as error:
+            raise StorageError(
+                f"cannot reach {full!r} in the store {self.uri!r}: {error}"
+            ) from error
 
 
 def _put_local(target: Path, data: bytes) -> None:

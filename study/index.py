@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from datasets.storage import StorageError
@@ -128,9 +127,8 @@ def stored_index(study: StudyStore) -> pa.Table:
 def _signatures(study: StudyStore) -> dict[str, str]:
     """A mark per trial that changes when any of its manifests does."""
     base = study.storage.full("trials")
-    selector = pafs.FileSelector(base, allow_not_found=True, recursive=True)
     found: dict[str, list[str]] = defaultdict(list)
-    for info in study.storage.filesystem.get_file_info(selector):
+    for info in study.storage.infos("trials", recursive=True):
         if info.base_name == "manifest.json":
             path = info.path[len(base) + 1 :]
             mark = f"{path}:{info.size}:{info.mtime_ns}"
