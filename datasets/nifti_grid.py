@@ -70,7 +70,7 @@ def place_mask(
     after_mm3 = int(np.count_nonzero(placed)) * voxel_mm3
     if abs(after_mm3 - before_mm3) > MAX_VOLUME_CHANGE * before_mm3:
         return None, (
-            f"resampling would change its volume from {before_mm3:.0f} to {after_mm3:.0f} mm3"
+            f"resampling would change its volume from {before_mm3:.4g} to {after_mm3:.4g} mm3"
         )
     return placed, "the mask has another grid than the image and was resampled"
 

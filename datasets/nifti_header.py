@@ -39,6 +39,14 @@ SLACK_BYTES = 4096
 """How much a file may hold beyond what its header promises: some writers pad to whole blocks."""
 
 _DEFLATE_MAX_RATIO = 1032
+_REAL_TYPES = {
+    **{2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8"},
+    **{256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"},
+}
+_OTHER_TYPES = {
+    **{1: "single bits", 32: "complex numbers", 128: "RGB colours", 1536: "128-bit floats"},
+    **{1792: "complex numbers", 2048: "complex numbers", 2304: "RGBA colours"},
+}
 _SHEAR_LIMIT = 0.9
 _OBLIQUE_NOTE_DEG = 20.0
 _DISAGREEMENT_NOTE_MM = 0.1
@@ -195,15 +203,11 @@ def _stored_shape(header: Any, path: Path) -> tuple[int, int, int]:
 
 
 def _dtype(header: Any, path: Path) -> np.dtype[Any]:
-    try:
-        dtype: np.dtype[Any] = np.dtype(header.get_data_dtype())
-    except HeaderDataError as error:
-        code = int(header["datatype"])
-        raise ScanError(f"{path} has the unknown data type code {code}") from error
-    if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        what = "RGB colours" if dtype.names else str(dtype)
-        raise ScanError(f"{path} stores {what}; integers or floats of up to 64 bits are read")
-    return dtype
+    code = int(header["datatype"])
+    if code not in _REAL_TYPES:
+        what = _OTHER_TYPES.get(code, f"the unknown data type {code}")
+        raise ScanError(f"{path} stores {what}; integers and floats of up to 64 bits are read")
+    return np.dtype(_REAL_TYPES[code]).newbyteorder(header.endianness)
 
 
 def _offset(header: Any, path: Path) -> int:

@@ -98,15 +98,14 @@ def bids_scans(
     sessions: dict[str, set[str]] = defaultdict(set)
     for image in images:
         sessions[image.subject].add(image.session)
-    lesions = [file for file in files if file.kind == "lesion"]
-    brains = [file for file in files if file.kind == "brain"]
+    lesions, brains = _by_subject(files, "lesion"), _by_subject(files, "brain")
     groups: dict[tuple[str, str, str], list[_File]] = defaultdict(list)
     for image in images:
         groups[image.subject, image.session, image.words[-1]].append(image)
     found: list[Scan | Skipped] = []
     used: set[Entry] = set()
     for group in groups.values():
-        pairs = [(image, _belonging(image, lesions, sessions)) for image in group]
+        pairs = [(image, _belonging(image, lesions[image.subject], sessions)) for image in group]
         pairs.sort(key=lambda pair: (not pair[1], len(pair[0].entities), pair[0].entry.path))
         for image, masks in pairs:
             used.update(mask.entry for mask in masks)
@@ -114,11 +113,20 @@ def bids_scans(
                 reason = "a further image of the subject and session; used is "
                 found.append(Skipped(image.entry.path, reason + pairs[0][0].entry.path.name))
         image, masks = pairs[0]
-        brain = _belonging(image, brains, sessions)
+        brain = _belonging(image, brains[image.subject], sessions)
         used.update(mask.entry for mask in brain)
         found.append(_scan(image, masks, brain, skipped))
-    skipped.extend(_left_over([*lesions, *brains], used))
+    masks_of_all = [file for file in files if file.kind in ("lesion", "brain")]
+    skipped.extend(_left_over(masks_of_all, used))
     return found, skipped, bool(images)
+
+
+def _by_subject(files: Sequence[_File], kind: Kind) -> defaultdict[str, list[_File]]:
+    found: defaultdict[str, list[_File]] = defaultdict(list)
+    for file in files:
+        if file.kind == kind:
+            found[file.subject].append(file)
+    return found
 
 
 def _describe(entry: Entry, tree: Tree) -> _File | None:
@@ -192,13 +200,12 @@ def _misplaced(file: _File, folders: tuple[str, ...]) -> str | None:
 
 
 def _belonging(image: _File, masks: Sequence[_File], sessions: dict[str, set[str]]) -> list[_File]:
-    """The masks that belong to an image."""
+    """Those of a subject's masks that belong to an image."""
     one_session = len(sessions[image.subject]) == 1
     return [
         mask
         for mask in masks
-        if mask.subject == image.subject
-        and (mask.session == image.session or (not mask.session and one_session))
+        if (mask.session == image.session or (not mask.session and one_session))
         and mask.modality in ("", image.words[-1])
         and mask.space == image.space
         and all(

@@ -115,7 +115,8 @@ def _problem(path: Path) -> str | None:
         return "a folder with the name of an image"
     if not stat.S_ISREG(mode):
         return "no regular file"
-    if not os.access(path, os.R_OK):
+    effective = os.access in os.supports_effective_ids
+    if not os.access(path, os.R_OK, effective_ids=effective):
         return "no permission to read it"
     return None
 

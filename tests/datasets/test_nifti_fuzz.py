@@ -1,0 +1,199 @@
+"""Damaged files by the thousand: each is read with finite voxels or refused with a reason."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import struct
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from datasets.nifti import ScanError, Volume, load_mask, load_volume
+
+FILES_OF_EACH_KIND = 170
+MEMORY_CAP = 16 * 2**20
+
+Result = TypeVar("Result")
+Mutation = Callable[[np.random.Generator, bytes], bytes]
+
+
+def seed_files() -> list[bytes]:
+    """Unpacked files of several types, shapes and byte orders."""
+    rng = np.random.default_rng(0)
+    files = []
+    for dtype in ("uint8", "int16", ">i2", "float32", ">f8"):
+        for shape in ((5, 6, 7), (8, 4, 9, 1)):
+            header = nib.Nifti1Header(endianness=">" if dtype[0] == ">" else "<")
+            data = (rng.integers(0, 200, shape)).astype(dtype)
+            affine = np.diag([1.0, 1.2, 3.0, 1.0])
+            image = nib.Nifti1Image(data, affine, header, dtype=data.dtype)
+            image.set_qform(affine, 1)
+            files.append(image.to_bytes())
+    image = nib.Nifti2Image(rng.normal(size=(6, 5, 4)), np.eye(4))
+    files.append(image.to_bytes())
+    return files
+
+
+def truncate(rng: np.random.Generator, raw: bytes) -> bytes:
+    return raw[: rng.integers(0, len(raw))]
+
+
+def flip_header(rng: np.random.Generator, raw: bytes) -> bytes:
+    return _flip(rng, raw, 0, 352)
+
+
+def flip_data(rng: np.random.Generator, raw: bytes) -> bytes:
+    return _flip(rng, raw, 352, len(raw))
+
+
+def _flip(rng: np.random.Generator, raw: bytes, start: int, stop: int) -> bytes:
+    spoilt = bytearray(raw)
+    for _ in range(rng.integers(1, 9)):
+        spoilt[rng.integers(start, stop)] ^= 1 << rng.integers(0, 8)
+    return bytes(spoilt)
+
+
+def wrong_dims(rng: np.random.Generator, raw: bytes) -> bytes:
+    order = "<" if raw[:1] in (b"\x5c", b"\x1c") else ">"
+    pool = [-32768, -1, 0, 1, 2, 3, 4, 5, 6, 7, 30, 300, 1024, 1025, 30000, 32767]
+    dims = [int(rng.choice([0, 1, 2, 3, 3, 3, 4, 7, 8, -3])), *rng.choice(pool, 7)]
+    return raw[:40] + struct.pack(f"{order}8h", *dims) + raw[56:]
+
+
+def wrong_affine(rng: np.random.Generator, raw: bytes) -> bytes:
+    order = "<" if raw[:1] in (b"\x5c", b"\x1c") else ">"
+    pool = np.array([0, 1, -1, np.nan, np.inf, 1e-30, 1e30, 0.5, 3, 1e5, -2])
+    rows = struct.pack(f"{order}18f", *rng.choice(pool, 18))
+    codes = struct.pack(f"{order}2h", *rng.integers(-1, 3, 2))
+    return raw[:252] + codes + rows + raw[328:]
+
+
+def wrong_type(rng: np.random.Generator, raw: bytes) -> bytes:
+    order = "<" if raw[:1] in (b"\x5c", b"\x1c") else ">"
+    code = rng.choice([0, 1, 2, 4, 8, 16, 32, 64, 128, 255, 256, 512, 768, 1024, 1536, 2304, 9999])
+    return raw[:70] + struct.pack(f"{order}2h", code, rng.integers(0, 300)) + raw[74:]
+
+
+def wrong_scale(rng: np.random.Generator, raw: bytes) -> bytes:
+    order = "<" if raw[:1] in (b"\x5c", b"\x1c") else ">"
+    pool = np.array([0, 1, -1, np.nan, np.inf, 1e38, 1e-38, -1e38])
+    offset = rng.choice(np.array([0, 1, 352, 353, 400, -1, np.nan, 1e30]))
+    return raw[:108] + struct.pack(f"{order}3f", offset, *rng.choice(pool, 2)) + raw[120:]
+
+
+def non_finite(rng: np.random.Generator, raw: bytes) -> bytes:
+    spoilt = bytearray(raw)
+    for _ in range(rng.integers(1, 60)):
+        at = int(rng.integers(352, len(raw) - 8))
+        spoilt[at : at + 8] = b"\xff" * 8 if rng.random() < 0.5 else b"\x7f\x80\0\0\x7f\xf0\0\0"
+    return bytes(spoilt)
+
+
+def zero_run(rng: np.random.Generator, raw: bytes) -> bytes:
+    start, length = int(rng.integers(0, len(raw))), int(rng.integers(1, len(raw)))
+    return raw[:start] + bytes(min(length, len(raw) - start)) + raw[start + length :]
+
+
+def noise(rng: np.random.Generator, raw: bytes) -> bytes:
+    start = b"\x89PNG\r\n\x1a\n" if rng.random() < 0.5 else raw[: rng.integers(0, 348)]
+    return start + rng.bytes(int(rng.integers(0, 3000)))
+
+
+def surplus(rng: np.random.Generator, raw: bytes) -> bytes:
+    return raw + rng.bytes(1) * int(rng.choice([1, 100, 5000, 2_000_000]))
+
+
+MUTATIONS: list[Mutation] = [
+    truncate, flip_header, flip_data, wrong_dims, wrong_affine, wrong_type, wrong_scale,
+    non_finite, zero_run, noise, surplus,
+]  # fmt: skip
+
+
+def spoil_packed(rng: np.random.Generator, raw: bytes) -> bytes:
+    """Damage to the gzip stream itself."""
+    packed = gzip.compress(raw, 1)
+    kind = rng.integers(0, 3)
+    if kind == 0:
+        return packed[: rng.integers(0, len(packed))]
+    if kind == 1:
+        return packed + rng.bytes(int(rng.integers(1, 50)))
+    return _flip(rng, packed, 0, len(packed))
+
+
+def no_file(rng: np.random.Generator, path: Path) -> None:
+    """A folder, a link to nothing, a link to itself, or nothing at all."""
+    kind = rng.integers(0, 4)
+    if kind == 0:
+        path.mkdir()
+    elif kind < 3:
+        path.symlink_to("nowhere" if kind == 1 else path.name)
+
+
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@pytest.mark.slow
+def test_damaged_files_are_read_with_finite_voxels_or_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(20240607)
+    seeds = seed_files()
+    whole = tmp_path / "whole.nii"
+    whole.write_bytes(seeds[0])
+    like = load_volume(whole)
+    outcome: Counter[tuple[str, bool]] = Counter()
+    tracemalloc.start()
+    try:
+        for mutation in [*MUTATIONS, spoil_packed, no_file]:
+            for number in range(FILES_OF_EACH_KIND):
+                path = tmp_path / ("scan.nii.gz" if number % 2 else "scan.nii")
+                if mutation is no_file:
+                    no_file(rng, path)
+                else:
+                    spoilt = mutation(rng, seeds[rng.integers(0, len(seeds))])
+                    packed = number % 2 and mutation is not spoil_packed
+                    path.write_bytes(gzip.compress(spoilt, 1) if packed else spoilt)
+                outcome[mutation.__name__, _survives(path, like, whole)] += 1
+                remove(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(outcome.values()) >= 2_000
+    assert peak < MEMORY_CAP
+    # Both ends are seen: damage that must be found, and damage that leaves a readable scan.
+    assert outcome["truncate", True] == outcome["no_file", True] == outcome["noise", True] == 0
+    assert outcome["flip_data", True] > 0
+    assert outcome["wrong_affine", True] > 0
+    accepted = sum(count for (_, read), count in outcome.items() if read)
+    assert 200 < accepted < 1_200
+
+
+def _survives(path: Path, like: Volume, image: Path) -> bool:
+    """Whether an image is read; any exception but ``ScanError`` passes through."""
+    mask, reason = _attempt(lambda: load_mask(path, like, image)[0])
+    assert reason or (mask is not None and mask.shape == like.data_XYZ.shape)
+    volume, reason = _attempt(lambda: load_volume(path))
+    assert (volume is None) == (str(path) in reason)
+    assert "\n" not in reason
+    if volume is None:
+        return False
+    assert np.isfinite(volume.data_XYZ).all()
+    assert np.isfinite(volume.affine).all()
+    assert volume.data_XYZ.dtype == np.float32
+    return True
+
+
+def _attempt(load: Callable[[], Result]) -> tuple[Result | None, str]:
+    try:
+        return load(), ""
+    except ScanError as error:
+        return None, str(error)
