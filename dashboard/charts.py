@@ -1,0 +1,488 @@
+"""The dashboard's figures as pure functions of numbers: no Streamlit, no store.
+
+Colours are Okabe and Ito's, which people with any colour blindness tell apart, and a score always
+has the same colour and dash; colour maps are perceptually uniform. Every text that comes from a
+store is escaped, since plotly reads HTML in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from dashboard.tables import BestTable, GridCell, GridLine, short_label
+from dashboard.text import plot_text
+
+TRUTH_COLOUR = "#00C8FF"
+SEGMENT_COLOUR = "#F5A300"
+GRID_SCALE = "Viridis"
+IMAGE_SCALE = "gray"
+MAP_SCALE = "Inferno"
+
+_STYLES = {
+    ("intensity", "intensity"): ("#8C8C8C", "solid"),
+    ("intensity", "negative_intensity"): ("#8C8C8C", "dot"),
+    ("gmm", "outlier_posterior"): ("#E69F00", "solid"),
+    ("gmm", "outlier_sum"): ("#E69F00", "dot"),
+    ("ae", "squared_error"): ("#56B4E9", "solid"),
+    ("dae", "squared_error"): ("#009E73", "solid"),
+    ("vae", "squared_error"): ("#CC79A7", "solid"),
+    ("vae", "nll"): ("#2F7FC1", "dash"),
+    ("vae", "log_variance"): ("#2F7FC1", "dot"),
+    ("vae", "normalized_error"): ("#D55E00", "solid"),
+}
+_OTHER_COLOURS = ("#D55E00", "#2F7FC1", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of a figure with a name.
+
+    Attributes:
+        name: What the legend says, as the store has it.
+        x: Positions.
+        y: Figures.
+        colour: CSS colour.
+        dash: Plotly's dash.
+        notes: What hovering says of each point besides, such as the threshold.
+        width: In pixels.
+        in_legend: Whether the legend names it.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    colour: str
+    dash: str = "solid"
+    notes: Sequence[str] = ()
+    width: float = 2.0
+    in_legend: bool = True
+
+
+@dataclass(frozen=True)
+class MapPanel:
+    """One picture of a row of maps.
+
+    Attributes:
+        title: Above it, as the store has it.
+        values_HW: What is shown; NaN is left transparent.
+        group: Panels of one group share a colour scale; its name stands under the bar.
+        low: Lower end of the colour scale.
+        high: Upper end.
+        outlines: Masks' outlines, as (x, y, colour).
+        grey: Whether it is an image, not a score.
+    """
+
+    title: str
+    values_HW: NDArray[np.float32]
+    group: str
+    low: float
+    high: float
+    outlines: tuple[tuple[Sequence[float | None], Sequence[float | None], str], ...] = ()
+    grey: bool = False
+
+
+def line_style(model: str, score: str, position: int = 0) -> tuple[str, str]:
+    """Colour and dash of a model's score; others get one by position."""
+    other = (_OTHER_COLOURS[position % len(_OTHER_COLOURS)], "dashdot")
+    return _STYLES.get((model, score), other)
+
+
+def loss_curves(curves: Sequence[Curve], *, log_y: bool) -> go.Figure:
+    """Loss over epochs; training solid, validation dotted."""
+    figure = go.Figure()
+    for curve in curves:
+        name = plot_text(curve.name)
+        figure.add_scatter(
+            x=list(curve.x),
+            y=list(curve.y),
+            name=name,
+            mode="lines+markers" if len(curve.x) < 40 else "lines",
+            line={"color": curve.colour, "dash": curve.dash, "width": curve.width},
+            marker={"size": 5},
+            showlegend=curve.in_legend,
+            hovertemplate=f"{name}<br>epoch %{{x}}: %{{y:.5g}}<extra></extra>",
+        )
+    _finish(figure, "Epoch", "Loss (objective of the model)", height=360)
+    figure.update_xaxes(rangemode="tozero", tickformat="d")
+    if log_y:
+        figure.update_yaxes(type="log", exponentformat="power")
+    return figure
+
+
+def roc_figure(curves: Sequence[Curve], *, log_x: bool, lowest: float = 1e-4) -> go.Figure:
+    """ROC curves with chance; hovering tells the threshold.
+
+    Args:
+        curves: False positive rate against true positive rate.
+        log_x: Whether the false positive rate is logarithmic, from ``lowest`` on.
+        lowest: Left end of a logarithmic axis.
+    """
+    figure = go.Figure()
+    chance = np.geomspace(lowest, 1, 50) if log_x else np.array([0.0, 1.0])
+    figure.add_scatter(
+        x=chance.tolist(),
+        y=chance.tolist(),
+        name="chance",
+        mode="lines",
+        line={"color": "#9A9A9A", "dash": "dash", "width": 1},
+        hoverinfo="skip",
+    )
+    for curve in curves:
+        _add_curve(figure, curve, "false positive rate", "true positive rate", log_x=log_x)
+    _finish(figure, "False positive rate (share of healthy pixels)", _TPR, height=460)
+    figure.update_yaxes(range=[0, 1.01])
+    if log_x:
+        figure.update_xaxes(type="log", range=[np.log10(lowest), 0], dtick=1, tickformat=".0e")
+    else:
+        figure.update_xaxes(range=[0, 1])
+    return figure
+
+
+_TPR = "True positive rate (share of lesion pixels)"
+
+
+def precision_recall_figure(curves: Sequence[Curve], chance: float | None) -> go.Figure:
+    """Precision over recall; hovering tells the threshold.
+
+    Args:
+        curves: Recall against precision.
+        chance: Precision of guessing: the share of lesion pixels.
+    """
+    figure = go.Figure()
+    if chance is not None:
+        figure.add_scatter(
+            x=[0, 1],
+            y=[chance, chance],
+            name="chance",
+            mode="lines",
+            line={"color": "#9A9A9A", "dash": "dash", "width": 1},
+            hovertemplate=f"chance: {chance:.4f}<extra></extra>",
+        )
+    for curve in curves:
+        _add_curve(figure, curve, "recall", "precision", log_x=False)
+    _finish(figure, "Recall (share of lesion pixels)", "Precision", height=460)
+    figure.update_xaxes(range=[0, 1])
+    figure.update_yaxes(range=[0, 1.01])
+    return figure
+
+
+def grid_figure(
+    cells: Sequence[GridCell], metric: str, low: float, high: float, chosen: str = ""
+) -> go.Figure:
+    """N_c x N_z as a heat map of clickable squares.
+
+    The colours are a heat map; what is clicked are squares of a scatter above it, since plotly
+    reports no clicks on heat maps. A square's ``customdata`` begins with its trial.
+
+    Args:
+        cells: The grid.
+        metric: What the figures are called.
+        low: Lower end of the colour scale.
+        high: Upper end.
+        chosen: Trial to mark.
+    """
+    n_cs = sorted({cell.n_c for cell in cells})
+    n_zs = sorted({cell.n_z for cell in cells})
+    value = {(cell.n_c, cell.n_z): cell.value for cell in cells}
+    z = [[value.get((n_c, n_z)) for n_z in n_zs] for n_c in n_cs]
+    figure = go.Figure()
+    figure.add_heatmap(
+        x=[str(n) for n in n_zs],
+        y=[str(n) for n in n_cs],
+        z=z,
+        zmin=low,
+        zmax=high,
+        colorscale=GRID_SCALE,
+        xgap=3,
+        ygap=3,
+        hoverinfo="skip",
+        colorbar={"title": {"text": metric, "side": "right"}, "thickness": 12, "tickformat": ".3f"},
+    )
+    middle = (low + high) / 2
+    figure.add_scatter(
+        x=[str(cell.n_z) for cell in cells],
+        y=[str(cell.n_c) for cell in cells],
+        mode="markers+text",
+        text=[f"<b>{c.value:.3f}</b>" if c.trial_id == chosen else f"{c.value:.3f}" for c in cells],
+        textfont={"color": ["white" if c.value < middle else "black" for c in cells], "size": 13},
+        customdata=[[c.trial_id, c.n_c, c.n_z, c.n_trials, c.mean] for c in cells],
+        marker={
+            "symbol": "square",
+            "size": 44,
+            "color": "rgba(0,0,0,0)",
+            "line": {
+                "color": ["#FFFFFF" if c.trial_id == chosen else "rgba(0,0,0,0)" for c in cells],
+                "width": 2,
+            },
+        },
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}, "textfont": {"color": None}},
+        showlegend=False,
+        hovertemplate=(
+            f"N_c %{{customdata[1]}}, N_z %{{customdata[2]}}<br>{metric} %{{text}}"
+            "<br>trials %{customdata[3]}, their mean %{customdata[4]:.3f}"
+            "<br>click to open<extra></extra>"
+        ),
+    )
+    height = 150 + 64 * len(n_cs)
+    _finish(figure, "N_z (size of the latent vector)", "N_c (channels)", height=height)
+    figure.update_xaxes(type="category", categoryarray=[str(n) for n in n_zs], showgrid=False)
+    figure.update_yaxes(type="category", categoryarray=[str(n) for n in n_cs], showgrid=False)
+    figure.update_layout(clickmode="event+select", dragmode=False, hovermode="closest")
+    return figure
+
+
+def lambda_figure(line: GridLine, metric: str, low: float, high: float) -> go.Figure:
+    """A figure over lambda, logarithmic, with clickable points."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=list(line.parameter),
+        y=list(line.values),
+        mode="lines+markers",
+        customdata=[[trial_id] for trial_id in line.trial_ids],
+        line={"color": "#E69F00", "width": 2},
+        marker={"size": 14, "symbol": "square", "color": "#E69F00"},
+        unselected={"marker": {"opacity": 1}},
+        showlegend=False,
+        hovertemplate=f"λ %{{x:g}}<br>{metric} %{{y:.3f}}<br>click to open<extra></extra>",
+    )
+    _finish(figure, "λ (density of the outlier class)", metric, height=340)
+    margin = max(high - low, 1e-3) * 0.15
+    figure.update_xaxes(type="log", dtick=1, tickformat="g")
+    figure.update_yaxes(range=[low - margin, high + margin])
+    figure.update_layout(clickmode="event+select", dragmode=False, hovermode="closest")
+    return figure
+
+
+def paper_figure(table: BestTable, column: tuple[str, str]) -> go.Figure:
+    """Ours beside the paper's figure, a line per model and score of one column of table 1."""
+    lines = [line for line in table.lines if table.cells[line, column].value is not None]
+    names = [plot_text(short_label(*line)) for line in lines]
+    cells = [table.cells[line, column] for line in lines]
+    figure = go.Figure()
+    for name, cell in zip(names, cells, strict=True):
+        if cell.paper is not None:
+            figure.add_scatter(
+                x=[cell.paper, cell.value],
+                y=[name, name],
+                mode="lines",
+                line={"color": "#9A9A9A", "width": 1.5},
+                showlegend=False,
+                hoverinfo="skip",
+            )
+    figure.add_scatter(
+        x=[cell.paper for cell in cells],
+        y=names,
+        name="paper",
+        mode="markers",
+        marker={"symbol": "diamond-open", "size": 10, "color": "#8C8C8C", "line": {"width": 2}},
+        hovertemplate="%{y}<br>paper %{x:.3f}<extra></extra>",
+    )
+    figure.add_scatter(
+        x=[cell.value for cell in cells],
+        y=names,
+        name="this study",
+        mode="markers",
+        marker={"size": 11, "color": [line_style(*line)[0] for line in lines]},
+        error_x=_intervals(cells),
+        customdata=[[plot_text(cell.setting)] for cell in cells],
+        hovertemplate="%{y} %{customdata[0]}<br>this study %{x:.3f}<extra></extra>",
+    )
+    _finish(figure, "ROC-AUC", "", height=70 + 26 * len(lines))
+    figure.update_yaxes(autorange="reversed", categoryarray=names, type="category")
+    figure.update_layout(showlegend=False)
+    figure.add_vline(x=0.5, line={"color": "#9A9A9A", "dash": "dash", "width": 1})
+    return figure
+
+
+def map_row(panels: Sequence[MapPanel], largest: int = 230) -> go.Figure:
+    """Pictures in one row; neighbours of one group share a colour scale and its bar below.
+
+    Args:
+        panels: The pictures, from left to right.
+        largest: No picture is higher than that, in pixels.
+    """
+    n = len(panels)
+    has_bars = any(not panel.grey for panel in panels)
+    side = min(_ROW_WIDTH / max(n, 1), largest)
+    above, below = 34, 40 if has_bars else 4
+    height = round(above + side + below)
+    rows = (below / height, 1 - above / height)
+    figure = go.Figure()
+    for i, panel in enumerate(panels):
+        suffix = "" if i == 0 else str(i + 1)
+        span = (i / n + 0.03 / n, (i + 1) / n - 0.03 / n)
+        _add_map(figure, panel, suffix)
+        figure.update_layout(
+            {
+                f"xaxis{suffix}": {**_BARE, "domain": span, "range": [-0.5, 127.5]},
+                f"yaxis{suffix}": {
+                    **_BARE,
+                    "range": [127.5, -0.5],
+                    "scaleanchor": f"x{suffix}",
+                    "domain": rows,
+                    "constraintoward": "top",
+                },
+            }
+        )
+        figure.add_annotation(
+            text="<br>".join(plot_text(part) for part in panel.title.split("\n")),
+            x=sum(span) / 2,
+            y=rows[1],
+            xref="paper",
+            yref="paper",
+            xanchor="center",
+            yanchor="bottom",
+            showarrow=False,
+            font={"size": 11},
+        )
+    _add_bars(figure, panels, rows[0])
+    figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, height=height, dragmode=False)
+    return figure
+
+
+_ROW_WIDTH = 1160
+"""Width of the page's content at 1280 px, which the height of a row is made for."""
+
+_BARE = {
+    "visible": False,
+    "fixedrange": True,
+    "constrain": "domain",
+    "showgrid": False,
+    "zeroline": False,
+}
+
+
+def _add_map(figure: go.Figure, panel: MapPanel, suffix: str) -> None:
+    axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+    figure.add_heatmap(
+        z=panel.values_HW,
+        zmin=panel.low,
+        zmax=panel.high,
+        colorscale=IMAGE_SCALE if panel.grey else MAP_SCALE,
+        showscale=False,
+        hoverongaps=False,
+        hovertemplate="row %{y}, column %{x}<br>%{z:.4g}<extra></extra>",
+        **axes,
+    )
+    for x, y, colour in panel.outlines:
+        figure.add_scatter(
+            x=x,
+            y=y,
+            mode="lines",
+            line={"color": colour, "width": 1.4},
+            hoverinfo="skip",
+            showlegend=False,
+            **axes,
+        )
+
+
+def volume_figure(groups: Sequence[tuple[str, Sequence[float]]]) -> go.Figure:
+    """Brain volumes, a strip of points and a box per cohort."""
+    figure = go.Figure()
+    for i, (name, volumes_ml) in enumerate(groups):
+        figure.add_box(
+            x=list(volumes_ml),
+            name=plot_text(name),
+            boxpoints="all",
+            jitter=0.5,
+            pointpos=0,
+            marker={"color": _OTHER_COLOURS[(i + 1) % len(_OTHER_COLOURS)], "size": 5},
+            line={"width": 1.2},
+            fillcolor="rgba(0,0,0,0)",
+            hovertemplate="%{x:.0f} ml<extra>%{fullData.name}</extra>",
+        )
+    _finish(figure, "Brain volume (ml)", "", height=100 + 52 * max(len(groups), 1))
+    figure.update_layout(showlegend=False)
+    figure.update_yaxes(autorange="reversed")
+    return figure
+
+
+def _add_curve(figure: go.Figure, curve: Curve, x: str, y: str, *, log_x: bool) -> None:
+    name = plot_text(curve.name)
+    shown = [v if v > 0 or not log_x else None for v in curve.x]
+    figure.add_scatter(
+        x=shown,
+        y=list(curve.y),
+        name=name,
+        mode="lines",
+        line={"color": curve.colour, "dash": curve.dash, "width": curve.width},
+        customdata=list(curve.notes),
+        hovertemplate=(
+            f"<b>{name}</b><br>{x} %{{x:.4f}}<br>{y} %{{y:.4f}}"
+            "<br>threshold %{customdata}<extra></extra>"
+        ),
+    )
+
+
+def _add_bars(figure: go.Figure, panels: Sequence[MapPanel], top: float) -> None:
+    n, start = len(panels), 0
+    while start < n:
+        stop = start
+        while stop < n and panels[stop].group == panels[start].group:
+            stop += 1
+        first = panels[start]
+        if not first.grey:
+            # A colour bar belongs to a trace; an empty one carries it for the whole group.
+            figure.add_scatter(
+                x=[None],
+                y=[None],
+                mode="markers",
+                showlegend=False,
+                hoverinfo="skip",
+                marker={
+                    "color": [first.low],
+                    "cmin": first.low,
+                    "cmax": first.high,
+                    "colorscale": MAP_SCALE,
+                    "showscale": True,
+                    "colorbar": {
+                        "orientation": "h",
+                        "x": (start + stop) / 2 / n,
+                        "xanchor": "center",
+                        "y": top - 0.03,
+                        "yanchor": "top",
+                        "len": (stop - start) / n * 0.9,
+                        "thickness": 7,
+                        "ypad": 0,
+                        "tickvals": [first.low, first.high],
+                        "ticktext": [f"{first.low:.2g}", f"{first.high:.2g}"],
+                        "ticks": "",
+                        "tickfont": {"size": 10},
+                        "title": {
+                            "text": plot_text(first.group),
+                            "side": "bottom",
+                            "font": {"size": 10},
+                        },
+                        "outlinewidth": 0,
+                    },
+                },
+            )
+        start = stop
+
+
+def _intervals(cells: Sequence[object]) -> dict[str, object] | None:
+    ends = [getattr(cell, "interval", None) for cell in cells]
+    if not any(ends):
+        return None
+    values = [getattr(cell, "value", None) for cell in cells]
+    up = [e[1] - v if e and v is not None else 0 for e, v in zip(ends, values, strict=True)]
+    down = [v - e[0] if e and v is not None else 0 for e, v in zip(ends, values, strict=True)]
+    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1.2}
+
+
+def _finish(figure: go.Figure, x: str, y: str, *, height: int) -> None:
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 12, "b": 8},
+        legend={"orientation": "h", "yanchor": "top", "y": -0.2, "xanchor": "left", "x": 0},
+        hovermode="closest",
+        hoverlabel={"namelength": -1},
+    )
+    figure.update_xaxes(title={"text": x}, automargin=True)
+    figure.update_yaxes(title={"text": y}, automargin=True)

@@ -1,0 +1,260 @@
+"""What the pages read, kept in Streamlit's caches: studies, views, parts, shards.
+
+Parts of a record never change, so they are cached by their checksum; tables made from a view are
+cached by the view's version. Everything is bounded, so that a dashboard left open for weeks stays
+small.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import streamlit as st
+from numpy.typing import NDArray
+
+from dashboard.maps import Showcase, decode_showcase
+from dashboard.reader import StudyReader, StudyView
+from dashboard.tables import top_rows
+from datasets.manifest import CohortManifest, ScanRecord, read_manifest
+from datasets.storage import Storage, StorageError
+from study.records import EvalRecord, FitRecord
+from study.store import STUDY_NAME, StudyStore, TrialStore
+
+
+@dataclass(frozen=True)
+class StoreListing:
+    """What lies in a store.
+
+    Attributes:
+        studies: Names of its studies, the one that moved last first.
+        refused: Folders that are no studies of a safe name, or have no record yet.
+        problem: Why the store cannot be read, or empty.
+    """
+
+    studies: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@st.cache_resource(show_spinner=False)
+def open_store(uri: str) -> Storage:
+    """The store of a URI given on the command line."""
+    return Storage.open(uri)
+
+
+@st.cache_data(show_spinner=False, ttl=2.0, max_entries=8)
+def list_studies(uri: str) -> StoreListing:
+    """The studies of a store, looked up at most every two seconds."""
+    try:
+        store = open_store(uri)
+        names = store.names("studies")
+        safe = [name for name in names if STUDY_NAME.fullmatch(name) and ".." not in name]
+        moved = {name: _moved(store, name) for name in safe}
+    except (StorageError, OSError) as error:
+        return StoreListing((), problem=" ".join(str(error).split()))
+    found = [name for name in safe if moved[name]]
+    found.sort(key=lambda name: (-moved[name], name))
+    return StoreListing(tuple(found), tuple(name for name in names if name not in found))
+
+
+def _moved(store: Storage, name: str) -> int:
+    """When a study last moved, in nanoseconds; 0 without a record."""
+    paths = [store.full(f"studies/{name}/{file}") for file in ("study.json", "progress.json")]
+    record, progress = store.filesystem.get_file_info(paths)
+    if not record.is_file:
+        return 0
+    return max(record.mtime_ns or 1, (progress.mtime_ns or 1) if progress.is_file else 1)
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def open_study(uri: str, name: str) -> StudyReader:
+    """The reader of a study, shared by all sessions."""
+    return StudyReader(open_store(uri), name)
+
+
+def trial_store(uri: str, study: str, trial_id: str) -> TrialStore:
+    """The store of one trial, whose identity comes from the study's own index.
+
+    Raises:
+        StorageError: If the identity is no folder name.
+    """
+    return StudyStore.open(open_store(uri), study).trial(trial_id)
+
+
+@st.cache_data(show_spinner=False, max_entries=512)
+def fit_record(uri: str, study: str, trial_id: str, version: str) -> FitRecord | None:
+    """The record of a fit.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    return trial_store(uri, study, trial_id).fit()
+
+
+@st.cache_data(show_spinner=False, max_entries=512)
+def evaluation_record(
+    uri: str, study: str, trial_id: str, eval_id: str, version: str
+) -> EvalRecord | None:
+    """The record of an evaluation.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    return trial_store(uri, study, trial_id).evaluation(eval_id)
+
+
+@st.cache_data(show_spinner=False, max_entries=512)
+def evaluation_table(uri: str, study: str, trial_id: str, eval_id: str, part: str) -> pa.Table:
+    """A Parquet part of an evaluation.
+
+    Raises:
+        StorageError: If the record or the part is missing or damaged.
+    """
+    return _parquet(_evaluation_part(uri, study, trial_id, eval_id, part), part)
+
+
+@st.cache_data(show_spinner=False, max_entries=48)
+def showcase(uri: str, study: str, trial_id: str, eval_id: str) -> tuple[Showcase, ...]:
+    """The showcase slices of an evaluation, with every score map.
+
+    Raises:
+        StorageError: If the record or the part is missing or damaged.
+    """
+    part = "heatmaps.parquet"
+    return decode_showcase(_parquet(_evaluation_part(uri, study, trial_id, eval_id, part), part))
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def finished_history(uri: str, study: str, trial_id: str, finished: str) -> pa.Table | None:
+    """The epochs of a fit that has ended, or None if its record names none."""
+    store = trial_store(uri, study, trial_id)
+    record = store.fit()
+    if record is None or "history.parquet" not in record.parts:
+        return None
+    return _parquet(store.read_part(record, "history.parquet"), "history.parquet")
+
+
+def running_history(uri: str, study: str, trial_id: str) -> pa.Table | None:
+    """The epochs of a fit at work, from its latest checkpoint; None before there is one.
+
+    A checkpoint may be replaced between its record and its parts being read, which counts as none
+    this time.
+    """
+    store = trial_store(uri, study, trial_id)
+    try:
+        checkpoint = store.checkpoint()
+        if checkpoint is None or "history.parquet" not in checkpoint.parts:
+            return None
+        return _parquet(store.read_part(checkpoint, "history.parquet"), "history.parquet")
+    except StorageError:
+        return None
+
+
+def weights(uri: str, study: str, trial_id: str) -> tuple[FitRecord, bytes]:
+    """A fit's record and its ``model.safetensors``.
+
+    Raises:
+        StorageError: If either is missing or damaged.
+    """
+    store = trial_store(uri, study, trial_id)
+    record = store.fit()
+    if record is None:
+        raise StorageError(f"trial {trial_id} has no finished fit")
+    return record, store.read_part(record, "model.safetensors")
+
+
+@st.cache_data(show_spinner=False, max_entries=16, ttl=60.0)
+def manifest(uri: str, key: str) -> CohortManifest | None:
+    """The manifest of a cohort's shards, or None if they are not in this store.
+
+    Raises:
+        StorageError: If it is damaged or of a newer version.
+    """
+    return read_manifest(open_store(uri), key)
+
+
+@dataclass(frozen=True)
+class ScanSlices:
+    """All slices of one scan.
+
+    Attributes:
+        images_NHW: float32 images.
+        brain_NHW: bool brain masks.
+        lesion_NHW: bool lesion masks.
+        slice_index_N: Index of each slice in the scan's volume.
+    """
+
+    images_NHW: NDArray[np.float32]
+    brain_NHW: NDArray[np.bool_]
+    lesion_NHW: NDArray[np.bool_]
+    slice_index_N: NDArray[np.int32]
+
+
+@st.cache_resource(show_spinner=False, max_entries=24)
+def scan_slices(uri: str, record: ScanRecord) -> ScanSlices:
+    """The slices of one scan from the shards; shared, so not to be changed.
+
+    Raises:
+        StorageError: If the part is missing, damaged or of another version.
+    """
+    from datasets.shards import read_slices
+    from trainables.slices import Slices
+
+    try:
+        columns = read_slices(open_store(uri), record)
+    except FileNotFoundError as error:
+        raise StorageError(f"the slices of {record.subject!r} are gone: {error}") from error
+    n = len(columns.slice_index_N)
+    batch = Slices(
+        images_NHW=columns.images_NHW,
+        brain_bits_NK=columns.brain_bits_NK,
+        lesion_bits_NK=columns.lesion_bits_NK,
+        subject_N=np.zeros(n, np.int32),
+        slice_index_N=columns.slice_index_N,
+        subjects=(record.subject,),
+    ).batch(slice(None))
+    return ScanSlices(batch.images_BHW, batch.brain_BHW, batch.lesion_BHW, columns.slice_index_N)
+
+
+@st.cache_data(show_spinner=False, max_entries=24)
+def best_of(
+    uri: str, study: str, version: str, metric: str, _view: StudyView
+) -> list[dict[str, Any]]:
+    """The best trial's row of each cell of table 1, for a version of a study's view."""
+    if _view.record is None or not _view.results.num_rows:
+        return []
+    return top_rows(_view.record, _view.index, _view.results, metric)
+
+
+def finished_at(view: StudyView, trial_id: str) -> str:
+    """When a trial's fit was finished; empty if it was not."""
+    fit = rows_of(view.fits, trial_id=trial_id)
+    return (fit["finished"][0].as_py() or "") if fit.num_rows else ""
+
+
+def rows_of(table: pa.Table, **equal: Any) -> pa.Table:
+    """The rows whose columns have the given values."""
+    for name, value in equal.items():
+        table = table.filter(pc.equal(table[name], value))
+    return table
+
+
+def _evaluation_part(uri: str, study: str, trial_id: str, eval_id: str, part: str) -> bytes:
+    store = trial_store(uri, study, trial_id)
+    record = store.evaluation(eval_id)
+    if record is None:
+        raise StorageError(f"evaluation {eval_id} of trial {trial_id} has no record any more")
+    return store.read_part(record, part)
+
+
+def _parquet(data: bytes, name: str) -> pa.Table:
+    try:
+        return pq.read_table(io.BytesIO(data))
+    except pa.ArrowException as error:
+        raise StorageError(f"{name!r} is no Parquet file: {error}") from error

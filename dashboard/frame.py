@@ -1,0 +1,240 @@
+"""What every page has around it: the study picked, its badges, problems and empty states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from dashboard import state
+from dashboard.data import list_studies, open_study
+from dashboard.navigation import register_pages
+from dashboard.options import Options
+from dashboard.reader import StudyView, is_live
+from dashboard.tables import METRIC_LABELS, REGION_LABELS
+from dashboard.text import markdown_text
+from study.records import StudyRecord
+
+_FRAME = "frame"
+
+SYNTHETIC = "Synthetic phantom: a check of the software, no evidence about medicine."
+
+STYLE = """
+<style>
+.block-container {padding-top: 4rem; padding-bottom: 3rem; max-width: 1480px}
+.stPlotlyChart .modebar {opacity: .6}
+[data-testid="stMetricValue"] {font-variant-numeric: tabular-nums}
+[data-testid="stTable"] {overflow-x: auto}
+[data-testid="stTable"] td {font-variant-numeric: tabular-nums; white-space: nowrap}
+h1 {padding: .2rem 0 !important}
+.st-key-maps {overflow-x: auto}
+@media (max-width: 640px) {.block-container {padding-left: .9rem; padding-right: .9rem}}
+</style>
+"""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The study a page shows.
+
+    Attributes:
+        uri: The store.
+        study: Name of the study's folder.
+        view: What is known of it.
+    """
+
+    uri: str
+    study: str
+    view: StudyView
+
+    @property
+    def record(self) -> StudyRecord:
+        """The study's record; pages are only run when there is one."""
+        assert self.view.record is not None
+        return self.view.record
+
+    def again(self) -> Frame:
+        """The same study as it is now."""
+        return Frame(self.uri, self.study, open_study(self.uri, self.study).view())
+
+
+def choose_study(options: Options) -> Frame | None:
+    """The row on top of every page; None if there is nothing to show, which it has said."""
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
+    ):
+        numbers = [str(i) for i in range(len(options.stores))]
+        number = "0"
+        if len(numbers) > 1:
+            number = state.select(
+                "Store",
+                "store",
+                numbers,
+                show=lambda i: options.stores[int(i)],
+                label_visibility="collapsed",
+                width=280,
+            )
+        uri = options.stores[int(number)]
+        listing = list_studies(uri)
+        if listing.problem or not listing.studies:
+            _no_study(uri, listing.problem, listing.refused)
+            return None
+        name = state.select(
+            "Study",
+            "study",
+            listing.studies,
+            default=options.study,
+            label_visibility="collapsed",
+            width=280,
+            help=None,
+        )
+        frame = Frame(uri, name, open_study(uri, name).view())
+        _badges(frame.view)
+    _say_problems(frame.view, listing.refused)
+    if frame.view.record is None:
+        return None
+    st.session_state[_FRAME] = frame
+    return frame
+
+
+def current() -> Frame:
+    """The frame of the page that is running.
+
+    Until the first run of ``app.py`` has registered the pages, Streamlit takes the folder ``pages``
+    for an older kind of application and runs the file that the address names alone, without the
+    frame; then the pages are registered here and the same one is begun again.
+    """
+    if _FRAME not in st.session_state:
+        st.switch_page(register_pages(), query_params=st.query_params.to_dict())
+    frame: Frame = st.session_state[_FRAME]
+    return frame
+
+
+def title(text: str, caption: str = "") -> None:
+    """A page's heading, with the mark that figures from the phantom need."""
+    st.title(text, anchor=False)
+    if caption:
+        st.caption(caption)
+
+
+def synthetic_note(record: StudyRecord, cohorts: Sequence[str] | None = None) -> None:
+    """Say where the data are made by software, beside the figures made from them."""
+    names = {c.name for c in record.cohorts if c.synthetic}
+    if names and (cohorts is None or names & set(cohorts)):
+        st.caption(f":material/experiment: {SYNTHETIC}")
+
+
+def region_and_metric() -> tuple[str, str]:
+    """The two switches of every page with figures: which pixels count, and which figure."""
+    metric = state.segmented(
+        "Metric", "metric", list(METRIC_LABELS), show=lambda name: METRIC_LABELS[name]
+    )
+    return region(), metric
+
+
+def region() -> str:
+    """The switch for the pixels that count."""
+    return state.segmented(
+        "Pixels that count", "region", list(REGION_LABELS), show=lambda name: REGION_LABELS[name]
+    )
+
+
+def show_choice(name: Any) -> str:
+    """A name for widgets that read Markdown."""
+    return markdown_text(name)
+
+
+def empty(text: str, what_to_do: str) -> None:
+    """An empty state: what is missing, and what to do about it."""
+    with st.container(border=True):
+        st.markdown(f"**{markdown_text(text)}**")
+        st.markdown(what_to_do)
+
+
+def problem(text: str) -> None:
+    """A problem as text, whatever it contains."""
+    st.warning(markdown_text(text), icon=":material/warning:")
+
+
+def guarded(draw: Callable[[], None], what: str) -> None:
+    """Draw a part of a page; what its data lack is said in its place, and the rest is shown."""
+    try:
+        draw()
+    except OSError as error:
+        problem(f"{what}: {error}")
+
+
+def watch(frame: Frame) -> None:
+    """Run the page again when the study has new results; one fragment, never nested."""
+    live = is_live(frame.view.progress)
+
+    @st.fragment(run_every=3.0 if live else 15.0)
+    def look() -> None:
+        if frame.again().view.version != frame.view.version:
+            st.rerun(scope="app")
+
+    look()
+
+
+def _badges(view: StudyView) -> None:
+    record, progress = view.record, view.progress
+    with st.container(
+        horizontal=True,
+        horizontal_alignment="right",
+        vertical_alignment="center",
+        width="content",
+        gap="small",
+    ):
+        if record is not None and record.synthetic:
+            st.badge("synthetic phantom", icon=":material/experiment:", color="orange")
+        counts = view.counts
+        if is_live(progress):
+            st.badge("running", icon=":material/sync:", color="green")
+        elif progress is not None and progress.stage not in ("done", "interrupted"):
+            st.badge("stopped", icon=":material/sync_problem:", color="red")
+        elif counts.planned and counts.done + counts.failed >= counts.planned:
+            st.badge("complete", icon=":material/check:", color="blue")
+        else:
+            st.badge("not running", icon=":material/pause:", color="gray")
+
+
+def _say_problems(view: StudyView, refused: tuple[str, ...]) -> None:
+    for name, told in sorted(state.strangers().items()):
+        problem(f"The address asks for {name} “{told}”, which is not here; this is shown instead.")
+    if refused:
+        shown = ", ".join(f"“{name[:60]}”" for name in refused[:5])
+        more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
+        st.caption(
+            f"Not shown, since their folders have no safe name or no record: "
+            f"{markdown_text(shown)}{more}"
+        )
+    if view.record is None and not view.problems:
+        empty(
+            f"The study {view.name} has no record yet",
+            "It appears here as soon as `python -m study.run` has planned it.",
+        )
+    if view.problems:
+        n = len(view.problems)
+        with st.expander(
+            f"{n} problem{'s' if n > 1 else ''} in this store; the rest is shown",
+            icon=":material/warning:",
+            expanded=view.record is None,
+        ):
+            for text in view.problems[:20]:
+                st.text(text)
+            if n > 20:
+                st.text(f"… and {n - 20} more; `python -m study.store check` lists them all.")
+
+
+def _no_study(uri: str, trouble: str, refused: tuple[str, ...]) -> None:
+    if trouble:
+        problem(f"The store “{uri}” cannot be read: {trouble}")
+        return
+    hidden = f" ({len(refused)} folders are no studies)" if refused else ""
+    empty(
+        f"There is no study in the store “{uri}” yet{hidden}",
+        "Run `python -m study.run --grid smoke` for a first one in a minute or two, or open "
+        "another store with `streamlit run dashboard/app.py -- --store URI`.",
+    )

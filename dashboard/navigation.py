@@ -1,0 +1,29 @@
+"""The pages of the dashboard, by file name."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+PAGES = (
+    ("study", "Study", ":material/monitoring:"),
+    ("best", "Best", ":material/table_chart:"),
+    ("grid", "Grid", ":material/grid_on:"),
+    ("roc", "ROC", ":material/show_chart:"),
+    ("heatmaps", "Heatmaps", ":material/neurology:"),
+    ("data", "Data", ":material/radiology:"),
+    ("trial", "Trial", ":material/biotech:"),
+)
+
+
+def register_pages() -> StreamlitPage:
+    """Tell Streamlit which pages there are; returns the one that the address names."""
+    return st.navigation(
+        [
+            st.Page(
+                f"pages/{name}.py", title=title, icon=icon, url_path=name, default=name == "study"
+            )
+            for name, title, icon in PAGES
+        ],
+        position="top",
+    )

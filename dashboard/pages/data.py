@@ -1,0 +1,183 @@
+"""Data: examples of every cohort (figure 2 of the paper), counts, volumes, scans set aside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import streamlit as st
+
+from dashboard import state
+from dashboard.charts import TRUTH_COLOUR, MapPanel, map_row, volume_figure
+from dashboard.data import manifest, scan_slices
+from dashboard.frame import Frame, current, empty, problem, synthetic_note, title
+from dashboard.maps import outline
+from dashboard.text import markdown_text
+from datasets.manifest import CohortManifest, ScanRecord
+from datasets.storage import StorageError
+from study.records import CohortInfo
+
+EXAMPLES = 6
+
+
+@dataclass(frozen=True)
+class _Cohort:
+    """A cohort of one modality and what the store has of its shards."""
+
+    info: CohortInfo
+    manifest: CohortManifest | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.info.name} {self.info.modality}"
+
+    @property
+    def usable(self) -> list[ScanRecord]:
+        found = self.manifest.records if self.manifest else ()
+        return [record for record in found if record.status == "ok"]
+
+
+def main() -> None:
+    """Draw the page."""
+    frame = current()
+    title("Data", "What the study trains and tests on, after preprocessing.")
+    cohorts = _cohorts(frame)
+    if not cohorts:
+        empty("The study names no cohorts", "Run `python -m study.run` to plan it again.")
+        return
+    _counts(cohorts)
+    synthetic_note(frame.record)
+    if not any(cohort.manifest for cohort in cohorts):
+        empty(
+            "The slices of these cohorts are not in this store",
+            "Examples and brain volumes appear when the store's `shards` folder is there: run "
+            "`python -m study.prepare` with the same store.",
+        )
+        return
+    _examples(frame, cohorts)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        _volumes(cohorts)
+    with right:
+        _set_aside(cohorts)
+
+
+def _cohorts(frame: Frame) -> list[_Cohort]:
+    found = []
+    for info in sorted(frame.record.cohorts, key=lambda c: (c.role != "train", c.name, c.modality)):
+        try:
+            shards = manifest(frame.uri, info.key)
+        except StorageError as error:
+            problem(str(error))
+            shards = None
+        found.append(_Cohort(info, shards))
+    return found
+
+
+def _counts(cohorts: list[_Cohort]) -> None:
+    rows = [
+        {
+            "Cohort": c.info.name,
+            "Modality": c.info.modality,
+            "Role": c.info.role,
+            "Source": "synthetic phantom" if c.info.synthetic else c.info.source,
+            "Subjects": c.info.n_subjects,
+            "Scans": c.info.n_scans,
+            "Slices": c.info.n_slices,
+            "Set aside": c.info.n_quarantined,
+        }
+        for c in cohorts
+    ]
+    st.dataframe(pa.Table.from_pylist(rows), hide_index=True, key="cohort counts")
+
+
+def _examples(frame: Frame, cohorts: list[_Cohort]) -> None:
+    st.subheader("Examples", anchor=False)
+    most = max((len(c.usable) for c in cohorts), default=0)
+    first = 0
+    if most > EXAMPLES:
+        starts = list(range(0, most, EXAMPLES))
+        first = state.select(
+            "Subjects",
+            "examples",
+            starts,
+            show=lambda i: f"{i + 1} to {min(i + EXAMPLES, most)}",
+            width=180,
+        )
+    for cohort in cohorts:
+        records = sorted(cohort.usable, key=lambda r: (r.subject, r.session))
+        shown = records[first : first + EXAMPLES]
+        if not shown:
+            continue
+        tag = " · synthetic phantom" if cohort.info.synthetic else ""
+        st.markdown(f"**{markdown_text(cohort.name)}** · {cohort.info.role}{tag}")
+        panels = []
+        for record in shown:
+            try:
+                panels.append(_panel(frame, record))
+            except StorageError as error:
+                problem(str(error))
+        if not panels:
+            continue
+        blank = MapPanel("", np.full((2, 2), np.nan, np.float32), "image", 0, 1, (), grey=True)
+        panels += [blank] * (EXAMPLES - len(panels))
+        st.plotly_chart(
+            map_row(panels, largest=190),
+            key=f"examples {cohort.name}",
+            config={"displayModeBar": False},
+            alt=f"One slice of each of {len(shown)} subjects of {cohort.name}",
+        )
+    st.caption("Blue outline: lesion. The slice with the largest lesion, or the middle one.")
+
+
+def _panel(frame: Frame, record: ScanRecord) -> MapPanel:
+    scan = scan_slices(frame.uri, record)
+    area = scan.lesion_NHW.sum(axis=(1, 2))
+    row = int(area.argmax()) if area.any() else len(area) // 2
+    image = scan.images_NHW[row]
+    high = float(np.percentile(image[scan.brain_NHW[row]], 99.7))
+    drawn = (*outline(scan.lesion_NHW[row]), TRUTH_COLOUR)
+    name = " ".join(part for part in (record.subject, record.session) if part)
+    index = int(scan.slice_index_N[row])
+    return MapPanel(f"{name}\nslice {index}", image, "image", 0.0, high, (drawn,), grey=True)
+
+
+def _volumes(cohorts: list[_Cohort]) -> None:
+    st.subheader("Brain volumes", anchor=False)
+    groups = [
+        (c.name, [r.brain_volume_ml for r in c.usable if r.brain_volume_ml is not None])
+        for c in cohorts
+    ]
+    groups = [(name, volumes) for name, volumes in groups if volumes]
+    if not groups:
+        st.caption("No volumes are recorded.")
+        return
+    st.plotly_chart(
+        volume_figure(groups),
+        key="volumes",
+        config={"displayModeBar": False},
+        alt="Brain volumes in millilitres by cohort",
+    )
+
+
+def _set_aside(cohorts: list[_Cohort]) -> None:
+    rows = [
+        {"Cohort": c.name, "Scan": r.subject, "Why": r.reason, "File": r.image}
+        for c in cohorts
+        for r in (c.manifest.records if c.manifest else ())
+        if r.status != "ok"
+    ]
+    rows += [
+        {"Cohort": c.name, "Scan": "", "Why": reason, "File": path}
+        for c in cohorts
+        for path, reason in (c.manifest.skipped if c.manifest else ())
+    ]
+    st.subheader(f"Scans set aside ({len(rows)})", anchor=False)
+    if rows:
+        st.dataframe(pa.Table.from_pylist(rows), hide_index=True, key="set aside")
+    else:
+        st.caption("None: every scan that was found is used.")
+
+
+main()

@@ -1,0 +1,121 @@
+"""Grid: N_c x N_z of one model and score on one or two test cohorts; a click opens the trial."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import streamlit as st
+
+from dashboard import state
+from dashboard.charts import grid_figure, lambda_figure
+from dashboard.data import rows_of
+from dashboard.frame import (
+    current,
+    empty,
+    region_and_metric,
+    show_choice,
+    synthetic_note,
+    title,
+    watch,
+)
+from dashboard.tables import METRIC_LABELS, grid_cells, grid_line, line_label, pairs
+from dashboard.text import markdown_text
+from study.table import table_lines
+
+
+def main() -> None:
+    """Draw the page."""
+    frame = current()
+    watch(frame)
+    title("Grid", "Every setting of a model on a test cohort. A click on a cell opens its trial.")
+    results = frame.view.results
+    if not results.num_rows:
+        empty(
+            "No trial of this study has been evaluated yet",
+            "Cells fill while the study runs; the page **Study** shows how far it is.",
+        )
+        return
+    found = [{"model": m, "score": s} for m, s in pairs(results, "model", "score")]
+    lines = {f"{model}:{score}": (model, score) for model, score in table_lines(found)}
+    networks = [k for k in lines if rows_of(results, model=lines[k][0])["n_c"].null_count == 0]
+    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
+        line = state.select(
+            "Model and score",
+            "line",
+            list(lines),
+            default=networks[-1] if networks else None,
+            show=lambda key: line_label(*lines[key]),
+            width=300,
+        )
+        region, metric = region_and_metric()
+    model, score = lines[line]
+    rows = rows_of(results, model=model, score=score, region=region)
+    columns = [f"{cohort} {modality}" for cohort, modality in pairs(rows, "cohort", "modality")]
+    split = {f"{c} {m}": (c, m) for c, m in pairs(rows, "cohort", "modality")}
+    with st.container(horizontal=True, gap="large"):
+        shown = [
+            state.segmented("Test cohort", "left", columns, show=show_choice),
+            state.segmented(
+                "Beside it",
+                "right",
+                [*columns, "none"],
+                default=columns[1] if len(columns) > 1 else "none",
+                show=show_choice,
+            ),
+        ]
+    shown = [name for name in dict.fromkeys(shown) if name != "none"]
+    selections = {
+        name: rows_of(rows, cohort=split[name][0], modality=split[name][1]) for name in shown
+    }
+    values = [v for table in selections.values() for v in table[metric].to_pylist()]
+    known = [v for v in values if v is not None]
+    if not known:
+        empty("No trial has this figure", "Choose another metric; a cohort may have no lesions.")
+        return
+    low, high = min(known), max(known)
+    low, high = (low, high) if high > low else (low - 0.01, high + 0.01)
+    for place, (name, table) in zip(st.columns(len(shown)), selections.items(), strict=True):
+        with place:
+            st.subheader(markdown_text(name), anchor=False)
+            _panel(name, table, metric, low, high)
+    st.caption(
+        "A cell shows the best of its trials over all seeds. One colour scale for both cohorts."
+    )
+    synthetic_note(frame.record, [split[name][0] for name in shown])
+
+
+def _panel(name: str, table: pa.Table, metric: str, low: float, high: float) -> None:
+    cells = grid_cells(table, metric)
+    line = grid_line(table, metric)
+    if cells:
+        figure = grid_figure(cells, METRIC_LABELS[metric], low, high)
+    elif line.trial_ids:
+        figure = lambda_figure(line, METRIC_LABELS[metric], low, high)
+    else:
+        _single(name, table, metric)
+        return
+    event = st.plotly_chart(
+        figure,
+        key=f"grid {name}",
+        on_select="rerun",
+        selection_mode="points",
+        config={"displayModeBar": False},
+        alt=f"{METRIC_LABELS[metric]} of every setting on {name}",
+    )
+    for point in event["selection"]["points"]:
+        data = point.get("customdata")
+        trial = data[0] if isinstance(data, (list, tuple)) else (data or {}).get("0")
+        if trial:
+            st.switch_page("pages/trial.py", query_params=state.link(trial=str(trial)))
+
+
+def _single(name: str, table: pa.Table, metric: str) -> None:
+    """A model without settings to vary: its one figure, and the way to its trial."""
+    row = table.to_pylist()[0]
+    value = row[metric]
+    st.metric(METRIC_LABELS[metric], "–" if value is None else f"{value:.3f}", border=True)
+    st.caption("This model has no grid.")
+    if st.button("Open its trial", key=f"open {name}"):
+        st.switch_page("pages/trial.py", query_params=state.link(trial=row["trial_id"]))
+
+
+main()

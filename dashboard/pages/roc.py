@@ -1,0 +1,138 @@
+"""ROC: curves of the best trials, or of any trials, on one test cohort; precision-recall beside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow.compute as pc
+import streamlit as st
+
+from dashboard import state
+from dashboard.charts import Curve, line_style, precision_recall_figure, roc_figure
+from dashboard.curves import OperatingPoints, operating_points
+from dashboard.data import best_of, evaluation_table, rows_of
+from dashboard.frame import (
+    Frame,
+    current,
+    empty,
+    problem,
+    region,
+    show_choice,
+    synthetic_note,
+    title,
+    watch,
+)
+from dashboard.tables import pairs, short_label
+from dashboard.text import figure_text
+from datasets.storage import StorageError
+from study.table import PAPER_AUC, chosen, table_columns
+
+MOST_OTHERS = 100
+
+
+def main() -> None:
+    """Draw the page."""
+    frame = current()
+    watch(frame)
+    title("ROC and precision-recall", "Hover over a curve for the threshold at that point.")
+    results = frame.view.results
+    if not results.num_rows:
+        empty(
+            "No trial of this study has been evaluated yet",
+            "Curves appear with the first results; the page **Study** shows how far it is.",
+        )
+        return
+    found = [{"cohort": c, "modality": m} for c, m in pairs(results, "cohort", "modality")]
+    columns = {f"{c} {m}": (c, m) for c, m in table_columns(found)}
+    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
+        column = state.segmented("Test cohort", "cohort", list(columns), show=show_choice)
+        where = region()
+        log_x = state.toggle("Logarithmic false positive rate", "logx")
+    cohort, modality = columns[column]
+    rows = _choices(frame, cohort, modality, where)
+    if not rows:
+        empty("No trial has a ROC-AUC here", "A cohort without lesion pixels has no curve.")
+        return
+    usual = [k for k, r in rows.items() if r["is_best"] and (r["model"], r["score"]) in PAPER_AUC]
+    shown = state.many(
+        "Curves",
+        "curves",
+        list(rows),
+        default=usual or list(rows)[:8],
+        show=lambda key: _option(rows[key]),
+        help="★: the best trial of its model and score. The others follow, the best first.",
+    )
+    _figures(frame, [rows[key] for key in shown], log_x=log_x)
+    synthetic_note(frame.record, [cohort])
+
+
+def _choices(frame: Frame, cohort: str, modality: str, where: str) -> dict[str, dict[str, Any]]:
+    """The rows that may be drawn, by trial and score: the best ones first, then the runners-up."""
+    place = {"cohort": cohort, "modality": modality, "region": where}
+    best = best_of(frame.uri, frame.study, frame.view.version, "auc", frame.view)
+    best = [row for row in best if all(row[name] == value for name, value in place.items())]
+    table = rows_of(frame.view.results, **place)
+    table = table.filter(pc.is_valid(table["auc"]))
+    order = pc.sort_indices(table, [("auc", "descending"), ("trial_id", "ascending")])
+    others = table.take(order[:MOST_OTHERS]).to_pylist()
+    wanted = st.query_params.get("curves", "").split(",")
+    named = [key.partition(":")[0] for key in wanted]
+    others += table.filter(pc.is_in(table["trial_id"], pc.cast(named, "string"))).to_pylist()
+    rows: dict[str, dict[str, Any]] = {}
+    for row in [*({**row, "is_best": True} for row in best), *others]:
+        rows.setdefault(f"{row['trial_id']}:{row['score']}", {"is_best": False, **row})
+    return rows
+
+
+def _option(row: dict[str, Any]) -> str:
+    seed = f" seed {row['seed']}" if row["seed"] else ""
+    mark = "★ " if row["is_best"] else ""
+    name = short_label(row["model"], row["score"])
+    return " ".join(f"{mark}{name} {chosen(row)}{seed} {figure_text(row['auc'])}".split())
+
+
+def _figures(frame: Frame, rows: list[dict[str, Any]], *, log_x: bool) -> None:
+    roc, recall = [], []
+    for position, row in enumerate(rows):
+        try:
+            points = _points(frame, row)
+        except StorageError as error:
+            problem(f"{_option(row)}: {error}")
+            continue
+        colour, dash = line_style(row["model"], row["score"], position)
+        name = f"{short_label(row['model'], row['score'])} {chosen(row)}".strip()
+        width = 3.0 if row["score"] == "normalized_error" else 2.0
+        auc = f"{name} · {figure_text(row['auc'])}"
+        precision = f"{name} · {figure_text(row['average_precision'])}"
+        roc.append(Curve(auc, points.fpr, points.tpr, colour, dash, points.notes, width))
+        recall.append(
+            Curve(precision, points.recall, points.precision, colour, dash, points.notes[1:], width)
+        )
+    if not roc:
+        empty("No curve is chosen", "Choose some under **Curves**.")
+        return
+    left, right = st.columns(2, gap="large")
+    chance = rows[0]["n_positive"] / rows[0]["n_pixels"] if rows[0]["n_pixels"] else None
+    with left:
+        st.subheader("ROC", anchor=False)
+        alt = "True positive rate over false positive rate of the chosen trials"
+        st.plotly_chart(roc_figure(roc, log_x=log_x), key="roc", alt=alt)
+    with right:
+        st.subheader("Precision-recall", anchor=False)
+        alt = "Precision over recall of the chosen trials"
+        st.plotly_chart(precision_recall_figure(recall, chance), key="pr", alt=alt)
+    st.caption(
+        f"Figures in the legends: ROC-AUC and average precision over {rows[0]['n_pixels']:,} "
+        f"pixels of {rows[0]['n_subjects']} subjects, {rows[0]['n_positive']:,} of them lesion."
+    )
+
+
+def _points(frame: Frame, row: dict[str, Any]) -> OperatingPoints:
+    where = (frame.uri, frame.study, row["trial_id"], row["eval_id"])
+    table = evaluation_table(*where, "roc.parquet")
+    table = rows_of(table, score=row["score"], region=row["region"])
+    n_positive = row["n_positive"]
+    return operating_points(table, n_positive, row["n_pixels"] - n_positive)
+
+
+main()

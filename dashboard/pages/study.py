@@ -1,0 +1,289 @@
+"""Study: how far it is, what it has learnt so far, what failed, and what it was made with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import streamlit as st
+
+from dashboard import state
+from dashboard.charts import Curve, loss_curves
+from dashboard.data import evaluation_record as read_evaluation
+from dashboard.data import finished_at, finished_history, fit_record, rows_of, running_history
+from dashboard.frame import Frame, current, empty, guarded, synthetic_note, title
+from dashboard.reader import StudyView, heartbeat_age, is_live
+from dashboard.tables import line_label
+from dashboard.text import figure_text, markdown_text
+from study.live import duration
+from study.records import Failure, Progress, RunningTrial
+from study.table import SCORE_ORDER, label
+
+MOST_CURVES = 6
+MOST_ROWS = 200
+_COLOURS = ("#D55E00", "#2F7FC1", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_STAGES = {
+    "prepare": "preparing scans",
+    "trials": "running trials",
+    "report": "writing the report",
+    "done": "done",
+    "interrupted": "interrupted; the same command goes on",
+}
+
+
+def main() -> None:
+    """Draw the page; all that moves is in one fragment."""
+    frame = current()
+    record = frame.record
+    title("Study", f"Grid {markdown_text(record.grid)}, last run {markdown_text(record.updated)}")
+    live = is_live(frame.view.progress)
+
+    @st.fragment(run_every=2.0 if live else 10.0)
+    def moving() -> None:
+        now = frame.again()
+        if now.view.record is None or is_live(now.view.progress) != live:
+            st.rerun(scope="app")
+        _progress(now.view)
+        _running(now.view.progress if live else None)
+        left, right = st.columns([3, 2], gap="large")
+        with left:
+            guarded(lambda: _losses(now, live), "The loss curves")
+        with right:
+            _best(now)
+        _failures(now)
+        _trials(now.view)
+
+    moving()
+    synthetic_note(frame.record)
+    _provenance(frame)
+
+
+def _progress(view: StudyView) -> None:
+    counts, progress = view.counts, view.progress
+    live = is_live(progress)
+    ended = counts.done + counts.failed
+    with st.container(horizontal=True, key="counts"):
+        st.metric("Trials done", f"{counts.done:,} of {counts.planned:,}", border=True)
+        st.metric("Running", f"{counts.running:,}", border=True)
+        st.metric("Failed", f"{counts.failed:,}", border=True)
+        speed = f"{progress.slices_per_s:,.0f}" if live and progress else "–"
+        st.metric("Slices per second", speed, border=True)
+        left = duration(progress.seconds_left) if live and progress else "–"
+        st.metric("Time left", left, border=True)
+    share = min(ended / counts.planned, 1.0) if counts.planned else 0.0
+    st.progress(share, text=_stage(progress, share))
+
+
+def _stage(progress: Progress | None, share: float) -> str:
+    done = f"{share:.0%}"
+    if progress is None:
+        return f"{done} · no run has reported yet"
+    stage = markdown_text(_STAGES.get(progress.stage, progress.stage))
+    if is_live(progress) or progress.stage in ("done", "interrupted"):
+        return f"{done} · {stage}"
+    age = duration(heartbeat_age(progress).total_seconds())
+    return f"{done} · no sign of life for {age}; run the same command again to go on"
+
+
+def _running(progress: Progress | None) -> None:
+    if progress is None or not progress.running:
+        return
+    with st.container(border=True):
+        st.caption("At work")
+        for trial in progress.running[:12]:
+            share = trial.epoch / trial.epochs if trial.epochs else 0.0
+            stage = f"epoch {trial.epoch} of {trial.epochs}"
+            stage = stage if trial.stage == "fit" else f"evaluating, {stage}"
+            st.progress(min(share, 1.0), text=f"{markdown_text(trial.label)} · {stage}")
+        if len(progress.running) > 12:
+            st.caption(f"and {len(progress.running) - 12} more")
+
+
+def _losses(frame: Frame, live: bool) -> None:
+    st.subheader("Loss", anchor=False)
+    names = _trial_names(frame.view)
+    running = {t.trial_id: t for t in _at_work(frame.view.progress)} if live else {}
+    names |= {trial_id: trial.label for trial_id, trial in running.items()}
+    if not names:
+        empty(
+            "No trial that learns by epochs has finished an epoch yet",
+            "Curves appear here after a network's first epoch.",
+        )
+        return
+    chosen = state.many(
+        "Trials",
+        "losses",
+        list(names),
+        default=(),
+        show=lambda trial_id: names[trial_id],
+        max_selections=MOST_CURVES,
+        placeholder="those at work, else the latest",
+    )
+    log_y = state.toggle("Logarithmic loss", "logloss")
+    shown = chosen or [*running, *names][:MOST_CURVES]
+    curves: list[Curve] = []
+    for colour, trial_id in zip(_COLOURS, dict.fromkeys(shown), strict=False):
+        history = _history(frame, trial_id, at_work=trial_id in running)
+        if history is not None:
+            curves += _loss_pair(names[trial_id], history, colour)
+    if not curves:
+        st.caption("No epoch has been completed yet.")
+        return
+    st.plotly_chart(
+        loss_curves(curves, log_y=log_y),
+        key="losses",
+        alt="Training and validation loss over epochs of the chosen trials",
+    )
+    st.caption("Solid: training. Dotted: held-out healthy subjects. Objectives differ by model.")
+
+
+def _at_work(progress: Progress | None) -> tuple[RunningTrial, ...]:
+    return progress.running if progress is not None else ()
+
+
+def _trial_names(view: StudyView) -> dict[str, str]:
+    """The latest finished networks, newest first, with what people call them."""
+    fits = view.fits
+    learnt = pc.and_(pc.is_valid(fits["train_loss"]), pc.greater(fits["epochs"], 1))
+    fits = fits.filter(learnt)
+    order = pc.sort_indices(fits, [("finished", "descending"), ("trial_id", "ascending")])
+    return {row["trial_id"]: _name(row) for row in fits.take(order[:MOST_ROWS]).to_pylist()}
+
+
+def _name(row: dict[str, Any]) -> str:
+    setting = ""
+    if row["n_c"] is not None and row["n_z"] is not None:
+        setting = f" ({row['n_c']}, {row['n_z']})"
+    elif row["gmm_lambda"] is not None:
+        setting = f" λ {row['gmm_lambda']:g}"
+    seed = f" seed {row['seed']}" if row["seed"] else ""
+    return f"{label(row['model'])} {row['modality']}{setting}{seed}"
+
+
+def _history(frame: Frame, trial_id: str, *, at_work: bool) -> pa.Table | None:
+    if at_work:
+        return running_history(frame.uri, frame.study, trial_id)
+    finished = finished_at(frame.view, trial_id)
+    return finished_history(frame.uri, frame.study, trial_id, finished)
+
+
+def _loss_pair(name: str, history: pa.Table, colour: str) -> list[Curve]:
+    epochs = history["epoch"].to_pylist()
+    train, validation = (history[c].to_pylist() for c in ("train_loss", "validation_loss"))
+    curves = [Curve(name, epochs, train, colour)]
+    if any(value is not None for value in validation):
+        held_out = f"{name}, held out"
+        curves.append(Curve(held_out, epochs, validation, colour, "dot", in_legend=False))
+    return curves
+
+
+def _best(frame: Frame) -> None:
+    st.subheader("Best so far", anchor=False)
+    brain = rows_of(frame.view.results, region="brain")
+    brain = brain.filter(pc.is_valid(brain["auc"]))
+    if not brain.num_rows:
+        empty(
+            "No trial has been evaluated yet",
+            "The best ROC-AUC of each test cohort appears here with the first results.",
+        )
+        return
+    rows = []
+    keys = ["cohort", "modality"]
+    for group in brain.group_by(keys).aggregate([("auc", "max")]).sort_by("cohort").to_pylist():
+        here = rows_of(brain, cohort=group["cohort"], modality=group["modality"])
+        top = here.filter(pc.equal(here["auc"], group["auc_max"])).to_pylist()
+        top.sort(key=lambda row: _score_rank(row["score"]))
+        rows.append(
+            {
+                "Test cohort": f"{group['cohort']} {group['modality']}",
+                "ROC-AUC": figure_text(group["auc_max"]),
+                "Model and score": line_label(top[0]["model"], top[0]["score"]),
+                "Setting": _name(top[0]).partition(top[0]["modality"])[2].strip(),
+            }
+        )
+    st.dataframe(pa.Table.from_pylist(rows), hide_index=True, key="best so far")
+    st.caption("Over brain pixels, the best trial of any model, chosen on the test set itself.")
+
+
+def _score_rank(score: str) -> int:
+    return SCORE_ORDER.index(score) if score in SCORE_ORDER else len(SCORE_ORDER)
+
+
+def _failures(frame: Frame) -> None:
+    index = frame.view.index
+    failed = index.filter(pc.equal(index["status"], "failed"))
+    if not failed.num_rows:
+        return
+    st.subheader(f"Failed ({failed.num_rows})", anchor=False)
+    columns = ["trial_id", "eval_id", "model", "modality", "n_c", "n_z", "gmm_lambda", "seed"]
+    columns += ["cohort", "failure_kind", "failure_message", "finished"]
+    for row in failed.select(columns).slice(0, 20).to_pylist():
+        where = f", evaluation on {row['cohort']}" if row["cohort"] else ""
+        head = f"{_name(row)}{where}: {row['failure_kind']}: {row['failure_message']}"
+        short = head if len(head) < 160 else f"{head[:160]}…"
+        with st.expander(markdown_text(short), icon=":material/error:"):
+            st.text(f"trial {row['trial_id']}")
+            guarded(lambda row=row: _traceback(frame, row), "The traceback")  # type: ignore[misc]
+    if failed.num_rows > 20:
+        st.caption(f"and {failed.num_rows - 20} more")
+
+
+def _traceback(frame: Frame, row: dict[str, Any]) -> None:
+    where = (frame.uri, frame.study, row["trial_id"])
+    failure: Failure | None = None
+    if row["eval_id"] is None:
+        fit = fit_record(*where, row["finished"])
+        failure = fit.failure if fit is not None else None
+    else:
+        evaluation = read_evaluation(*where, row["eval_id"], row["finished"])
+        failure = evaluation.failure if evaluation is not None else None
+    st.code(failure.traceback if failure is not None else "no traceback recorded", language=None)
+
+
+def _trials(view: StudyView) -> None:
+    fits = view.fits
+    if not fits.num_rows:
+        return
+    with st.expander(f"All trials ({fits.num_rows:,})", icon=":material/list:"):
+        order = pc.sort_indices(fits, [("finished", "descending"), ("trial_id", "ascending")])
+        names = ["model", "modality", "n_c", "n_z", "gmm_lambda", "seed", "epochs", "status"]
+        names += ["train_loss", "validation_loss", "wall_s", "finished", "trial_id"]
+        shown = fits.select(names).take(order[:MOST_ROWS])
+        st.dataframe(shown, hide_index=True, key="all trials")
+        if fits.num_rows > MOST_ROWS:
+            st.caption(f"The latest {MOST_ROWS}; the grid and the trial page lead to all of them.")
+
+
+def _provenance(frame: Frame) -> None:
+    record = frame.record
+    made = record.provenance
+    with st.expander("Provenance", icon=":material/history:"):
+        facts = {
+            "grid": record.grid,
+            "first run": record.created,
+            "latest run": record.updated,
+            "git revision": made.git_revision or "not a git checkout",
+            "host": made.host,
+            "device": f"{made.device} {made.cpu}".strip(),
+            "Python": made.python,
+            **{f"package {name}": version for name, version in sorted(made.packages.items())},
+        }
+        pairs = {"What": list(facts), "Value": [str(v) for v in facts.values()]}
+        st.dataframe(pa.table(pairs), hide_index=True, key="provenance")
+        data = [
+            {
+                "cohort": c.name,
+                "modality": c.modality,
+                "role": c.role,
+                "source": c.source,
+                "synthetic": c.synthetic,
+                "data key": c.key,
+            }
+            for c in record.cohorts
+        ]
+        if data:
+            st.dataframe(pa.Table.from_pylist(data), hide_index=True, key="data keys")
+
+
+main()

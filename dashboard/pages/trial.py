@@ -1,0 +1,210 @@
+"""Trial: everything the store knows of one trial."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import streamlit as st
+
+from dashboard import state
+from dashboard.charts import TRUTH_COLOUR, Curve, MapPanel, loss_curves, map_row
+from dashboard.data import evaluation_table, finished_history, rows_of, showcase
+from dashboard.frame import (
+    Frame,
+    current,
+    empty,
+    guarded,
+    region,
+    synthetic_note,
+    title,
+    watch,
+)
+from dashboard.maps import Showcase, outline, region_mask, score_range
+from dashboard.tables import METRIC_LABELS
+from dashboard.text import figure_text, markdown_text
+from study.live import duration
+from study.table import chosen, label
+
+MOST_OPTIONS = 100
+
+
+def main() -> None:
+    """Draw the page."""
+    frame = current()
+    watch(frame)
+    fits = frame.view.fits
+    if not fits.num_rows:
+        title("Trial")
+        empty("No trial has finished yet", "The page **Study** shows how far the study is.")
+        return
+    names = _options(frame, fits)
+    title("Trial")
+    trial_id = state.select(
+        "Trial",
+        "trial",
+        list(names),
+        show=lambda key: names[key],
+        help=f"The best and the latest, at most {MOST_OPTIONS}; links lead to any.",
+    )
+    fit = rows_of(fits, trial_id=trial_id).to_pylist()[0]
+    _facts(fit)
+    if fit["status"] == "failed":
+        st.error(markdown_text(f"{fit['failure_kind']}: {fit['failure_message']}"))
+        st.caption("The page **Study** has the traceback.")
+    results = rows_of(frame.view.results, trial_id=trial_id)
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        st.subheader("Loss", anchor=False)
+        guarded(lambda: _loss(frame, fit), "The loss curve")
+    with right:
+        st.subheader("Results", anchor=False)
+        where = region()
+        _results(frame, rows_of(results, region=where))
+    _maps(frame, results, where)
+    synthetic_note(frame.record)
+    with st.expander("Specification", icon=":material/data_object:"):
+        st.code(json.dumps(json.loads(fit["spec"]), indent=2), language="json")
+
+
+def _options(frame: Frame, fits: pa.Table) -> dict[str, str]:
+    """The best trial of each test cohort, the latest ones, and the one the address names."""
+    latest = pc.sort_indices(fits, [("finished", "descending"), ("trial_id", "ascending")])
+    brain = rows_of(frame.view.results, region="brain")
+    brain = brain.filter(pc.is_valid(brain["auc"]))
+    best = brain.take(pc.sort_indices(brain, [("auc", "descending")])[:20])["trial_id"].to_pylist()
+    told = [st.query_params.get("trial", ""), st.session_state.get(state.widget_key("trial"), "")]
+    wanted = dict.fromkeys(
+        [*best, *fits.take(latest[:MOST_OPTIONS])["trial_id"].to_pylist(), *told]
+    )
+    known = fits.filter(pc.is_in(fits["trial_id"], pa.array(list(wanted), pa.string())))
+    rows = {row["trial_id"]: row for row in known.to_pylist()}
+    return {key: _name(rows[key]) for key in wanted if key in rows}
+
+
+def _name(row: dict[str, Any]) -> str:
+    seed = f"seed {row['seed']}" if row["seed"] else ""
+    name = f"{label(row['model'])} {row['modality']} {chosen(row)} {seed}"
+    return f"{' '.join(name.split())} · {row['trial_id'][:8]}"
+
+
+def _facts(fit: dict[str, Any]) -> None:
+    with st.container(horizontal=True):
+        st.metric("Status", markdown_text(fit["status"]), border=True)
+        st.metric("Epochs", f"{fit['epochs'] or 0:,}", border=True)
+        st.metric("Steps", f"{fit['steps'] or 0:,}", border=True)
+        st.metric("Parameters", f"{fit['n_parameters'] or 0:,}", border=True)
+        st.metric("Training time", duration(fit["wall_s"]), border=True)
+        st.metric("Attempts", f"{fit['attempts'] or 1}", border=True)
+
+
+def _loss(frame: Frame, fit: dict[str, Any]) -> None:
+    history = finished_history(frame.uri, frame.study, fit["trial_id"], fit["finished"] or "")
+    if history is None or not history.num_rows:
+        st.caption("No epochs are recorded.")
+        return
+    epochs = history["epoch"].to_pylist()
+    train, held_out = (history[c].to_pylist() for c in ("train_loss", "validation_loss"))
+    if all(value is None for value in train):
+        st.caption("This model has no loss.")
+        return
+    curves = [Curve("training", epochs, train, "#D55E00")]
+    if any(value is not None for value in held_out):
+        curves.append(Curve("held-out healthy subjects", epochs, held_out, "#2F7FC1", "dot"))
+    st.plotly_chart(
+        loss_curves(curves, log_y=False),
+        key="trial loss",
+        config={"displayModeBar": False},
+        alt="Training and validation loss over epochs",
+    )
+
+
+def _results(frame: Frame, rows: pa.Table) -> None:
+    if not rows.num_rows:
+        st.caption("No evaluation has finished.")
+        return
+    shown = rows.sort_by([("cohort", "ascending"), ("auc", "descending")]).to_pylist()
+    table = pa.Table.from_pylist(
+        [
+            {
+                "Test cohort": f"{row['cohort']} {row['modality']}",
+                "Score": label(row["score"]),
+                METRIC_LABELS["auc"]: figure_text(row["auc"]),
+                "Mean of subjects": figure_text(row["mean_subject_auc"]),
+                METRIC_LABELS["average_precision"]: figure_text(row["average_precision"]),
+                METRIC_LABELS["best_dice"]: figure_text(row["best_dice"]),
+                "Lesion outside brain": _share(row["lesion_outside_brain_share"]),
+            }
+            for row in shown
+        ]
+    )
+    st.dataframe(table, hide_index=True, key="trial results")
+    keys = ",".join(f"{row['trial_id']}:{row['score']}" for row in shown[:4])
+    column = f"{shown[0]['cohort']} {shown[0]['modality']}"
+    st.page_link(
+        "pages/roc.py",
+        label="Its curves",
+        icon=":material/show_chart:",
+        query_params=state.link(curves=keys, cohort=column),
+    )
+    guarded(lambda: _subjects(frame, shown[0]), "The subjects")
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _subjects(frame: Frame, row: dict[str, Any]) -> None:
+    with st.expander(f"By subject, {markdown_text(label(row['score']))}"):
+        where = (frame.uri, frame.study, row["trial_id"], row["eval_id"])
+        table = evaluation_table(*where, "subjects.parquet")
+        table = rows_of(table, score=row["score"], region=row["region"])
+        names = ["subject", "n_pixels", "n_positive", "auc", "average_precision"]
+        st.dataframe(table.select(names), hide_index=True, key="by subject")
+
+
+def _maps(frame: Frame, results: pa.Table, where: str) -> None:
+    if not results.num_rows:
+        return
+    st.subheader("Score maps", anchor=False)
+    evaluations = results.group_by(["cohort", "eval_id"]).aggregate([]).sort_by("cohort")
+    for cohort, eval_id in zip(
+        evaluations["cohort"].to_pylist(), evaluations["eval_id"].to_pylist(), strict=True
+    ):
+        trial_id = results["trial_id"][0].as_py()
+
+        def draw(cohort: str = cohort, eval_id: str = eval_id, trial_id: str = trial_id) -> None:
+            _map_row(cohort, showcase(frame.uri, frame.study, trial_id, eval_id), where)
+
+        guarded(draw, f"Score maps on {cohort}")
+
+
+def _map_row(cohort: str, slices: tuple[Showcase, ...], where: str) -> None:
+    if not slices:
+        return
+    first = max(slices, key=lambda s: int(s.lesion_HW.sum()))
+    high = 2.0
+    truth = (*outline(first.lesion_HW), TRUTH_COLOUR)
+    title_text = f"{first.subject.rpartition('/')[2]}\nslice {first.slice_index}"
+    panels = [MapPanel(title_text, first.image_HW, "image", 0.0, high, (truth,), grey=True)]
+    for name, picture in first.pictures.items():
+        panels.append(MapPanel(name, picture, "image", 0.0, high, (), grey=True))
+    for name in first.scores:
+        low, top = score_range(
+            (s.scores[name], region_mask(s.brain_HW, where)) for s in slices if name in s.scores
+        )
+        values = first.scores[name].copy()
+        values[~region_mask(first.brain_HW, where)] = float("nan")
+        panels.append(MapPanel(label(name), values, label(name), low, top, (truth,)))
+    st.markdown(f"**{markdown_text(cohort)}**")
+    st.plotly_chart(
+        map_row(panels, largest=200),
+        key=f"trial maps {cohort}",
+        config={"displayModeBar": False},
+        alt=f"Score maps of this trial on {cohort}",
+    )
+
+
+main()

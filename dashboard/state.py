@@ -1,0 +1,206 @@
+"""The address bar as the memory of a view: a link shows what the sender saw.
+
+Every choice has a name. Its value is taken from the address when somebody else wrote it there (a
+link, the back button), else from what was chosen last, on whatever page; then it is written to the
+address. A value that is not among the options is never used, so an address cannot reach past them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import streamlit as st
+
+T = TypeVar("T")
+
+_MEMORY = "address memory"
+_STRANGERS = "address strangers"
+
+
+def _memory() -> dict[str, str]:
+    """What was last written to the address, by name."""
+    memory: dict[str, str] = st.session_state.setdefault(_MEMORY, {})
+    return memory
+
+
+def widget_key(name: str) -> str:
+    """The key of the widget of a choice."""
+    return f"choice {name}"
+
+
+def _told(name: str) -> str | None:
+    """What the address says, if somebody other than this session wrote it."""
+    told: str | None = st.query_params.get(name)
+    return None if told == _memory().get(name) else told
+
+
+def _write(name: str, text: str) -> None:
+    _memory()[name] = text
+    if st.query_params.get(name) != text:
+        st.query_params[name] = text
+
+
+def forget_strangers() -> None:
+    """Begin a run: nothing in the address has been refused yet."""
+    st.session_state[_STRANGERS] = {}
+
+
+def strangers() -> dict[str, str]:
+    """What the address asked for and the study does not have, by name."""
+    found: dict[str, str] = st.session_state.get(_STRANGERS, {})
+    return found
+
+
+def _refuse(name: str, told: str) -> None:
+    st.session_state.setdefault(_STRANGERS, {})[name] = told[:80]
+
+
+def prepare(name: str, options: Sequence[T], default: T, encode: Callable[[T], str] = str) -> str:
+    """Give a choice its value before its widget is made; returns the widget's key.
+
+    Args:
+        name: Name of the choice in the address.
+        options: What may be chosen; not empty.
+        default: The choice when nobody has said anything.
+        encode: How an option is written in the address.
+    """
+    key = widget_key(name)
+    by_text = {encode(option): option for option in options}
+    told = _told(name)
+    remembered = _memory().get(name, "")
+    if told is not None and told in by_text:
+        st.session_state[key] = by_text[told]
+    elif key not in st.session_state or st.session_state[key] not in options:
+        st.session_state[key] = by_text.get(remembered, default)
+    if told is not None and told not in by_text:
+        _refuse(name, told)
+    return key
+
+
+def keep(name: str, value: T, encode: Callable[[T], str] = str) -> T:
+    """Write a choice to the address and return it."""
+    _write(name, encode(value))
+    return value
+
+
+def select(
+    label: str,
+    name: str,
+    options: Sequence[T],
+    *,
+    default: T | None = None,
+    encode: Callable[[T], str] = str,
+    show: Callable[[T], str] = str,
+    **layout: Any,
+) -> T:
+    """A select box whose value lives in the address.
+
+    Args:
+        label: What the choice is called on the page.
+        name: Its name in the address.
+        options: What may be chosen; not empty.
+        default: The first option unless given.
+        encode: How an option is written in the address.
+        show: How an option is shown; select boxes show it as text.
+        **layout: Passed to Streamlit: ``help``, ``width``, ``label_visibility``.
+    """
+    first = options[0] if default is None or default not in options else default
+    key = prepare(name, options, first, encode)
+    value = st.selectbox(label, options, key=key, format_func=show, **layout)
+    return keep(name, value if value is not None else first, encode)
+
+
+def segmented(
+    label: str,
+    name: str,
+    options: Sequence[str],
+    *,
+    default: str | None = None,
+    show: Callable[[str], str] = str,
+    **layout: Any,
+) -> str:
+    """A row of buttons of which one is pressed, whose value lives in the address.
+
+    ``show`` may use Markdown, so names of a store must be escaped by it.
+    """
+    first = options[0] if default is None or default not in options else default
+    key = prepare(name, options, first)
+    value = st.segmented_control(label, options, key=key, format_func=show, required=True, **layout)
+    return keep(name, value or first)
+
+
+def toggle(label: str, name: str, *, default: bool = False, **layout: Any) -> bool:
+    """A switch whose value lives in the address."""
+
+    def encode(on: bool) -> str:
+        return "1" if on else "0"
+
+    key = prepare(name, (False, True), default, encode)
+    return keep(name, st.toggle(label, key=key, **layout), encode)
+
+
+def many(
+    label: str,
+    name: str,
+    options: Sequence[str],
+    *,
+    default: Sequence[str],
+    show: Callable[[str], str] = str,
+    **layout: Any,
+) -> list[str]:
+    """A choice of several options, written to the address with commas between.
+
+    As long as the default is chosen nothing is written, so that it may change with the study.
+    """
+    key, follows = widget_key(name), f"{widget_key(name)} follows"
+    known = set(options)
+    told, memory = _told(name), _memory().get(name)
+    if told is not None:
+        wanted = [text for text in told.split(",") if text]
+        for text in wanted:
+            if text not in known:
+                _refuse(name, text)
+    elif key in st.session_state and st.session_state.get(follows) != st.session_state[key]:
+        wanted = st.session_state[key]
+    else:
+        wanted = memory.split(",") if memory else list(default)
+    st.session_state[key] = [text for text in wanted if text in known] or list(default)
+    chosen: list[str] = st.multiselect(label, options, key=key, format_func=show, **layout)
+    if chosen == list(default):
+        st.session_state[follows] = chosen
+        _memory().pop(name, None)
+        if name in st.query_params:
+            del st.query_params[name]
+    else:
+        _write(name, ",".join(chosen))
+    return list(chosen)
+
+
+def slider(label: str, name: str, low: float, high: float, default: float, **layout: Any) -> float:
+    """A slider over a range of numbers, written to the address with six digits.
+
+    The number that the page uses is the one in the address, so that a link gives the same figures.
+    """
+    key = widget_key(name)
+    told = _told(name)
+    value = st.session_state.get(key)
+    if told is not None:
+        try:
+            value = float(told)
+        except ValueError:
+            _refuse(name, told)
+    elif value is None and name in _memory():
+        value = float(_memory()[name])
+    if value is None or not low <= value <= high:
+        value = default
+    st.session_state[key] = float(value)
+    chosen = st.slider(label, low, high, key=key, step=(high - low) / 400, **layout)
+    text = f"{chosen:.6g}"
+    _write(name, text)
+    return float(text)
+
+
+def link(**changes: str) -> dict[str, str]:
+    """The address's state with some changes: what a link to another page must carry along."""
+    return {**_memory(), **changes}
