@@ -35,6 +35,8 @@ MIN_VARIANCE = 1e-6
 
 _BATCH = 256
 
+_TAILS = (0.005, 0.05, 0.1)
+
 
 class GMMParams(DetectorParams):
     """Settings of the modified GMM.
@@ -43,8 +45,8 @@ class GMMParams(DetectorParams):
         gmm_lambda: Density of the uniform class, per unit of normalised intensity.
         n_gaussians: K; the paper's 4 are white matter, grey matter, CSF and background.
         region: Pixels to fit on: those of the brain masks, or all of the slices.
-        tolerance: The fit ends when the mean log-likelihood grows by less, in nats per pixel.
-        max_iterations: The fit ends after so many iterations in any case.
+        tolerance: EM ends when the mean log-likelihood grows by less, in nats per pixel.
+        max_iterations: EM from one start ends after so many iterations in any case.
     """
 
     gmm_lambda: float = Field(gt=0, allow_inf_nan=False)
@@ -120,16 +122,24 @@ class Histogram:
         return cls(values[order], counts[order].astype(np.float64))
 
 
-def initial_mixture(histogram: Histogram, n_gaussians: int, uniform: float, seed: int) -> Mixture:
-    """Where EM starts: k-means of 199 quantiles, from 0.5 to 99.5 %.
+def initial_mixture(
+    histogram: Histogram, n_gaussians: int, uniform: float, seed: int, tail: float = _TAILS[0]
+) -> Mixture:
+    """Where EM starts: k-means of 199 quantiles.
 
-    The tails are left out, since k-means gives clusters of their own to far outliers.
+    Args:
+        histogram: The training pixels.
+        n_gaussians: K.
+        uniform: lambda.
+        seed: Seed of k-means.
+        tail: Share of the pixels left out on both sides, since k-means gives clusters of their own
+            to far outliers.
 
     Raises:
         ValueError: If there are fewer distinct intensities than Gaussians.
     """
     rank = np.cumsum(histogram.counts) / histogram.counts.sum()
-    points = histogram.values[np.searchsorted(rank, np.linspace(0.005, 0.995, 199))]
+    points = histogram.values[np.searchsorted(rank, np.linspace(tail, 1 - tail, 199))]
     values, times = np.unique(points, return_counts=True)
     counts = times.astype(np.float64)
     if len(values) < n_gaussians:
@@ -154,6 +164,34 @@ def em_step(mixture: Mixture, histogram: Histogram) -> Mixture:
     joint_KV = mixture.weights[:, None] * mixture.densities(histogram.values)
     joint_KV *= histogram.counts / (joint_KV.sum(axis=0) + mixture.uniform)
     return _moments(joint_KV, histogram.values, mixture.uniform, before=mixture)
+
+
+def best_mixture(histogram: Histogram, params: GMMParams, seed: int) -> tuple[Mixture, float, int]:
+    """EM from several starts, since a Gaussian that starts on outliers may stay there.
+
+    Returns:
+        The mixture of the highest mean log-likelihood, by ascending means; that likelihood; the
+        iterations of all starts together.
+
+    Raises:
+        ValueError: If there are fewer distinct intensities than Gaussians.
+    """
+    best: Mixture | None = None
+    highest, steps = -np.inf, 0
+    for tail in _TAILS:
+        mixture = initial_mixture(histogram, params.n_gaussians, params.gmm_lambda, seed, tail)
+        likelihood, gain = mixture.mean_log_likelihood(histogram), np.inf
+        last_step = steps + params.max_iterations
+        while gain > params.tolerance and steps < last_step:
+            mixture = em_step(mixture, histogram)
+            before, likelihood = likelihood, mixture.mean_log_likelihood(histogram)
+            gain, steps = likelihood - before, steps + 1
+        if best is None or likelihood > highest:
+            best, highest = mixture, likelihood
+    assert best is not None, "there is more than one start"
+    order = np.argsort(best.means, kind="stable")
+    mixture = Mixture(best.means[order], best.variances[order], best.weights[order], best.uniform)
+    return mixture, highest, steps
 
 
 def _moments(
@@ -214,16 +252,7 @@ class Model:
             return
         p = self.params
         histogram = Histogram.of(train, p.region)
-        mixture = initial_mixture(histogram, p.n_gaussians, p.gmm_lambda, self._seed)
-        likelihood, steps, gain = mixture.mean_log_likelihood(histogram), 0, np.inf
-        while gain > p.tolerance and steps < p.max_iterations:
-            mixture = em_step(mixture, histogram)
-            before, likelihood = likelihood, mixture.mean_log_likelihood(histogram)
-            gain, steps = likelihood - before, steps + 1
-        order = np.argsort(mixture.means, kind="stable")
-        self.mixture = Mixture(
-            mixture.means[order], mixture.variances[order], mixture.weights[order], p.gmm_lambda
-        )
+        self.mixture, likelihood, steps = best_mixture(histogram, p, self._seed)
         self._epoch = 1
         validation_loss = None
         if validation is not None and len(validation):
