@@ -22,6 +22,10 @@ SHARD_VERSION = 1
 """Version of the layout of records, manifests and Parquet parts."""
 
 
+class DamagedManifestError(StorageError):
+    """A manifest that cannot be read; the scans' own records are enough to make it again."""
+
+
 class ScanRecord(BaseModel):
     """What became of one scan.
 
@@ -172,7 +176,8 @@ def read_manifest(storage: Storage, key: str) -> CohortManifest | None:
     """The manifest of a cohort, or ``None`` if there is none.
 
     Raises:
-        StorageError: If it is damaged, names another cohort, or is from a newer version.
+        DamagedManifestError: If it is damaged or names another cohort.
+        StorageError: If it cannot be read, or is from a newer version.
     """
     path = manifest_path(key)
     try:
@@ -185,18 +190,18 @@ def read_manifest(storage: Storage, key: str) -> CohortManifest | None:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "its text"
-        raise StorageError(
+        raise DamagedManifestError(
             f"{path!r} in the store {storage.uri!r} is damaged: {place}: {first['msg']}; "
             "delete it and prepare the cohort again"
         ) from error
     except ValueError as error:
-        raise StorageError(
+        raise DamagedManifestError(
             f"{path!r} in the store {storage.uri!r} is damaged: {error}; "
             "delete it and prepare the cohort again"
         ) from error
     keys = [record.key for record in manifest.records]
     if manifest.key != key or cohort_key(manifest.cohort, manifest.modality, keys) != key:
-        raise StorageError(
+        raise DamagedManifestError(
             f"{path!r} in the store {storage.uri!r} does not describe the scans of its key; "
             "delete it and prepare the cohort again"
         )

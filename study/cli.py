@@ -14,6 +14,7 @@ from datasets.scan import SourceError
 from datasets.storage import Storage, StorageError
 from study.cohorts import CohortsError
 from study.plan import PlanError
+from study.preparation import PreparationError
 from study.records import Progress, StudyRecord
 from study.store import StudyStore, study_names
 
@@ -56,7 +57,7 @@ def run(app: typer.Typer) -> None:
     except (UsageError, CohortsError, SourceError, PlanError, ExtractorError) as error:
         _complain(error)
         sys.exit(EXIT_USAGE)
-    except (StorageError, ConnectionError) as error:
+    except (StorageError, ConnectionError, PreparationError) as error:
         _complain(error)
         sys.exit(EXIT_FAILED)
 

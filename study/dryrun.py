@@ -11,9 +11,9 @@ from rich.table import Table
 
 from study.cost import ASSUMED_SLICES_PER_SCAN, FLOPS_PER_S_AND_CORE, n_parameters, work_flops
 from study.index import load_index
+from study.listing import CohortListing, survey
 from study.live import duration
 from study.plan import Plan, work_left
-from study.prepare import CohortListing, survey
 from study.records import PlannedTrial
 from study.request import Request
 from study.table import label

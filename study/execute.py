@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets.storage import Storage
+from datasets.storage import ChecksumError, Storage
 from study.data import lesion_outside_brain_share, test_slices, train_slices
+from study.listing import CohortListing
 from study.plan import Work, train_cohorts, train_keys
-from study.prepare import CohortListing
 from study.records import PlannedTrial, StudyRecord
 from study.request import Options
 from study.search import LambdaSearch
@@ -36,6 +36,7 @@ def execute(
     study: StudyStore,
     store: Storage,
     connect: Callable[[], Any],
+    mend: Callable[[Sequence[CohortListing]], Sequence[CohortListing]],
     tracker: Tracker,
     changed: Callable[[bool], None],
     options: Options,
@@ -50,6 +51,7 @@ def execute(
         study: Where the records go.
         store: Where the shards lie.
         connect: Gives Ray.
+        mend: Prepares again what is damaged of the data.
         tracker: Told how far it is.
         changed: Called after every change of the tracker.
         options: How to run.
@@ -78,7 +80,10 @@ def execute(
     def order_of_point(trial: PlannedTrial) -> TrialOrder:
         return order_of(Work(trial, trial.evals, fit=True))
 
-    refs = _put(ray, store, listings)
+    try:
+        refs = _put(ray, store, listings)
+    except (ChecksumError, FileNotFoundError):
+        refs = _put(ray, store, mend(listings))
     return run_trials(
         TuneRun(
             orders=[order_of(work) for work in known],

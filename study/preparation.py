@@ -1,0 +1,313 @@
+"""Preparation: from scans to shards, a Ray task per scan that has none yet.
+
+The store is the memory: a scan is done when its record is there. So a run that was killed goes on
+where it was, and a changed, added or removed scan redoes only itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from datasets.checksums import ChecksumCache
+from datasets.extractors import ExtractorError
+from datasets.manifest import (
+    CohortManifest,
+    ScanRecord,
+    manifest_path,
+    read_record,
+    record_path,
+    write_manifest,
+    write_record,
+)
+from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
+from datasets.shards import process_scan
+from datasets.sources import phantom
+from datasets.storage import ChecksumError, Storage, StorageError
+from study.cluster import core_count
+from study.cohorts import Cohort
+from study.guard import Limits, guarded
+from study.listing import CohortListing, ScanTask, Surveyor, scan_name
+from study.tracker import Tracker
+
+SCAN_GIB = 2.0
+"""Memory that Ray sets aside for a scan, so that no more run at once than a node can hold. deepbet
+takes 1.1 GiB, a scan of 256x256x256 voxels half a GiB beside it."""
+
+CARD_GIB = 4.0
+"""The same on a GPU, where there is one."""
+
+_TICK_S = 2.0
+_HOPELESS = 4
+"""So many broken scans and not one that was not broken speak against the machine."""
+
+
+class PreparationError(RuntimeError):
+    """Scans that cannot be prepared for a reason that lies not in them."""
+
+
+@dataclass
+class Preparation:
+    """Brings shards up to date; belongs to the driver's main thread.
+
+    Attributes:
+        cohorts: The cohorts.
+        store: Where the shards go.
+        settings: Of preprocessing.
+        connect: Gives Ray; called only if there is something to do.
+        tracker: Told how far it is.
+        changed: Called after every change of the tracker, with whether it is worth a line.
+        say: Told in a sentence what a person should know.
+        limits: Of one scan.
+        prepared: Number of scans that were prepared, not found.
+    """
+
+    cohorts: Sequence[Cohort]
+    store: Storage
+    settings: PreprocessSettings
+    connect: Callable[[], Any]
+    tracker: Tracker
+    changed: Callable[[bool], None]
+    say: Callable[[str], None] = lambda sentence: None
+    limits: Limits = field(default_factory=Limits)
+    prepared: int = 0
+
+    def run(self) -> list[CohortListing]:
+        """Prepare what is not prepared; each listing comes back with its manifest.
+
+        Raises:
+            SourceError: If a cohort's folder cannot be read as what it was declared to be.
+            ExtractorError: If brain extraction needs a tool that is not there.
+            PreparationError: If scans cannot be prepared on this machine or cluster.
+            StorageError: If the store cannot be read or written.
+        """
+        self._write_phantoms()
+        cache = ChecksumCache.load(self.store)
+        self._stage("checking files", 0)
+        surveyor = Surveyor(self.store, self.settings, cache, self._looked, self.say)
+        listings = surveyor.survey(self.cohorts)
+        unfinished = [listing for listing in listings if listing.manifest is None]
+        if unfinished:
+            cache.save(self.store)
+        todo = {
+            task.key: task
+            for listing in unfinished
+            for task in listing.tasks
+            if read_record(self.store, task.key) is None
+        }
+        self._stage("prepare", len(todo))
+        if todo:
+            ray = self.connect()
+            scans = _Scans(self, ray)
+            scans.run(list(todo.values()))
+            self.prepared += len(todo)
+        return [self._complete(listing) for listing in listings]
+
+    def mend(self, listings: Sequence[CohortListing]) -> list[CohortListing]:
+        """Check every byte of some prepared cohorts, and prepare again what is damaged or gone.
+
+        Raises:
+            Errors as :meth:`run`.
+        """
+        parts = [(x, record) for x in listings for record in x.records if record.part]
+        self._stage("verifying shards", len(parts))
+        damaged = []
+        for listing, record in parts:
+            fault = self._fault(record)
+            if fault:
+                self.say(f"{fault}; preparing {_name(record)} again")
+                damaged.append((listing, record))
+            self.step()
+        if not damaged:
+            return list(listings)
+        # Forgetting them makes them scans like any other that is not prepared. The manifests go
+        # first: a manifest vouches for the records below it.
+        for key in sorted({listing.key for listing, _ in damaged}):
+            self.store.delete(manifest_path(key))
+        for _, record in damaged:
+            self.store.delete(record_path(record.key).rpartition("/")[0])
+        return self.run()
+
+    def _fault(self, record: ScanRecord) -> str:
+        try:
+            self.store.read(record.part, record.sha256)
+        except (ChecksumError, FileNotFoundError) as error:
+            return str(error)
+        return ""
+
+    def _complete(self, listing: CohortListing) -> CohortListing:
+        """Write the manifest of a cohort whose scans all have a record."""
+        if listing.manifest is not None:
+            return listing
+        records = (read_record(self.store, task.key) for task in listing.tasks)
+        manifest = CohortManifest(
+            key=listing.key,
+            cohort=listing.cohort.name,
+            modality=listing.modality,
+            role=listing.cohort.role,
+            source=listing.cohort.source,
+            synthetic=listing.cohort.synthetic,
+            settings=self.settings,
+            preprocess_version=PREPROCESS_VERSION,
+            records=tuple(record for record in records if record is not None),
+            skipped=listing.skipped,
+        )
+        write_manifest(self.store, manifest)
+        return replace(listing, manifest=manifest)
+
+    def _write_phantoms(self) -> None:
+        for cohort in self.cohorts:
+            if cohort.options is not None:
+                run_all = partial(self._run_all, f"writing phantom {cohort.name}")
+                phantom.ensure(cohort.root, cohort.options, run_all)
+
+    def _run_all(self, stage: str, task: Callable[[int], None], indices: Sequence[int]) -> None:
+        ray = self.connect()
+        remote = ray.remote(_call)
+        self._stage(stage, len(indices))
+        left = [remote.remote(task, index) for index in indices]
+        while left:
+            done, left = ray.wait(left)
+            ray.get(done)
+            self.step(len(done))
+
+    def _looked(self, done: int, total: int) -> None:
+        self.tracker.stage_done, self.tracker.stage_total = done, total
+        self.changed(False)
+
+    def _stage(self, stage: str, total: int) -> None:
+        self.tracker.stage = stage
+        self.tracker.stage_done, self.tracker.stage_total = 0, total
+        if total:
+            self.changed(True)
+
+    def step(self, count: int = 1) -> None:
+        """Tell that some of a stage's work is done."""
+        self.tracker.stage_done += count
+        self.changed(False)
+
+
+class _Scans:
+    """Runs scans as Ray tasks, a bounded number at once, and outlives broken workers."""
+
+    def __init__(self, preparation: Preparation, ray: Any) -> None:
+        self._preparation = preparation
+        self._store = preparation.store
+        self._ray = ray
+        # Ray gives a task of one CPU one thread. One core a scan beats all cores for one scan:
+        # only the network of deepbet would use them, and it scales badly.
+        self._remote = ray.remote(num_cpus=1, max_retries=0, **_needs(ray))(_process)
+
+    def run(self, tasks: Sequence[ScanTask]) -> None:
+        """Prepare all scans; each has a record at the end.
+
+        What breaks its worker is tried once more with nothing beside it, for it may be a
+        neighbour that took the memory; what breaks it again is set aside.
+
+        Raises:
+            PreparationError: If not one of many came through.
+        """
+        broken = self._pass(tasks, 2 * core_count(self._ray))
+        if len(broken) == len(tasks) >= _HOPELESS:
+            raise PreparationError(
+                f"every worker process that began a scan broke ({broken[0][1]}), so the fault lies "
+                "with the machine or its Ray cluster; no scan was set aside"
+            )
+        for task, _ in broken:
+            for _, fault in self._pass([task], 1):
+                reason = f"it broke its worker process twice, the second time alone ({fault})"
+                write_record(self._store, task.set_aside(reason))
+                self._preparation.step()
+
+    def _pass(self, tasks: Iterable[ScanTask], at_once: int) -> list[tuple[ScanTask, str]]:
+        """Run scans once; returns those that broke their workers, and how."""
+        waiting = deque(tasks)
+        running: dict[Any, ScanTask] = {}
+        broken = []
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                task = waiting.popleft()
+                order = (task, self._preparation.settings, self._store.uri)
+                running[self._remote.remote(*order, self._preparation.limits)] = task
+            done, _ = self._ray.wait(list(running), timeout=_TICK_S)
+            self._preparation.changed(False)
+            for ref in done:
+                task = running.pop(ref)
+                fault = self._collect(ref, task)
+                if fault:
+                    broken.append((task, fault))
+                else:
+                    self._preparation.step()
+        return broken
+
+    def _collect(self, ref: Any, task: ScanTask) -> str:
+        """Take a finished scan; returns how it broke its worker, or nothing."""
+        exceptions = self._ray.exceptions
+        try:
+            self._ray.get(ref)
+        except (
+            exceptions.WorkerCrashedError,
+            exceptions.OutOfMemoryError,
+            exceptions.NodeDiedError,
+        ) as error:
+            # A scan that went over a limit has left word before its worker ended.
+            return "" if read_record(self._store, task.key) else _fault_name(error)
+        except exceptions.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, StorageError | ExtractorError):
+                raise cause from error
+            if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
+                return "the memory was not enough"
+            reason = f"an error of this software, please report it: {type(cause).__name__}: {cause}"
+            write_record(self._store, task.set_aside(" ".join(reason.split())))
+        return ""
+
+
+def _fault_name(error: Exception) -> str:
+    names = {
+        "WorkerCrashedError": "its process died",
+        "OutOfMemoryError": "the machine ran out of memory",
+        "NodeDiedError": "its machine was lost",
+    }
+    return names.get(type(error).__name__, type(error).__name__)
+
+
+def _needs(ray: Any) -> dict[str, Any]:
+    """What a scan reserves: memory, and a share of a GPU where there is one."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    most = max((int(node.get("memory", 0)) for node in nodes), default=0)
+    needs: dict[str, Any] = {"memory": min(int(SCAN_GIB * 2**30), most)}
+    if any(node.get("GPU") for node in nodes):
+        gib = ray.get(ray.remote(num_gpus=1, num_cpus=0)(_card_gib).remote())
+        needs["num_gpus"] = 1.0 / max(1, int(gib // CARD_GIB))
+    return needs
+
+
+def _card_gib() -> float:
+    """Memory of this worker's GPU in GiB."""
+    import torch
+
+    total: int = torch.cuda.mem_get_info()[1]
+    return total / 2**30
+
+
+def _process(task: ScanTask, settings: PreprocessSettings, uri: str, limits: Limits) -> None:
+    """Prepare one scan in a worker process."""
+    store = Storage.open(uri)
+
+    def last_word(reason: str) -> None:
+        write_record(store, task.set_aside(reason))
+
+    with guarded(limits, last_word):
+        process_scan(task.scan, task.cohort, task.role, settings, task.key, store)
+
+
+def _name(record: ScanRecord) -> str:
+    return scan_name(record.cohort, record.subject, record.session, record.modality)
+
+
+def _call(task: Callable[[int], None], index: int) -> None:
+    task(index)
