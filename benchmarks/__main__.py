@@ -1,0 +1,61 @@
+"""``make bench``: run the benchmarks, print a table and JSON.
+
+A benchmark is a module here with ``measure() -> list[Measurement]``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import benchmarks
+from benchmarks.measurement import Measurement
+from datasets.plugins import plugin_names
+
+
+def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Which benchmarks; all by default.")
+    ] = None,
+) -> None:
+    """Run benchmarks and print what they measured."""
+    console = Console(width=160)
+    modules = {
+        name: importlib.import_module(f"benchmarks.{name}") for name in plugin_names(benchmarks)
+    }
+    found = {name: module for name, module in modules.items() if hasattr(module, "measure")}
+    unknown = sorted(set(names or ()) - set(found))
+    if unknown:
+        raise typer.BadParameter(f"unknown benchmark {unknown[0]!r}; there are: {', '.join(found)}")
+    rows: list[Measurement] = []
+    for name in names or found:
+        console.print(f"measuring {name} ...", style="dim")
+        rows += found[name].measure()
+    load = os.getloadavg()[0]
+    table = Table(title=f"{os.cpu_count()} cores, load {load:.1f}, {platform.processor()}")
+    for heading in ("claim", "ours", "peer", "theirs", "ratio", "wanted"):
+        table.add_column(heading)
+    for row in rows:
+        wanted = "" if row.wanted is None else f">= {row.wanted:g}"
+        table.add_row(
+            row.claim,
+            f"{row.ours:.4g} {row.unit}",
+            row.peer,
+            f"{row.peers:.4g} {row.unit}",
+            f"{row.ratio:.2f}",
+            wanted,
+        )
+    console.print(table)
+    print(json.dumps({"cores": os.cpu_count(), "load": load, "rows": [asdict(r) for r in rows]}))
+
+
+if __name__ == "__main__":
+    typer.run(main)
