@@ -21,7 +21,7 @@ from datasets.sources._fields import Axes, Floats, SmoothField
 NECROSIS, OEDEMA, ENHANCING = 1, 2, 4
 """BraTS's labels of a tumour's parts; a stroke has label 1 alone."""
 
-_BLOOD = -1.1
+_BLOOD = -0.9
 """Old blood is brighter than white matter on T1w: see ``Part.fluid``."""
 
 
