@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +28,9 @@ STYLE = """
 .stPlotlyChart .modebar {opacity: .6}
 [data-testid="stMetricValue"] {font-variant-numeric: tabular-nums}
 [data-testid="stTable"] {overflow-x: auto}
-[data-testid="stTable"] td {font-variant-numeric: tabular-nums; white-space: nowrap}
+[data-testid="stTable"] table {font-variant-numeric: tabular-nums; min-width: 860px}
 h1 {padding: .2rem 0 !important}
-.st-key-maps {overflow-x: auto}
+[class*="st-key-wide"] {overflow-x: auto}
 @media (max-width: 640px) {.block-container {padding-left: .9rem; padding-right: .9rem}}
 </style>
 """
@@ -139,6 +140,14 @@ def region() -> str:
     return state.segmented(
         "Pixels that count", "region", list(REGION_LABELS), show=lambda name: REGION_LABELS[name]
     )
+
+
+@contextmanager
+def wide(name: str, width_px: int) -> Iterator[None]:
+    """A place for a figure that needs some width; a narrower screen scrolls it sideways."""
+    st.html(f"<style>.st-key-wide-{name} > div {{min-width: {int(width_px)}px}}</style>")
+    with st.container(key=f"wide-{name}"):
+        yield
 
 
 def show_choice(name: Any) -> str:

@@ -33,7 +33,7 @@ def main() -> None:
     frame = current()
     watch(frame)
     title("Best per data set", "Table 1 of the paper: the best trial of each model and score.")
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True, gap="medium"):
         region, metric = region_and_metric()
     rows = best_of(frame.uri, frame.study, frame.view.version, metric, frame.view)
     table = best_table(rows, region, metric)

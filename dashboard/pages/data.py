@@ -9,9 +9,10 @@ import pyarrow as pa
 import streamlit as st
 
 from dashboard import state
-from dashboard.charts import TRUTH_COLOUR, MapPanel, map_row, volume_figure
+from dashboard.charts import volume_figure
 from dashboard.data import manifest, scan_slices
-from dashboard.frame import Frame, current, empty, problem, synthetic_note, title
+from dashboard.frame import Frame, current, empty, problem, synthetic_note, title, wide
+from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row
 from dashboard.maps import outline
 from dashboard.text import markdown_text
 from datasets.manifest import CohortManifest, ScanRecord
@@ -105,7 +106,7 @@ def _examples(frame: Frame, cohorts: list[_Cohort]) -> None:
             show=lambda i: f"{i + 1} to {min(i + EXAMPLES, most)}",
             width=180,
         )
-    for cohort in cohorts:
+    for number, cohort in enumerate(cohorts):
         records = sorted(cohort.usable, key=lambda r: (r.subject, r.session))
         shown = records[first : first + EXAMPLES]
         if not shown:
@@ -122,12 +123,13 @@ def _examples(frame: Frame, cohorts: list[_Cohort]) -> None:
             continue
         blank = MapPanel("", np.full((2, 2), np.nan, np.float32), "image", 0, 1, (), grey=True)
         panels += [blank] * (EXAMPLES - len(panels))
-        st.plotly_chart(
-            map_row(panels, largest=190),
-            key=f"examples {cohort.name}",
-            config={"displayModeBar": False},
-            alt=f"One slice of each of {len(shown)} subjects of {cohort.name}",
-        )
+        with wide(f"examples-{number}", EXAMPLES * 112):
+            st.plotly_chart(
+                map_row(panels, largest=190),
+                key=f"examples {number}",
+                config={"displayModeBar": False},
+                alt=f"One slice of each of {len(shown)} subjects of {cohort.name}",
+            )
     st.caption("Blue outline: lesion. The slice with the largest lesion, or the middle one.")
 
 

@@ -16,6 +16,7 @@ from dashboard.frame import (
     synthetic_note,
     title,
     watch,
+    wide,
 )
 from dashboard.tables import METRIC_LABELS, grid_cells, grid_line, line_label, pairs
 from dashboard.text import markdown_text
@@ -37,7 +38,7 @@ def main() -> None:
     found = [{"model": m, "score": s} for m, s in pairs(results, "model", "score")]
     lines = {f"{model}:{score}": (model, score) for model, score in table_lines(found)}
     networks = [k for k in lines if rows_of(results, model=lines[k][0])["n_c"].null_count == 0]
-    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         line = state.select(
             "Model and score",
             "line",
@@ -51,7 +52,7 @@ def main() -> None:
     rows = rows_of(results, model=model, score=score, region=region)
     columns = [f"{cohort} {modality}" for cohort, modality in pairs(rows, "cohort", "modality")]
     split = {f"{c} {m}": (c, m) for c, m in pairs(rows, "cohort", "modality")}
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True, gap="medium"):
         shown = [
             state.segmented("Test cohort", "left", columns, show=show_choice),
             state.segmented(
@@ -73,17 +74,18 @@ def main() -> None:
         return
     low, high = min(known), max(known)
     low, high = (low, high) if high > low else (low - 0.01, high + 0.01)
-    for place, (name, table) in zip(st.columns(len(shown)), selections.items(), strict=True):
-        with place:
+    places = st.columns(len(shown))
+    for number, (name, table) in enumerate(selections.items()):
+        with places[number]:
             st.subheader(markdown_text(name), anchor=False)
-            _panel(name, table, metric, low, high)
+            _panel(number, name, table, metric, low, high)
     st.caption(
         "A cell shows the best of its trials over all seeds. One colour scale for both cohorts."
     )
     synthetic_note(frame.record, [split[name][0] for name in shown])
 
 
-def _panel(name: str, table: pa.Table, metric: str, low: float, high: float) -> None:
+def _panel(number: int, name: str, table: pa.Table, metric: str, low: float, high: float) -> None:
     cells = grid_cells(table, metric)
     line = grid_line(table, metric)
     if cells:
@@ -93,14 +95,15 @@ def _panel(name: str, table: pa.Table, metric: str, low: float, high: float) -> 
     else:
         _single(name, table, metric)
         return
-    event = st.plotly_chart(
-        figure,
-        key=f"grid {name}",
-        on_select="rerun",
-        selection_mode="points",
-        config={"displayModeBar": False},
-        alt=f"{METRIC_LABELS[metric]} of every setting on {name}",
-    )
+    with wide(f"grid-{number}", 180 + 48 * len({cell.n_z for cell in cells})):
+        event = st.plotly_chart(
+            figure,
+            key=f"grid {name}",
+            on_select="rerun",
+            selection_mode="points",
+            config={"displayModeBar": False},
+            alt=f"{METRIC_LABELS[metric]} of every setting on {name}",
+        )
     for point in event["selection"]["points"]:
         data = point.get("customdata")
         trial = data[0] if isinstance(data, (list, tuple)) else (data or {}).get("0")

@@ -7,7 +7,6 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard import state
-from dashboard.charts import SEGMENT_COLOUR, TRUTH_COLOUR, MapPanel, map_row
 from dashboard.frame import (
     Frame,
     current,
@@ -18,7 +17,9 @@ from dashboard.frame import (
     synthetic_note,
     title,
     watch,
+    wide,
 )
+from dashboard.map_charts import SEGMENT_COLOUR, TRUTH_COLOUR, MapPanel, map_row
 from dashboard.maps import (
     Showcase,
     best_overlap,
@@ -48,7 +49,7 @@ def main() -> None:
         return
     found = [{"cohort": c, "modality": m} for c, m in pairs(results, "cohort", "modality")]
     columns = {f"{c} {m}": (c, m) for c, m in table_columns(found)}
-    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         column = state.segmented("Test cohort", "cohort", list(columns), show=show_choice)
         where = region()
     source = open_source(frame, *columns[column], where)
@@ -92,9 +93,7 @@ def _viewer(frame: Frame, source: SliceSource, where: str) -> None:
         )
     lines = [key for key in keys if key in wanted] or keys
     panels = _row(source, shown, lines, where)
-    # So many panels need this width to be read; a narrow screen scrolls them sideways.
-    st.html(f"<style>.st-key-maps > div {{min-width: {len(panels) * 112}px}}</style>")
-    with st.container(key="maps"):
+    with wide("maps", len(panels) * 112):
         st.plotly_chart(
             map_row(panels),
             key="map row",
@@ -256,12 +255,13 @@ def _segmentation(
         MapPanel(markdown_text(name), picture, "image", 0.0, source.image_high, (), True)
         for name, picture in list(showcase.pictures.items())[:1]
     ]
-    st.plotly_chart(
-        map_row(panels, largest=300),
-        key="segmentation",
-        config={"displayModeBar": False},
-        alt="The slice with the ground truth and the segmentation, and the score map",
-    )
+    with wide("segmentation", len(panels) * 190):
+        st.plotly_chart(
+            map_row(panels, largest=225),
+            key="segmentation",
+            config={"displayModeBar": False},
+            alt="The slice with the ground truth and the segmentation, and the score map",
+        )
     st.caption("Blue: ground truth. Orange: segmentation at the threshold.")
 
 

@@ -44,7 +44,7 @@ def main() -> None:
         return
     found = [{"cohort": c, "modality": m} for c, m in pairs(results, "cohort", "modality")]
     columns = {f"{c} {m}": (c, m) for c, m in table_columns(found)}
-    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         column = state.segmented("Test cohort", "cohort", list(columns), show=show_choice)
         where = region()
         log_x = state.toggle("Logarithmic false positive rate", "logx")

@@ -36,7 +36,7 @@ def main() -> None:
     """Draw the page; all that moves is in one fragment."""
     frame = current()
     record = frame.record
-    title("Study", f"Grid {markdown_text(record.grid)}, last run {markdown_text(record.updated)}")
+    title("Study", f"Grid {markdown_text(record.grid)}, last run {_minute(record.updated)}")
     live = is_live(frame.view.progress)
 
     @st.fragment(run_every=2.0 if live else 10.0)
@@ -57,6 +57,11 @@ def main() -> None:
     moving()
     synthetic_note(frame.record)
     _provenance(frame)
+
+
+def _minute(time: str) -> str:
+    """A UTC time of a record as people read it."""
+    return f"{markdown_text(time[:16].replace('T', ' '))} UTC"
 
 
 def _progress(view: StudyView) -> None:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from dashboard import state
-from dashboard.charts import TRUTH_COLOUR, Curve, MapPanel, loss_curves, map_row
+from dashboard.charts import Curve, loss_curves
 from dashboard.data import evaluation_table, finished_history, rows_of, showcase
 from dashboard.frame import (
     Frame,
@@ -21,7 +21,9 @@ from dashboard.frame import (
     synthetic_note,
     title,
     watch,
+    wide,
 )
+from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row
 from dashboard.maps import Showcase, outline, region_mask, score_range
 from dashboard.tables import METRIC_LABELS
 from dashboard.text import figure_text, markdown_text
@@ -170,18 +172,18 @@ def _maps(frame: Frame, results: pa.Table, where: str) -> None:
         return
     st.subheader("Score maps", anchor=False)
     evaluations = results.group_by(["cohort", "eval_id"]).aggregate([]).sort_by("cohort")
-    for cohort, eval_id in zip(
-        evaluations["cohort"].to_pylist(), evaluations["eval_id"].to_pylist(), strict=True
-    ):
-        trial_id = results["trial_id"][0].as_py()
+    trial_id = results["trial_id"][0].as_py()
+    for number, row in enumerate(evaluations.to_pylist()):
 
-        def draw(cohort: str = cohort, eval_id: str = eval_id, trial_id: str = trial_id) -> None:
-            _map_row(cohort, showcase(frame.uri, frame.study, trial_id, eval_id), where)
+        def draw(
+            number: int = number, cohort: str = row["cohort"], e: str = row["eval_id"]
+        ) -> None:
+            _map_row(number, cohort, showcase(frame.uri, frame.study, trial_id, e), where)
 
-        guarded(draw, f"Score maps on {cohort}")
+        guarded(draw, f"Score maps on {row['cohort']}")
 
 
-def _map_row(cohort: str, slices: tuple[Showcase, ...], where: str) -> None:
+def _map_row(number: int, cohort: str, slices: tuple[Showcase, ...], where: str) -> None:
     if not slices:
         return
     first = max(slices, key=lambda s: int(s.lesion_HW.sum()))
@@ -199,12 +201,13 @@ def _map_row(cohort: str, slices: tuple[Showcase, ...], where: str) -> None:
         values[~region_mask(first.brain_HW, where)] = float("nan")
         panels.append(MapPanel(label(name), values, label(name), low, top, (truth,)))
     st.markdown(f"**{markdown_text(cohort)}**")
-    st.plotly_chart(
-        map_row(panels, largest=200),
-        key=f"trial maps {cohort}",
-        config={"displayModeBar": False},
-        alt=f"Score maps of this trial on {cohort}",
-    )
+    with wide(f"trial-{number}", len(panels) * 140):
+        st.plotly_chart(
+            map_row(panels, largest=200),
+            key=f"trial maps {number}",
+            config={"displayModeBar": False},
+            alt=f"Score maps of this trial on {cohort}",
+        )
 
 
 main()
