@@ -28,6 +28,7 @@ FLAGGED_OUTSIDE = 0.01
 """A share of the lesion outside the brain above this is worth a look."""
 
 _OPEN_LISTS = 25
+_GRIDS_SHOWN = 10
 _BINS = 24
 
 
@@ -140,18 +141,26 @@ def _modality(listing: CohortListing, store: Storage) -> Iterator[str]:
     yield f'<div class="facts">{_grids(usable)}{_brains(usable)}{_lesions(listing, usable)}</div>'
     yield '<h3>Contact sheet <span class="key sub"><i class="brain"></i>brain'
     yield '<i class="lesion"></i>lesion</span></h3><div class="sheet">\n'
+    kinds = Counter(kind for record in usable for kind in {_kind(n) for n in record.notes})
+    usual = frozenset(kind for kind, count in kinds.items() if 2 * count > len(usable))
     for record in usable:
-        yield _figure(record, store)
+        yield _figure(record, store, usual)
     yield "</div>\n"
 
 
 def _grids(records: list[ScanRecord]) -> str:
-    counts = Counter((r.spacing_mm or (), r.shape or ()) for r in records)
+    counts = Counter(
+        (_times(f"{v:.3g}" for v in r.spacing_mm or ()), _times(map(str, r.shape or ())))
+        for r in records
+    )
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     rows = [
-        f"<tr><td>{_times(f'{v:.3g}' for v in spacing)}</td><td>{_times(map(str, shape))}</td>"
-        f'<td class="n">{count}</td></tr>'
-        for (spacing, shape), count in sorted(counts.items(), key=lambda x: (-x[1], x[0]))
+        f'<tr><td>{spacing}</td><td>{shape}</td><td class="n">{count}</td></tr>'
+        for (spacing, shape), count in ranked[:_GRIDS_SHOWN]
     ]
+    if len(ranked) > _GRIDS_SHOWN:
+        others = sum(count for _, count in ranked[_GRIDS_SHOWN:])
+        rows.append(f'<tr><td>others</td><td></td><td class="n">{others}</td></tr>')
     tools = Counter(r.brain_tool for r in records)
     told = ", ".join(f"{escape(tool)} ({count})" for tool, count in sorted(tools.items()))
     took = median(r.wall_s for r in records)
@@ -211,7 +220,8 @@ def histogram(values: Sequence[float]) -> str:
     )
 
 
-def _figure(record: ScanRecord, store: Storage) -> str:
+def _figure(record: ScanRecord, store: Storage, usual: frozenset[str]) -> str:
+    """One scan; marked if much of its lesion is lost, or a note is not that of most scans."""
     pictures = draw_scan(read_slices(store, record))
     facts = [f"brain {record.brain_volume_ml or 0:,.0f} ml"]
     if record.lesion_volume_ml is not None:
@@ -221,9 +231,11 @@ def _figure(record: ScanRecord, store: Storage) -> str:
         text = f"{outside:.1%} outside the brain"
         facts.append(f"<em>{text}</em>" if outside > FLAGGED_OUTSIDE else text)
     facts.append(f"slice {pictures.slice_index}")
+    odd = any(_kind(note) not in usual for note in record.notes)
     if record.notes:
-        facts.append(f"<em>{len(record.notes)} notes</em>")
-    flagged = outside > FLAGGED_OUTSIDE or record.notes
+        text = "1 note" if len(record.notes) == 1 else f"{len(record.notes)} notes"
+        facts.append(f"<em>{text}</em>" if odd else text)
+    flagged = odd or outside > FLAGGED_OUTSIDE
     title = escape("\n".join((record.image, *record.notes)), quote=True)
     return (
         f'<figure{" class=flag" if flagged else ""} title="{title}"><div class="views">'

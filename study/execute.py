@@ -80,10 +80,7 @@ def execute(
     def order_of_point(trial: PlannedTrial) -> TrialOrder:
         return order_of(Work(trial, trial.evals, fit=True))
 
-    try:
-        refs = _put(ray, store, listings)
-    except (ChecksumError, FileNotFoundError):
-        refs = _put(ray, store, mend(listings))
+    refs = put_slices(ray, store, listings, mend)
     return run_trials(
         TuneRun(
             orders=[order_of(work) for work in known],
@@ -100,8 +97,23 @@ def execute(
     )
 
 
+def put_slices(
+    ray: Any,
+    store: Storage,
+    listings: Sequence[CohortListing],
+    mend: Callable[[Sequence[CohortListing]], Sequence[CohortListing]],
+) -> DataRefs:
+    """Put every cohort's slices once into Ray's object store.
+
+    Shards that turn out to be damaged or gone are prepared again first.
+    """
+    try:
+        return _put(ray, store, listings)
+    except (ChecksumError, FileNotFoundError):
+        return _put(ray, store, mend(listings))
+
+
 def _put(ray: Any, store: Storage, listings: Sequence[CohortListing]) -> DataRefs:
-    """Put every cohort's slices once into Ray's object store."""
     refs = DataRefs()
     for modality in sorted({listing.modality for listing in listings}):
         here = [x for x in listings if x.modality == modality and x.manifest and x.info().n_slices]

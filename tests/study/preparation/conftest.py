@@ -1,0 +1,171 @@
+"""Small heads as real NIfTI files in BIDS folders, one Ray for all, and a stand-in for FSL's BET."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from datasets.manifest import ScanRecord
+from datasets.settings import PreprocessSettings
+from datasets.storage import Storage
+from study import cluster
+from study.cohorts import read_cohorts
+from study.guard import Limits
+from study.listing import CohortListing
+from study.preparation import Preparation
+from study.tracker import Tracker
+
+SHAPE = (40, 48, 40)
+SPACING_MM = 4.5
+
+
+def brain_mask(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
+    """An ellipsoid that passes quality control as a brain."""
+    axes = [(np.arange(n) - (n - 1) / 2) * SPACING_MM for n in shape]
+    x, y, z = np.meshgrid(*axes, indexing="ij")
+    return (x / 66) ** 2 + (y / 82) ** 2 + (z / 62) ** 2 < 1
+
+
+def write_head(
+    root: Path,
+    subject: str,
+    *,
+    lesion: bool = False,
+    skull: bool = False,
+    shape: tuple[int, int, int] = SHAPE,
+    seed: int | None = None,
+) -> Path:
+    """Write a scan; without a skull its background is exactly zero, with one it is noise."""
+    rng = np.random.default_rng(
+        [sum(subject.encode()), *subject.encode()] if seed is None else seed
+    )
+    brain = brain_mask(shape)
+    around = rng.uniform(10, 60, shape) if skull else np.zeros(shape)
+    image = np.where(brain, rng.normal(400, 30, shape), around).astype(np.float32)
+    affine = np.diag([SPACING_MM, SPACING_MM, SPACING_MM, 1.0])
+    folder = root / f"sub-{subject}" / "anat"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"sub-{subject}_T1w.nii.gz"
+    nib.save(nib.Nifti1Image(image, affine), path)
+    if lesion:
+        mask = np.zeros(shape, dtype=np.uint8)
+        mask[12:18, 20:28, 18:24] = 1
+        name = f"sub-{subject}_T1w_label-lesion_mask.nii.gz"
+        nib.save(nib.Nifti1Image(mask, affine), folder / name)
+    return path
+
+
+def write_cohorts(folder: Path, n_train: int, n_test: int) -> Path:
+    """Write a train and a test cohort of stripped heads, and their cohorts file."""
+    for i in range(n_train):
+        write_head(folder / "healthy", f"h{i:03d}")
+    for i in range(n_test):
+        write_head(folder / "stroke", f"s{i:03d}", lesion=True)
+    path = folder / "cohorts.toml"
+    path.write_text(
+        '[cohorts.healthy]\nsource = "bids"\nroot = "healthy"\nrole = "train"\n'
+        '[cohorts.stroke]\nsource = "bids"\nroot = "stroke"\nrole = "test"\n'
+    )
+    return path
+
+
+@pytest.fixture
+def head() -> Callable[..., Path]:
+    return write_head
+
+
+@pytest.fixture
+def make_cohorts(tmp_path: Path) -> Callable[[int, int], Path]:
+    """Writes that many healthy and stroke heads; gives the cohorts file."""
+    return lambda n_train, n_test: write_cohorts(tmp_path / "scans", n_train, n_test)
+
+
+BET = """#!/bin/sh
+# Does as BET's documentation says, except on heads of odd widths (bytes 42 and 43 of the header).
+here=$(dirname "$0")
+width=$(gzip -dc "$1" | od -A n -t d2 -j 42 -N 2 | tr -d " ")
+echo "$width" >> "$here/calls"
+case $width in
+  41) kill -9 $PPID ;;
+  42) echo $$ > "$here/hanging"; exec sleep 600 ;;
+  43) if ! [ -e "$here/broken" ]; then touch "$here/broken"; kill -9 $PPID; fi ;;
+esac
+cp "$here/$width.nii.gz" "$2_mask.nii.gz"
+"""
+
+
+@pytest.fixture(scope="session")
+def bet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a program that stands in for FSL's BET: it knows the brain by the head's width.
+
+    A head 41 voxels wide makes it kill its caller; 42, hang; 43, kill its caller once.
+    """
+    folder = tmp_path_factory.mktemp("fsl")
+    (folder / "bet").write_text(BET)
+    (folder / "bet").chmod(0o755)
+    for width in range(40, 46):
+        mask = brain_mask((width, *SHAPE[1:])).astype(np.uint8)
+        affine = np.diag([SPACING_MM, SPACING_MM, SPACING_MM, 1.0])
+        nib.save(nib.Nifti1Image(mask, affine), folder / f"{width}.nii.gz")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray(bet: Path) -> Iterator[Any]:
+    """One Ray of two cores for all tests here; its workers find the stand-in for BET."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{bet}{os.pathsep}{os.environ['PATH']}")
+        cluster.configure(verbose=False)
+        with cluster.connected("local", verbose=False) as connected:
+            yield connected
+
+
+class Prepared:
+    """What a preparation did: its listings, what it said, and how many scans it prepared."""
+
+    def __init__(self, preparation: Preparation, said: list[str]) -> None:
+        self.preparation = preparation
+        self.said = said
+        self.listings: Sequence[CohortListing] = preparation.run()
+
+    @property
+    def records(self) -> dict[str, ScanRecord]:
+        """Records by subject."""
+        return {r.subject: r for listing in self.listings for r in listing.records}
+
+    @property
+    def count(self) -> int:
+        return self.preparation.prepared
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Storage:
+    return Storage.open(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def prepare(ray: Any, store: Storage) -> Callable[..., Prepared]:
+    """Prepares the cohorts of a file into the store, with deepbet or the stand-in for BET."""
+
+    def run(cohorts: Path, tool: str = "deepbet", limits: Limits | None = None) -> Prepared:
+        said: list[str] = []
+        settings = PreprocessSettings.model_validate({"brain_extractor": tool})
+        preparation = Preparation(
+            read_cohorts(cohorts),
+            store,
+            settings,
+            lambda: ray,
+            Tracker(),
+            lambda ended: None,
+            said.append,
+            limits or Limits(),
+        )
+        return Prepared(preparation, said)
+
+    return run

@@ -1,0 +1,222 @@
+"""Preparation on a real Ray: what is redone, what is set aside, what is mended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datasets.manifest import manifest_path, read_record
+from datasets.shards import read_slices
+from datasets.storage import ChecksumError, Storage
+from study.execute import put_slices
+from study.guard import Limits
+from study.preparation import PreparationError
+
+Prepare = Callable[..., Any]
+Head = Callable[..., Path]
+
+
+@pytest.fixture
+def whole_heads(tmp_path: Path, head: Head) -> Callable[..., Path]:
+    """Writes whole heads of the given widths in voxels; gives the cohorts file."""
+
+    def write(**widths: int) -> Path:
+        for subject, width in widths.items():
+            head(tmp_path / "heads", subject, skull=True, shape=(width, 48, 40))
+        path = tmp_path / "cohorts.toml"
+        path.write_text('[cohorts.heads]\nsource = "bids"\nroot = "heads"\nrole = "train"\n')
+        return path
+
+    return write
+
+
+def test_all_scans_get_a_record_and_a_second_run_does_nothing(
+    make_cohorts: Callable[[int, int], Path], prepare: Prepare
+) -> None:
+    cohorts = make_cohorts(3, 2)
+    first = prepare(cohorts)
+    assert first.count == 5
+    assert {r.status for r in first.records.values()} == {"ok"}
+    second = prepare(cohorts)
+    assert second.count == 0
+    assert second.records == first.records
+
+
+def test_a_changed_added_or_removed_scan_redoes_only_itself(
+    make_cohorts: Callable[[int, int], Path], prepare: Prepare, head: Head, tmp_path: Path
+) -> None:
+    cohorts = make_cohorts(3, 1)
+    first = prepare(cohorts)
+    healthy = tmp_path / "scans" / "healthy"
+    head(healthy, "h000", seed=99)
+    changed = prepare(cohorts)
+    assert changed.count == 1
+    assert changed.records["h000"].key != first.records["h000"].key
+    head(healthy, "h900")
+    added = prepare(cohorts)
+    assert added.count == 1
+    assert len(added.records) == 5
+    (healthy / "sub-h001" / "anat" / "sub-h001_T1w.nii.gz").unlink()
+    removed = prepare(cohorts)
+    assert removed.count == 0
+    assert sorted(removed.records) == ["h000", "h002", "h900", "s000"]
+    assert removed.records["h002"] == first.records["h002"]
+
+
+def test_a_cohort_that_loses_and_regains_a_scan_has_its_old_key(
+    make_cohorts: Callable[[int, int], Path], prepare: Prepare, tmp_path: Path
+) -> None:
+    cohorts = make_cohorts(2, 1)
+    first = prepare(cohorts)
+    scan = tmp_path / "scans" / "healthy" / "sub-h001" / "anat" / "sub-h001_T1w.nii.gz"
+    data = scan.read_bytes()
+    scan.unlink()
+    prepare(cohorts)
+    scan.write_bytes(data)
+    again = prepare(cohorts)
+    assert again.count == 0
+    assert [x.key for x in again.listings] == [x.key for x in first.listings]
+
+
+def test_a_flipped_byte_is_named_and_that_scan_alone_prepared_again(
+    make_cohorts: Callable[[int, int], Path], prepare: Prepare, store: Storage
+) -> None:
+    cohorts = make_cohorts(3, 2)
+    first = prepare(cohorts)
+    damaged = first.records["h001"]
+    good = read_slices(store, damaged)
+    _flip(store, damaged.part)
+    with pytest.raises(ChecksumError, match=damaged.part):
+        read_slices(store, damaged)
+    mended = first.preparation.mend(first.listings)
+    assert first.count == 5 + 1
+    assert len(first.said) == 1
+    assert damaged.part in first.said[0]
+    assert "healthy h001 T1w" in first.said[0]
+    records = {r.subject: r for listing in mended for r in listing.records}
+    assert records["h001"].sha256 == damaged.sha256
+    assert np.array_equal(read_slices(store, records["h001"]).images_NHW, good.images_NHW)
+    assert all(records[s] == r for s, r in first.records.items() if s != "h001")
+    assert prepare(cohorts).count == 0
+
+
+def test_slices_for_trials_come_whole_although_shards_are_damaged_and_gone(
+    make_cohorts: Callable[[int, int], Path], prepare: Prepare, store: Storage, ray: Any
+) -> None:
+    first = prepare(make_cohorts(3, 2))
+    mend = first.preparation.mend
+    before = ray.get(put_slices(ray, store, first.listings, mend).train["T1w"])
+    assert first.count == 5
+    _flip(store, first.records["h000"].part)
+    store.delete(first.records["s001"].part)
+    refs = put_slices(ray, store, first.listings, mend)
+    after = ray.get(refs.train["T1w"])
+    assert first.count == 5 + 2
+    assert np.array_equal(before.images_NHW, after.images_NHW)
+    assert len(ray.get(refs.test["stroke", "T1w"]).images_NHW) > 0
+
+
+def test_a_damaged_manifest_is_made_again_without_preparing_anything(
+    make_cohorts: Callable[[int, int], Path], prepare: Prepare, store: Storage
+) -> None:
+    cohorts = make_cohorts(2, 1)
+    first = prepare(cohorts)
+    path = manifest_path(first.listings[0].key)
+    whole = store.read(path)
+    store.put(path, whole[: len(whole) // 2])
+    second = prepare(cohorts)
+    assert second.count == 0
+    assert store.read(path) == whole
+    assert "is damaged" in second.said[0]
+
+
+def test_a_scan_that_breaks_its_worker_is_set_aside_and_never_tried_again(
+    whole_heads: Callable[..., Path], prepare: Prepare, bet: Path
+) -> None:
+    cohorts = whole_heads(fine=40, breaks=41)
+    first = prepare(cohorts, "bet")
+    assert first.records["fine"].status == "ok"
+    broken = first.records["breaks"]
+    assert broken.status == "quarantined"
+    assert "it broke its worker process twice" in broken.reason
+    assert broken.image.endswith("sub-breaks_T1w.nii.gz")
+    assert _calls(bet, 41) == 2
+    again = prepare(cohorts, "bet")
+    assert again.count == 0
+    assert _calls(bet, 41) == 2
+
+
+def test_a_scan_that_breaks_its_worker_once_arrives(
+    whole_heads: Callable[..., Path], prepare: Prepare, bet: Path
+) -> None:
+    records = prepare(whole_heads(fine=40, second=43), "bet").records
+    assert {r.status for r in records.values()} == {"ok"}
+    assert (bet / "broken").exists()
+
+
+def test_when_every_worker_breaks_the_machine_is_blamed_and_no_scan_set_aside(
+    whole_heads: Callable[..., Path], prepare: Prepare, store: Storage
+) -> None:
+    cohorts = whole_heads(a=41, b=41, c=41, d=41)
+    with pytest.raises(PreparationError, match="no scan was set aside"):
+        prepare(cohorts, "bet")
+    assert not [path for path in store.files("shards") if path.endswith("record.json")]
+
+
+@pytest.mark.slow
+def test_time_counts_from_the_start_of_a_scan_and_what_it_started_ends_with_it(
+    whole_heads: Callable[..., Path], prepare: Prepare, bet: Path
+) -> None:
+    # The last scans wait in the queue for longer than the limit, behind two that reach it.
+    cohorts = whole_heads(a1=42, a2=42, b1=40, b2=40, b3=40)
+    records = prepare(cohorts, "bet", Limits(time_s=6.0)).records
+    for subject in ("a1", "a2"):
+        assert records[subject].reason == "it took longer than 6 s"
+    for subject in ("b1", "b2", "b3"):
+        assert records[subject].status == "ok"
+    assert not _runs(int((bet / "hanging").read_text()))
+
+
+def test_a_scan_that_takes_too_much_memory_is_set_aside(
+    whole_heads: Callable[..., Path], prepare: Prepare
+) -> None:
+    records = prepare(whole_heads(a=42), "bet", Limits(memory_gib=0.01)).records
+    assert records["a"].reason == "it took more than 0.01 GiB of memory"
+
+
+def test_a_reason_of_a_quarantined_scan_is_kept_in_record_and_manifest(
+    make_cohorts: Callable[[int, int], Path], prepare: Prepare, store: Storage, tmp_path: Path
+) -> None:
+    cohorts = make_cohorts(2, 1)
+    bad = tmp_path / "scans" / "healthy" / "sub-h001" / "anat" / "sub-h001_T1w.nii.gz"
+    bad.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(4000))
+    listing = prepare(cohorts).listings[0]
+    record = next(r for r in listing.records if r.subject == "h001")
+    assert record.status == "quarantined"
+    assert str(bad) in record.reason
+    assert read_record(store, record.key) == record
+    assert listing.info().n_quarantined == 1
+    assert listing.info().n_scans == 1
+
+
+def _flip(store: Storage, part: str) -> None:
+    path = Path(store.full(part))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _calls(bet: Path, width: int) -> int:
+    return (bet / "calls").read_text().split().count(str(width))
+
+
+def _runs(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
