@@ -16,6 +16,7 @@ from scipy import ndimage
 from datasets.extractors import Tool, extractor_identity, run_extractor
 from datasets.nifti import ScanError, Volume, load_mask
 from datasets.qc import LIMITS, BrainLimits, BrainMeasures, largest_piece, measure_brain, verdict
+from datasets.repair import fill_bites, fill_holes
 from datasets.scan import Scan
 
 GIVEN = "given mask"
@@ -23,6 +24,10 @@ STRIPPED = "already stripped"
 
 STRIPPED_BORDER_SHARE = 0.95
 """Share of the field of view's border that holds one single value in a stripped image."""
+
+
+NOTED_BITES_ML = 20.0
+"""Tissue given back to a tool's mask that is worth a note."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +95,7 @@ def extract_brain(
         piece_XYZ, measures = measure_brain(mask_XYZ, volume.spacing_mm)
         fault = verdict(measures, limits)
         if not fault:
-            dropped = int(mask_XYZ.sum()) - int(piece_XYZ.sum())
-            if dropped:
-                notes += (f"dropped {dropped} voxels of the brain mask that lie apart",)
+            notes += _dropped(mask_XYZ, piece_XYZ)
             earlier = tuple(f"tried before: {failure}" for failure in failures)
             return BrainMask(piece_XYZ, attempt.tool, measures, (*earlier, *notes))
         failures.append(f"{attempt.tool} ({attempt.settings}): {fault}")
@@ -120,17 +123,6 @@ def recognise_stripped(volume: Volume, limits: BrainLimits = LIMITS) -> NDArray[
     return None if verdict(measures, limits) else brain_XYZ
 
 
-def fill_holes(mask_XYZ: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Add what a mask encloses, such as ventricles of exact zeros."""
-    box = ndimage.find_objects(mask_XYZ.astype(np.uint8))
-    if not box or box[0] is None:
-        return mask_XYZ
-    outside, _ = ndimage.label(~np.pad(mask_XYZ[box[0]], 1))
-    filled_XYZ = mask_XYZ.copy()
-    filled_XYZ[box[0]] = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
-    return filled_XYZ
-
-
 def _attempts(volume: Volume, scan: Scan, tool: Tool, limits: BrainLimits) -> list[_Attempt]:
     """At most two ways to a mask, the better first."""
     given = scan.brain_mask
@@ -147,9 +139,34 @@ def _attempts(volume: Volume, scan: Scan, tool: Tool, limits: BrainLimits) -> li
         note = ("recognised as already stripped",)
         return [_Attempt(STRIPPED, "recognised", lambda: (recognised_XYZ, note))]
     return [
-        _Attempt(identity, "first settings", lambda: (run_extractor(tool, volume), ())),
-        _Attempt(identity, "second settings", lambda: (run_extractor(tool, volume, True), ())),
+        _Attempt(identity, "first settings", lambda: _extracted(tool, volume, False)),
+        _Attempt(identity, "second settings", lambda: _extracted(tool, volume, True)),
     ]
+
+
+def _extracted(
+    tool: Tool, volume: Volume, second: bool
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """A tool's mask, with the bites filled that lesions at the cortex take out of it."""
+    mask_XYZ = run_extractor(tool, volume, second)
+    piece_XYZ, share = largest_piece(mask_XYZ)
+    if share < LIMITS.min_largest_share:
+        # Quality control says what is wrong with it; mending would hide that.
+        return mask_XYZ, ()
+    notes = _dropped(mask_XYZ, piece_XYZ)
+    mended_XYZ = fill_bites(piece_XYZ, volume.spacing_mm)
+    added_ml = float(mended_XYZ.sum() - piece_XYZ.sum()) * float(np.prod(volume.spacing_mm)) / 1000
+    if added_ml < NOTED_BITES_ML:
+        return mended_XYZ, notes
+    return mended_XYZ, (
+        *notes,
+        f"gave back {added_ml:.0f} ml cut from one side of the brain",
+    )
+
+
+def _dropped(mask_XYZ: NDArray[np.bool_], piece_XYZ: NDArray[np.bool_]) -> tuple[str, ...]:
+    dropped = int(mask_XYZ.sum()) - int(piece_XYZ.sum())
+    return (f"dropped {dropped} voxels of the brain mask that lie apart",) if dropped else ()
 
 
 def _foreground(volume: Volume, tolerance: float) -> NDArray[np.bool_]:

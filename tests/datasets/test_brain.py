@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from datasets import extractors
-from datasets.brain import brain_source, extract_brain, fill_holes, recognise_stripped
+from datasets.brain import brain_source, extract_brain, recognise_stripped
 from datasets.extractors import ExtractorError, extractor_identity, run_extractor
 from datasets.nifti import ScanError, Volume
 from datasets.qc import LIMITS, measure_brain, verdict
+from datasets.repair import fill_bites, fill_holes
 from datasets.scan import Scan
 
 SHAPE = (52, 62, 56)
@@ -171,6 +172,17 @@ def test_filling_closes_holes_and_nothing_else() -> None:
     np.testing.assert_array_equal(fill_holes(bowl), bowl)
     empty = np.zeros((3, 3, 3), bool)
     assert not fill_holes(empty).any()
+
+
+def test_a_bite_on_one_side_is_given_back_and_notches_on_both_stay() -> None:
+    left, right = (ellipsoid((18, 18, 18), (x, 0, 40)) for x in (-62, 62))
+    notched = np.asarray(BRAIN & ~left & ~right)
+    both = fill_bites(notched, SPACING)
+    assert (both & ~notched).sum() < 0.1 * (left & BRAIN).sum()
+    one = fill_bites(BRAIN & ~left, SPACING)
+    assert (one & left & BRAIN).sum() > 0.5 * (left & BRAIN).sum()
+    assert not (one & ~BRAIN).any()
+    np.testing.assert_array_equal(fill_bites(BRAIN, SPACING), BRAIN)
 
 
 def test_importing_loads_no_torch_and_the_tool_is_named_without_it() -> None:
