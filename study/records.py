@@ -20,6 +20,10 @@ STORE_VERSION = 1
 Status = Literal["done", "failed"]
 
 
+class DamagedError(StorageError):
+    """A record or part that is not what was written: it may be made again, and nothing is lost."""
+
+
 class Record(BaseModel):
     """Base of all records: frozen; unknown fields of a later minor version are ignored."""
 
@@ -293,7 +297,8 @@ def parse_record(kind: type[R], data: bytes, where: str) -> R:
         where: What to call the file in an error.
 
     Raises:
-        StorageError: If it is damaged, or written by a newer version of this software.
+        DamagedError: If it is damaged.
+        StorageError: If it was written by a newer version of this software.
     """
     try:
         record = kind.model_validate_json(data)
@@ -303,7 +308,7 @@ def parse_record(kind: type[R], data: bytes, where: str) -> R:
             raise StorageError(_newer(where, claimed)) from error
         first = error.errors()[0]
         place = ".".join(str(p) for p in first["loc"])
-        raise StorageError(f"{where} is damaged: {place or 'JSON'}: {first['msg']}") from error
+        raise DamagedError(f"{where} is damaged: {place or 'JSON'}: {first['msg']}") from error
     if record.store_version > STORE_VERSION:
         raise StorageError(_newer(where, record.store_version))
     return record

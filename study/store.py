@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from datasets.storage import Storage, StorageError
+from datasets.storage import Storage
 from study.records import (
     Checkpoint,
+    DamagedError,
     EvalRecord,
     FitRecord,
     Part,
@@ -97,7 +98,7 @@ class TrialStore:
 
     def write_fit(self, record: FitRecord) -> None:
         """Publish a fit in place of the one before; earlier parts are needed no more."""
-        before = self.fit()
+        before = _before(self.fit)
         _write(self.storage, "manifest.json", record)
         kept = {part.path for part in record.parts.values()}
         for part in before.parts.values() if before else ():
@@ -107,7 +108,7 @@ class TrialStore:
 
     def write_checkpoint(self, record: Checkpoint) -> None:
         """Publish a checkpoint in place of the one before, whose parts are removed after."""
-        before = self.checkpoint()
+        before = _before(self.checkpoint)
         _write(self.storage, "checkpoint.json", record)
         kept = {part.path for part in record.parts.values()}
         for part in before.parts.values() if before else ():
@@ -116,12 +117,12 @@ class TrialStore:
 
     def drop_checkpoint(self) -> None:
         """Remove the checkpoint and its parts, unless the fit's manifest names them."""
-        checkpoint = self.checkpoint()
+        checkpoint = _before(self.checkpoint)
+        self.storage.delete("checkpoint.json")
         if checkpoint is None:
             return
         fit = self.fit()
         named = {part.path for part in fit.parts.values()} if fit else set()
-        self.storage.delete("checkpoint.json")
         for part in checkpoint.parts.values():
             if part.path not in named:
                 self.storage.delete(part.path)
@@ -142,18 +143,20 @@ class TrialStore:
         """Read a part that a record names, checked against its checksum.
 
         Raises:
-            StorageError: If the record names no such part, or the part is missing or damaged.
+            DamagedError: If the record names no such part, or the part is missing.
+            ChecksumError: If the part is damaged.
+            StorageError: If it cannot be read.
         """
         part = record.parts.get(name)
         if part is None:
-            raise StorageError(f"the record of trial {self.trial_id} names no {name!r}")
+            raise DamagedError(f"the record of trial {self.trial_id} names no {name!r}")
         folder = self.storage
         if isinstance(record, EvalRecord):
             folder = self.evaluation_storage(record.eval_id)
         try:
             return folder.read(part.path, part.sha256)
         except FileNotFoundError as error:
-            raise StorageError(f"{name!r} of trial {self.trial_id} is missing: {error}") from error
+            raise DamagedError(f"{name!r} of trial {self.trial_id} is missing: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,14 @@ def study_names(store: Storage) -> tuple[str, ...]:
     """Names of the studies in a store, sorted; folders without a ``study.json`` are left out."""
     names = (n for n in store.names("studies") if STUDY_NAME.fullmatch(n))
     return tuple(n for n in names if store.exists(f"studies/{n}/study.json"))
+
+
+def _before(read: Callable[[], R | None]) -> R | None:
+    """A record that is to go, or None; what a damaged one named, ``gc`` finds."""
+    try:
+        return read()
+    except DamagedError:
+        return None
 
 
 def _read(storage: Storage, path: str, kind: type[R]) -> R | None:

@@ -15,10 +15,18 @@ import pyarrow.parquet as pq
 import safetensors
 import safetensors.numpy
 
-from datasets.storage import StorageError
+from datasets.storage import ChecksumError, StorageError
 from study.plan import Work
 from study.provenance import provenance
-from study.records import Checkpoint, EvalRecord, Failure, FitRecord, Part, PlannedEval
+from study.records import (
+    Checkpoint,
+    DamagedError,
+    EvalRecord,
+    Failure,
+    FitRecord,
+    Part,
+    PlannedEval,
+)
 from study.store import Attempt, StudyStore, TrialStore, utc_now
 from trainables.detector import Detector, State
 from trainables.evaluate import evaluate
@@ -140,7 +148,7 @@ def _fit(
     attempt = trial.attempt()
     progress = _Progress()
     try:
-        progress = _resume(detector, trial)
+        progress = _resume(order, detector, trial)
         train, validation = data.train().split(order.spec.validation_fraction)
         clock = time.perf_counter()
         for metrics in detector.fit(train, validation, order.spec.epochs):
@@ -171,22 +179,41 @@ def _fit(
     yield Event("fit", order.spec.epochs, last.get("n_slices", 0), last.get("wall_s", 0.0))
 
 
-def _resume(detector: Detector, trial: TrialStore) -> _Progress:
-    """Take over the furthest state the store has of this fit, if it has one."""
-    record, checkpoint = trial.fit(), trial.checkpoint()
-    source: FitRecord | Checkpoint | None = checkpoint
-    if record is not None and record.status == "done":
-        ahead = checkpoint is not None and checkpoint.epoch > record.spec.epochs
-        source = checkpoint if ahead else record
-    if source is None:
-        return _Progress(attempts=1)
-    try:
-        state = _load(trial.read_part(source, "state.safetensors"))
-        history = pq.read_table(pa.BufferReader(trial.read_part(source, "history.parquet")))
-    except StorageError:
-        return _Progress(attempts=source.attempts + 1)  # damaged: begin again, nothing is mixed
-    detector.load_state(state)
-    return _Progress(history.to_pylist(), source.attempts + 1, source.wall_s)
+def _resume(order: TrialOrder, detector: Detector, trial: TrialStore) -> _Progress:
+    """Take over the furthest state the store has of this fit, if it has one.
+
+    A state beyond the epochs asked for is of no use. What is damaged counts as missing, and the
+    fit begins where the next best is, or again: the end is the same.
+    """
+    sources: list[FitRecord | Checkpoint] = []
+    attempts = 0
+    for read in (trial.checkpoint, trial.fit):
+        try:
+            source = read()
+        except DamagedError:
+            attempts = max(attempts, 1)
+            continue
+        if source is not None:
+            attempts = max(attempts, source.attempts)
+            sources.append(source)
+    for source in sorted(sources, key=_epoch, reverse=True):
+        if not 0 < _epoch(source) <= order.spec.epochs:
+            continue
+        try:
+            data = trial.read_part(source, "state.safetensors")
+            history = pq.read_table(pa.BufferReader(trial.read_part(source, "history.parquet")))
+        except (ChecksumError, DamagedError):
+            continue
+        detector.load_state(_load(data))
+        return _Progress(history.to_pylist(), attempts + 1, source.wall_s)
+    return _Progress(attempts=attempts + 1)
+
+
+def _epoch(source: FitRecord | Checkpoint) -> int:
+    """Epochs that a state has complete; a failed fit has none."""
+    if isinstance(source, Checkpoint):
+        return source.epoch
+    return source.spec.epochs if source.status == "done" else 0
 
 
 def _write_checkpoint(
@@ -307,7 +334,8 @@ def _weights(state: State) -> State:
 
 
 def _dump(state: State) -> bytes:
-    arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
+    # not ascontiguousarray: that gives a single number a dimension
+    arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
     data: bytes = safetensors.numpy.save(arrays)
     return data
 

@@ -32,7 +32,9 @@ def s3_bucket() -> Iterator[str]:
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        Storage.open(f"s3://bucket?{query}&allow_bucket_creation=true").filesystem.create_dir("bucket")
+        Storage.open(f"s3://bucket?{query}&allow_bucket_creation=true").filesystem.create_dir(
+            "bucket"
+        )
         yield query
     server.stop()
 
@@ -240,7 +242,7 @@ class SmallData:
         )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_data() -> SmallData:
     return SmallData()
 
