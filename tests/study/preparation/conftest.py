@@ -1,4 +1,4 @@
-"""Small heads as real NIfTI files in BIDS folders, one Ray for all, and a stand-in for FSL's BET."""
+"""Small heads as NIfTI files in BIDS folders, one Ray for all, and a stand-in for BET."""
 
 from __future__ import annotations
 

@@ -1,0 +1,215 @@
+"""Pages: everything is on them, they are well formed, and need nothing but themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.manifest import CohortManifest, ScanRecord
+from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
+from datasets.shards import process_scan, read_slices
+from datasets.storage import Storage
+from study.cohort_report import histogram, write_reports
+from study.cohorts import Cohort
+from study.listing import CohortListing
+from study.outlines import draw_scan, outline
+
+VOID = {"meta", "br", "image", "path", "rect", "line"}
+
+
+class Page(HTMLParser):
+    """Checks that tags are closed in order; collects text and what would be loaded."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+        self.loaded: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag != "a":
+            self.loaded += [v for k, v in attrs if k in ("src", "href") and v is not None]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def records(tmp_path: Path, head: Callable[..., Path], store: Storage) -> tuple[ScanRecord, ...]:
+    """Two stroke heads and one that cannot be read, prepared."""
+    from study.cohorts import read_cohorts
+    from study.listing import survey
+
+    for subject in ("one", "two", "bad"):
+        head(tmp_path / "scans", subject, lesion=True)
+    (tmp_path / "scans" / "sub-bad" / "anat" / "sub-bad_T1w.nii.gz").write_bytes(b"x")
+    path = tmp_path / "cohorts.toml"
+    path.write_text('[cohorts.stroke]\nsource = "bids"\nroot = "scans"\nrole = "test"\n')
+    settings = PreprocessSettings()
+    (listing,) = survey(read_cohorts(path), store, settings)
+    return tuple(
+        process_scan(t.scan, t.cohort, t.role, settings, t.key, store) for t in listing.tasks
+    )
+
+
+def _listing(
+    records: tuple[ScanRecord, ...], skipped: tuple[tuple[str, str], ...] = (), source: str = "bids"
+) -> CohortListing:
+    cohort = Cohort(name="stroke", source=source, root=Path("scans"), role="test")
+    manifest = CohortManifest(
+        key="k",
+        cohort="stroke",
+        modality="T1w",
+        role="test",
+        source=source,
+        synthetic=cohort.synthetic,
+        settings=PreprocessSettings(),
+        preprocess_version=PREPROCESS_VERSION,
+        records=records,
+        skipped=skipped,
+    )
+    return CohortListing(cohort, "T1w", "k", (), skipped, len(records), manifest)
+
+
+def _page(listing: CohortListing, store: Storage, folder: Path) -> str:
+    (path,) = write_reports([listing], store, folder)
+    return path.read_text(encoding="utf-8")
+
+
+def test_every_scan_file_and_reason_is_on_the_page(
+    records: tuple[ScanRecord, ...], store: Storage, tmp_path: Path
+) -> None:
+    skipped = ((f"scans/odd_{i}.nii", "hidden file") for i in range(40))
+    page = Page(_page(_listing(records, tuple(skipped)), store, tmp_path))
+    for subject in ("one", "two", "bad"):
+        assert subject in page.text
+    bad = next(r for r in records if r.status == "quarantined")
+    assert bad.reason in page.text
+    assert bad.image in page.text
+    assert all(f"scans/odd_{i}.nii" in page.text for i in range(40))
+    assert page.tags.count("figure") == 2
+    assert "recognised as already stripped (2)" in page.text
+    assert "lesion 26.2 ml" in page.text
+
+
+def test_a_page_needs_nothing_but_itself(
+    records: tuple[ScanRecord, ...], store: Storage, tmp_path: Path
+) -> None:
+    text = _page(_listing(records), store, tmp_path)
+    page = Page(text)
+    assert "script" not in page.tags
+    assert len(page.loaded) == 4
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.loaded)
+    assert "http:" not in text
+    assert "https:" not in text
+
+
+def test_names_from_files_are_escaped(
+    records: tuple[ScanRecord, ...], store: Storage, tmp_path: Path
+) -> None:
+    evil = "<script>alert('x')</script>&\"\udc80"
+    changed = tuple(
+        r.model_copy(
+            update={
+                "subject": evil,
+                "image": evil,
+                "reason": evil if r.reason else "",
+                "notes": (evil,),
+                "brain_tool": evil,
+            }
+        )
+        for r in records
+    )
+    listing = _listing(changed, ((evil, evil),))
+    page = Page(_page(listing, store, tmp_path))
+    assert "script" not in page.tags
+    assert page.text.count("<script>alert('x')</script>&\"") >= 10
+
+
+def test_a_phantom_is_called_synthetic_and_nothing_else_is(
+    records: tuple[ScanRecord, ...], store: Storage, tmp_path: Path
+) -> None:
+    words = "Synthetic phantom."
+    assert words in _page(_listing(records, source="phantom"), store, tmp_path)
+    assert words not in _page(_listing(records), store, tmp_path)
+
+
+def test_a_lesion_that_was_cut_away_is_marked(
+    records: tuple[ScanRecord, ...], store: Storage, tmp_path: Path
+) -> None:
+    lost = tuple(
+        r.model_copy(update={"lesion_outside_brain_share": 0.25}) if r.subject == "two" else r
+        for r in records
+    )
+    text = _page(_listing(lost), store, tmp_path)
+    assert text.count("<figure class=flag") == 1
+    assert "<em>25.0% outside the brain</em>" in text
+    assert "12.50% of all lesion voxels lie outside the brain" in text
+
+
+def test_a_cohort_without_one_usable_scan_has_a_page(
+    records: tuple[ScanRecord, ...], store: Storage, tmp_path: Path
+) -> None:
+    bad = tuple(r for r in records if r.status == "quarantined")
+    page = Page(_page(_listing(bad), store, tmp_path))
+    assert "No scan can be used." in page.text
+    assert bad[0].reason in page.text
+
+
+def test_pictures_show_the_slice_with_most_lesion_anterior_up_and_left_left(
+    records: tuple[ScanRecord, ...], store: Storage
+) -> None:
+    columns = read_slices(store, next(r for r in records if r.subject == "one"))
+    pictures = draw_scan(columns)
+    counts = np.unpackbits(columns.lesion_bits_NK, axis=1).sum(axis=1)
+    chosen = np.flatnonzero(columns.slice_index_N == pictures.slice_index)[0]
+    assert counts[chosen] == counts.max() > 0
+    places = {}
+    for part in pictures.axial.split("<text ")[1:]:
+        fields = part.split('"')
+        places[part.split(">")[1][0]] = (float(fields[1]), float(fields[3]))
+    assert places["A"][1] < 0 < 128 < places["P"][1]
+    assert places["L"][0] < 0 < 128 < places["R"][0]
+    assert [letter in pictures.sagittal for letter in (">S<", ">I<")] == [True, True]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_outline_separates_exactly_inside_from_outside(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.random((9, 13)) < 0.5
+    upright = np.zeros((9, 14), dtype=int)
+    level = np.zeros((10, 13), dtype=int)
+    for step in outline(mask).split("M")[1:]:
+        kind = "v" if "v" in step else "h"
+        place, length = step.split(kind)
+        x, y = map(int, place.split())
+        if kind == "v":
+            upright[y : y + int(length), x] += 1
+        else:
+            level[y, x : x + int(length)] += 1
+    # Crossing a border changes side, so the number of borders crossed from outside tells it.
+    assert np.array_equal(upright.cumsum(axis=1)[:, :-1] % 2 == 1, mask)
+    assert np.array_equal(level.cumsum(axis=0)[:-1] % 2 == 1, mask)
+    assert upright.max() <= 1
+    assert level.max() <= 1
+
+
+@pytest.mark.parametrize("values", [[1200.0], [1200.0, 1200.0], [900.0, 1400.0, 1401.0]])
+def test_a_histogram_counts_every_value_once(values: list[float]) -> None:
+    titles = [t.split(" from ")[0] for t in histogram(values).split("<title>")[1:]]
+    assert sum(map(int, titles)) == len(values)

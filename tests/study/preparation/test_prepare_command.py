@@ -1,0 +1,155 @@
+"""``python -m study.prepare`` as a user runs it: killed, interrupted, asked wrongly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from datasets.manifest import ScanRecord
+from datasets.settings import PreprocessSettings
+from datasets.shards import process_scan, read_slices
+from datasets.storage import Storage
+from study.cohorts import read_cohorts
+from study.listing import ScanTask, survey
+
+N_SCANS = 30
+KILLED_AT = (2, 9, 18)
+
+
+def _start(cohorts: Path, store: Storage, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "study.prepare", "--cohorts", str(cohorts)]
+    return subprocess.Popen(
+        [*command, "--store", store.uri, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A group of its own, as a shell gives a command, so that Ctrl-C reaches Ray as well.
+        start_new_session=True,
+    )
+
+
+def _run(cohorts: Path, store: Storage, *options: str) -> tuple[int, str]:
+    process = _start(cohorts, store, *options)
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def _finished(store: Storage) -> dict[str, tuple[int, int]]:
+    """Inode and time of every scan's record."""
+    found = {}
+    for path in Path(store.full("shards")).glob("scans/*/record.json"):
+        status = path.stat()
+        found[path.parent.name] = (status.st_ino, status.st_mtime_ns)
+    return found
+
+
+def _wait_for(process: subprocess.Popen[str], store: Storage, count: int) -> None:
+    """Until so many scans are finished; the process must still be at it then."""
+    while len(_finished(store)) < count:
+        try:
+            process.wait(timeout=0.005)
+        except subprocess.TimeoutExpired:
+            continue
+        pytest.fail(f"it ended before {count} scans were finished:\n{process.communicate()[0]}")
+
+
+def _undisturbed(cohorts: Path, folder: Path) -> tuple[list[ScanTask], dict[str, ScanRecord]]:
+    store = Storage.open(str(folder))
+    settings = PreprocessSettings()
+    tasks = [t for x in survey(read_cohorts(cohorts), store, settings) for t in x.tasks]
+    records = [process_scan(t.scan, t.cohort, t.role, settings, t.key, store) for t in tasks]
+    return tasks, {record.key: record for record in records}
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_goes_on_and_ends_as_if_undisturbed(
+    make_cohorts: Callable[[int, int], Path], store: Storage, tmp_path: Path
+) -> None:
+    cohorts = make_cohorts(N_SCANS - 10, 10)
+    finished: dict[str, tuple[int, int]] = {}
+    for count in KILLED_AT:
+        process = _start(cohorts, store)
+        _wait_for(process, store, max(count, len(finished) + 1))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        now = _finished(store)
+        assert finished.items() <= now.items()
+        assert len(now) < N_SCANS
+        finished = now
+    status, output = _run(cohorts, store)
+    assert status == 0, output
+    assert finished.items() <= _finished(store).items()
+    tasks, expected = _undisturbed(cohorts, tmp_path / "undisturbed")
+    listings = survey(read_cohorts(cohorts), store, PreprocessSettings())
+    found = {r.key: r for listing in listings for r in listing.records}
+    assert len(tasks) == N_SCANS
+    assert {k: r.sha256 for k, r in found.items()} == {k: r.sha256 for k, r in expected.items()}
+    assert all(len(read_slices(store, r).images_NHW) == r.n_slices for r in found.values())
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_with_130_and_says_how_to_go_on(
+    make_cohorts: Callable[[int, int], Path], store: Storage
+) -> None:
+    process = _start(make_cohorts(40, 1), store)
+    _wait_for(process, store, 1)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "The same command goes on from here" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_the_command_mends_reports_and_names_what_it_set_aside(
+    make_cohorts: Callable[[int, int], Path], store: Storage, tmp_path: Path
+) -> None:
+    cohorts = make_cohorts(3, 2)
+    scan = tmp_path / "scans" / "stroke" / "sub-s001" / "anat" / "sub-s001_T1w.nii.gz"
+    scan.write_bytes(b"no gzip")
+    _, records = _undisturbed(cohorts, Path(store.full("x")).parent)
+    part = Path(store.full(next(r.part for r in records.values() if r.subject == "h001")))
+    part.write_bytes(part.read_bytes()[:-5] + b"wrong")
+    status, output = _run(cohorts, store, "--report", str(tmp_path / "pages"))
+    assert status == 0, output
+    assert f"{part.name}' in the store" in output
+    assert "preparing healthy h001 T1w again" in output
+    assert f"set aside: stroke s001 T1w: {scan}" in output
+    assert "1 of 5 scans were prepared now" in output
+    assert sorted(p.name for p in (tmp_path / "pages").iterdir()) == ["healthy.html", "stroke.html"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[cohorts.x]\nsource = 'nope'\nroot = '.'\nrole = 'train'\n", "unknown source 'nope'"),
+        ("[cohorts.x]\nsource = 'ixi'\nroot = 'gone'\nrole = 'train'\n", "gone does not exist"),
+        ("cohorts", "is no valid TOML"),
+    ],
+)
+def test_wrong_use_ends_with_2_and_one_sentence(
+    content: str, words: str, tmp_path: Path, store: Storage
+) -> None:
+    path = tmp_path / "cohorts.toml"
+    path.write_text(content)
+    status, output = _run(path, store)
+    assert status == 2
+    assert words in output
+    assert len([line for line in output.splitlines() if line.startswith("error:")]) == 1
+    assert "Traceback" not in output
+
+
+def test_a_report_folder_that_cannot_be_made_is_said_before_any_work(
+    make_cohorts: Callable[[int, int], Path], store: Storage, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    status, output = _run(make_cohorts(1, 1), store, "--report", str(tmp_path / "file" / "pages"))
+    assert status == 2
+    assert "cannot make the folder" in output
+    assert not _finished(store)
