@@ -49,17 +49,18 @@ class LambdaSearch:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._search = search
         self._cohorts = cohorts
-        finished = finished_points(search, index)
+        finished = finished_points(search, cohorts, index)
         left = [p for p in search.points if p not in finished]
         self._left = len(left) if search.points else max(0, search.n_trials - len(finished))
         self._distribution = self._make_distribution()
         self.optuna_study = optuna.create_study(
             direction="maximize", sampler=self._make_sampler(left, len(finished))
         )
-        for value, point in finished.items():
-            if point.failed or point.auc is not None:
-                self.optuna_study.add_trial(self._frozen(value, point.auc))
-        self._asked: dict[str, optuna.trial.Trial] = {}
+        self._asked: dict[str, int] = {}
+        for number, (value, point) in enumerate(finished.items()):
+            self.optuna_study.add_trial(self._known(value, point))
+            if point.is_open:
+                self._asked[point.trial_id] = number
 
     @property
     def left(self) -> int:
@@ -72,7 +73,7 @@ class LambdaSearch:
         name = self._search.parameter
         trial = self.optuna_study.ask({name: self._distribution})
         planned = search_point(self._search, float(trial.params[name]), self._cohorts)
-        self._asked[planned.trial_id] = trial
+        self._asked[planned.trial_id] = trial.number
         return planned
 
     def evaluated(self, trial_id: str, cohort: str, auc: Mapping[str, float | None]) -> None:
@@ -89,9 +90,9 @@ class LambdaSearch:
 
     def ended(self, trial_id: str) -> None:
         """Report that a trial has ended; a point without an objective by now has failed."""
-        trial = self._asked.pop(trial_id, None)
-        if trial is not None:
-            self.optuna_study.tell(trial, state=TrialState.FAIL)
+        number = self._asked.pop(trial_id, None)
+        if number is not None:
+            self.optuna_study.tell(number, state=TrialState.FAIL)
 
     def _make_distribution(self) -> BaseDistribution:
         search = self._search
@@ -106,35 +107,41 @@ class LambdaSearch:
         # A resumed search goes on with other draws than those it has already made.
         return optuna.samplers.TPESampler(seed=1000 * self._search.spec.seed + n_finished)
 
-    def _frozen(self, value: float, auc: float | None) -> optuna.trial.FrozenTrial:
+    def _known(self, value: float, point: Point) -> optuna.trial.FrozenTrial:
+        """A point that has a record, as Optuna's own kind of trial."""
         name = self._search.parameter
-        state = TrialState.FAIL if auc is None else TrialState.COMPLETE
+        settled = TrialState.FAIL if point.auc is None else TrialState.COMPLETE
         return create_trial(
             params={name: value},
             distributions={name: self._distribution},
-            value=auc,
-            state=state,
+            value=point.auc,
+            state=TrialState.RUNNING if point.is_open else settled,
         )
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point that has a record.
+    """A point whose fit has a record.
 
     Attributes:
-        auc: The objective it reached; None if it failed, or is not evaluated yet.
-        failed: Whether it failed.
+        trial_id: Its trial.
+        auc: The objective it reached; None if it failed, is undefined, or is not evaluated yet.
+        is_open: Whether its evaluation is still to come.
     """
 
+    trial_id: str
     auc: float | None
-    failed: bool
+    is_open: bool
 
 
-def finished_points(search: PlannedSearch, index: pa.Table) -> dict[float, Point]:
+def finished_points(
+    search: PlannedSearch, cohorts: Sequence[CohortInfo], index: pa.Table
+) -> dict[float, Point]:
     """The points of a search whose fit has a record.
 
     Args:
         search: The search.
+        cohorts: The study's data: an objective reached on other data than today's counts for none.
         index: The study's index.
 
     Returns:
@@ -142,15 +149,18 @@ def finished_points(search: PlannedSearch, index: pa.Table) -> dict[float, Point
     """
     mine = index.filter(pc.equal(index["search"], search.search_id))
     fits = mine.filter(pc.equal(mine["kind"], "fit"))
+    rows = mine.filter(pc.equal(mine["kind"], "evaluation"))
+    evaluated = set(rows["eval_id"].to_pylist())
     is_objective = pc.and_(
-        pc.and_(pc.equal(mine["kind"], "evaluation"), pc.equal(mine["cohort"], search.objective)),
-        pc.and_(pc.equal(mine["score"], search.objective_score), pc.equal(mine["region"], "brain")),
+        pc.equal(rows["score"], search.objective_score), pc.equal(rows["region"], "brain")
     )
-    rows = mine.filter(is_objective)
-    auc_of = dict(zip(rows["trial_id"].to_pylist(), rows["auc"].to_pylist(), strict=True))
+    rows = rows.filter(is_objective)
+    auc_of = dict(zip(rows["eval_id"].to_pylist(), rows["auc"].to_pylist(), strict=True))
     points = {}
-    columns = (fits[c].to_pylist() for c in ("trial_id", "spec", "status"))
-    for trial_id, text, status in zip(*columns, strict=True):
+    for text, status in zip(fits["spec"].to_pylist(), fits["status"].to_pylist(), strict=True):
         value = float(TrialSpec.model_validate_json(text).params[search.parameter])
-        points[value] = Point(auc_of.get(trial_id), status == "failed")
+        trial = search_point(search, value, cohorts)
+        objective = next(e.eval_id for e in trial.evals if e.cohort == search.objective)
+        is_open = status == "done" and objective not in evaluated
+        points[value] = Point(trial.trial_id, auc_of.get(objective), is_open)
     return dict(sorted(points.items()))
