@@ -180,8 +180,16 @@ def test_shrinking_averages_and_enlarging_interpolates() -> None:
     np.testing.assert_allclose(shrink[1:-1].sum(axis=1), 1)
     stripes = np.tile([0.0, 1.0], 64)
     np.testing.assert_allclose((shrink @ stripes)[1:-1], 0.5, atol=1e-6)
+    assert (shrink.sum(axis=0) > 0.05).all(), "every voxel counts"
     enlarge = interpolation_matrix(21, 0.5, 11, 1.0)
     np.testing.assert_allclose(enlarge @ np.arange(11.0), np.arange(0, 10.5, 0.5), atol=1e-12)
+
+
+def test_the_weights_of_mirrored_grids_are_mirrored_to_the_bit() -> None:
+    for offset in (0.0, 1.85, -24.05):
+        matrix = interpolation_matrix(128, 1.3713, 45, 0.37, offset)
+        mirrored = interpolation_matrix(128, 1.3713, 45, 0.37, -offset)
+        np.testing.assert_array_equal(matrix[::-1, ::-1], mirrored)
 
 
 @settings(max_examples=25, deadline=None)
