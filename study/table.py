@@ -134,7 +134,9 @@ def plan_rows(record: StudyRecord, index: pa.Table) -> pa.Table:
     """The index's evaluation rows that belong to the study's current plan."""
     wanted = [e.eval_id for trial in plan_trials(record, index) for e in trial.evals]
     is_wanted = pc.is_in(index["eval_id"], pa.array(wanted, pa.string()))
-    return index.filter(pc.and_(pc.equal(index["kind"], "evaluation"), is_wanted))
+    # An evaluation whose fit's record is damaged has no model to be listed under.
+    is_whole = pc.and_(pc.equal(index["kind"], "evaluation"), pc.is_valid(index["model"]))
+    return index.filter(pc.and_(is_whole, is_wanted))
 
 
 def count_trials(record: StudyRecord, index: pa.Table, running: int = 0) -> TrialCounts:
