@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
+from streamlit.navigation.page import StreamlitPage
 
 from dashboard import state
 from dashboard.data import list_studies, open_study
 from dashboard.navigation import register_pages
-from dashboard.options import Options
+from dashboard.options import Options, parse_options
 from dashboard.reader import StudyView, is_live
 from dashboard.tables import METRIC_LABELS, REGION_LABELS
 from dashboard.text import markdown_text
@@ -61,11 +63,43 @@ class Frame:
         return Frame(self.uri, self.study, open_study(self.uri, self.study).view())
 
 
-def choose_study(options: Options) -> Frame | None:
+@contextmanager
+def begin() -> Iterator[tuple[StreamlitPage, Frame | None]]:
+    """Draw what is around a page, and keep it while the page runs."""
+    st.set_page_config(page_title="Anomaly study", page_icon=":material/neurology:", layout="wide")
+    st.html(STYLE)
+    page = register_pages()
+    frame = _choose_study(parse_options(sys.argv[1:]))
+    st.session_state[_FRAME] = frame
+    try:
+        yield page, frame
+    finally:
+        del st.session_state[_FRAME]
+
+
+def current() -> Frame:
+    """The frame of the page that is running.
+
+    Until ``app.py`` has registered the pages for the first time, Streamlit takes the folder
+    ``pages`` for an older kind of application and runs the file that the address names alone; the
+    frame is then drawn here.
+    """
+    frame: Frame | None = st.session_state.get(_FRAME)
+    if frame is None:
+        with begin() as (_, frame):
+            pass
+    if frame is None:
+        st.stop()
+    return frame
+
+
+def _choose_study(options: Options) -> Frame | None:
     """The row on top of every page; None if there is nothing to show, which it has said."""
-    with st.container(
+    row = st.container(
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
-    ):
+    )
+    state.begin_run(st.container())
+    with row:
         numbers = [str(i) for i in range(len(options.stores))]
         number = "0"
         if len(numbers) > 1:
@@ -94,23 +128,7 @@ def choose_study(options: Options) -> Frame | None:
         frame = Frame(uri, name, open_study(uri, name).view())
         _badges(frame.view)
     _say_problems(frame.view, listing.refused)
-    if frame.view.record is None:
-        return None
-    st.session_state[_FRAME] = frame
-    return frame
-
-
-def current() -> Frame:
-    """The frame of the page that is running.
-
-    Until the first run of ``app.py`` has registered the pages, Streamlit takes the folder ``pages``
-    for an older kind of application and runs the file that the address names alone, without the
-    frame; then the pages are registered here and the same one is begun again.
-    """
-    if _FRAME not in st.session_state:
-        st.switch_page(register_pages(), query_params=st.query_params.to_dict())
-    frame: Frame = st.session_state[_FRAME]
-    return frame
+    return frame if frame.view.record is not None else None
 
 
 def title(text: str, caption: str = "") -> None:
@@ -210,8 +228,6 @@ def _badges(view: StudyView) -> None:
 
 
 def _say_problems(view: StudyView, refused: tuple[str, ...]) -> None:
-    for name, told in sorted(state.strangers().items()):
-        problem(f"The address asks for {name} “{told}”, which is not here; this is shown instead.")
     if refused:
         shown = ", ".join(f"“{name[:60]}”" for name in refused[:5])
         more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""

@@ -56,16 +56,17 @@ class MapPanel:
     grey: bool = False
 
 
-def map_row(panels: Sequence[MapPanel], largest: int = 230) -> go.Figure:
+def map_row(panels: Sequence[MapPanel], largest: int = 230, slots: int = 0) -> go.Figure:
     """Pictures in one row; neighbours of one group share a colour scale and its bar below.
 
     Args:
         panels: The pictures, from left to right.
         largest: No picture is higher than that, in pixels.
+        slots: Room for that many pictures at least; what is left stays free.
     """
-    n = len(panels)
+    n = max(len(panels), slots, 1)
     has_bars = any(not panel.grey for panel in panels)
-    side = min(_ROW_WIDTH / max(n, 1), largest)
+    side = min(_ROW_WIDTH / n, largest)
     above, below = 34, 40 if has_bars else 4
     height = round(above + side + below)
     rows = (below / height, 1 - above / height)
@@ -97,7 +98,7 @@ def map_row(panels: Sequence[MapPanel], largest: int = 230) -> go.Figure:
             showarrow=False,
             font={"size": 11},
         )
-    _add_bars(figure, panels, rows[0])
+    _add_bars(figure, panels, n, rows[0])
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, height=height, dragmode=False)
     return figure
 
@@ -138,11 +139,11 @@ def _add_map(figure: go.Figure, panel: MapPanel, suffix: str) -> None:
         )
 
 
-def _add_bars(figure: go.Figure, panels: Sequence[MapPanel], top: float) -> None:
-    n, start = len(panels), 0
-    while start < n:
+def _add_bars(figure: go.Figure, panels: Sequence[MapPanel], n: int, top: float) -> None:
+    start = 0
+    while start < len(panels):
         stop = start
-        while stop < n and panels[stop].group == panels[start].group:
+        while stop < len(panels) and panels[stop].group == panels[start].group:
             stop += 1
         first = panels[start]
         if not first.grey:

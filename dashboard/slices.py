@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -203,4 +204,11 @@ def _records(frame: Frame, cohort: str, modality: str) -> dict[str, ScanRecord]:
     if found is None:
         return {}
     usable = [r for r in found.records if r.status == "ok"]
-    return {f"{r.cohort}/{r.subject}": r for r in usable}
+    scans = Counter(r.subject for r in usable)
+    return {_scan_name(r, alone=scans[r.subject] == 1): r for r in usable}
+
+
+def _scan_name(record: ScanRecord, *, alone: bool) -> str:
+    """The subject, as the stored maps name it; with the session where it has several."""
+    name = f"{record.cohort}/{record.subject}"
+    return name if alone else f"{name} {record.session}"

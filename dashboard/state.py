@@ -11,11 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard.text import markdown_text
 
 T = TypeVar("T")
 
 _MEMORY = "address memory"
-_STRANGERS = "address strangers"
+_NOTES = "address notes"
 
 
 def _memory() -> dict[str, str]:
@@ -41,19 +44,22 @@ def _write(name: str, text: str) -> None:
         st.query_params[name] = text
 
 
-def forget_strangers() -> None:
-    """Begin a run: nothing in the address has been refused yet."""
-    st.session_state[_STRANGERS] = {}
+def begin_run(notes: DeltaGenerator) -> None:
+    """Begin a run of a page.
 
-
-def strangers() -> dict[str, str]:
-    """What the address asked for and the study does not have, by name."""
-    found: dict[str, str] = st.session_state.get(_STRANGERS, {})
-    return found
+    Args:
+        notes: Where to say that the address asks for something that is not there.
+    """
+    st.session_state[_NOTES] = notes
 
 
 def _refuse(name: str, told: str) -> None:
-    st.session_state.setdefault(_STRANGERS, {})[name] = told[:80]
+    notes: DeltaGenerator = st.session_state[_NOTES]
+    shown = markdown_text(told if len(told) <= 60 else f"{told[:60]}…")
+    notes.warning(
+        f"The address asks for {markdown_text(name)} “{shown}”, which is not here.",
+        icon=":material/link_off:",
+    )
 
 
 def prepare(name: str, options: Sequence[T], default: T, encode: Callable[[T], str] = str) -> str:

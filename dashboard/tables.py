@@ -120,7 +120,9 @@ def top_rows(
     """
     kept = results.filter(pc.is_valid(results[metric]))
     highest = kept.group_by(_CELL).aggregate([(metric, "max")])
-    numbered = kept.select([*_CELL, metric]).append_column("row", pa.array(range(kept.num_rows)))
+    numbered = kept.select([*_CELL, metric]).append_column(
+        "row", pa.array(range(kept.num_rows), pa.int64())
+    )
     joined = numbered.join(highest, keys=_CELL)
     at_top = joined.filter(pc.equal(joined[metric], joined[f"{metric}_max"]))
     few = kept.take(pa.array(sorted(at_top["row"].to_pylist()), pa.int64()))

@@ -121,11 +121,9 @@ def _examples(frame: Frame, cohorts: list[_Cohort]) -> None:
                 problem(str(error))
         if not panels:
             continue
-        blank = MapPanel("", np.full((2, 2), np.nan, np.float32), "image", 0, 1, (), grey=True)
-        panels += [blank] * (EXAMPLES - len(panels))
         with wide(f"examples-{number}", EXAMPLES * 112):
             st.plotly_chart(
-                map_row(panels, largest=190),
+                map_row(panels, largest=190, slots=EXAMPLES),
                 key=f"examples {number}",
                 config={"displayModeBar": False},
                 alt=f"One slice of each of {len(shown)} subjects of {cohort.name}",

@@ -46,11 +46,8 @@ def main() -> None:
             st.rerun(scope="app")
         _progress(now.view)
         _running(now.view.progress if live else None)
-        left, right = st.columns([3, 2], gap="large")
-        with left:
-            guarded(lambda: _losses(now, live), "The loss curves")
-        with right:
-            _best(now)
+        _best(now)
+        guarded(lambda: _losses(now, live), "The loss curves")
         _failures(now)
         _trials(now.view)
 
@@ -116,31 +113,37 @@ def _losses(frame: Frame, live: bool) -> None:
             "Curves appear here after a network's first epoch.",
         )
         return
-    chosen = state.many(
-        "Trials",
-        "losses",
-        list(names),
-        default=(),
-        show=lambda trial_id: names[trial_id],
-        max_selections=MOST_CURVES,
-        placeholder="those at work, else the latest",
-    )
-    log_y = state.toggle("Logarithmic loss", "logloss")
-    shown = chosen or [*running, *names][:MOST_CURVES]
-    curves: list[Curve] = []
-    for colour, trial_id in zip(_COLOURS, dict.fromkeys(shown), strict=False):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = state.many(
+            "Trials",
+            "losses",
+            list(names),
+            default=(),
+            show=lambda trial_id: names[trial_id],
+            max_selections=MOST_CURVES,
+            placeholder="those at work, else the latest",
+            width=560,
+        )
+        log_y = state.toggle("Logarithmic loss", "logloss")
+    shown = dict.fromkeys(chosen or [*running, *names][:MOST_CURVES])
+    panels: dict[str, list[Curve]] = {}
+    for colour, trial_id in zip(_COLOURS, shown, strict=False):
         history = _history(frame, trial_id, at_work=trial_id in running)
         if history is not None:
-            curves += _loss_pair(names[trial_id], history, colour)
-    if not curves:
+            # Objectives are not comparable between models, so each model has its own axes.
+            model = names[trial_id].partition(" ")[0].upper()
+            panels.setdefault(model, []).extend(_loss_pair(names[trial_id], history, colour))
+    if not panels:
         st.caption("No epoch has been completed yet.")
         return
-    st.plotly_chart(
-        loss_curves(curves, log_y=log_y),
-        key="losses",
-        alt="Training and validation loss over epochs of the chosen trials",
-    )
-    st.caption("Solid: training. Dotted: held-out healthy subjects. Objectives differ by model.")
+    for place, (model, curves) in zip(st.columns(len(panels)), panels.items(), strict=True):
+        place.plotly_chart(
+            loss_curves(curves, log_y=log_y),
+            key=f"losses {model}",
+            config={"displayModeBar": False},
+            alt=f"Training and validation loss over epochs, {model}",
+        )
+    st.caption("Solid: training. Dotted: held-out healthy subjects. Each model has its objective.")
 
 
 def _at_work(progress: Progress | None) -> tuple[RunningTrial, ...]:

@@ -203,7 +203,7 @@ def _map_row(number: int, cohort: str, slices: tuple[Showcase, ...], where: str)
     st.markdown(f"**{markdown_text(cohort)}**")
     with wide(f"trial-{number}", len(panels) * 140):
         st.plotly_chart(
-            map_row(panels, largest=200),
+            map_row(panels, largest=200, slots=6),
             key=f"trial maps {number}",
             config={"displayModeBar": False},
             alt=f"Score maps of this trial on {cohort}",

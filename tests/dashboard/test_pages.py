@@ -1,0 +1,216 @@
+"""Each page's logic, run by Streamlit without a browser."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pyarrow.compute as pc
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard.data import rows_of
+from dashboard.reader import StudyReader, StudyView
+from datasets.storage import Storage
+
+PAGES = ("study", "best", "grid", "roc", "heatmaps", "data", "trial")
+EVIL = "<script>alert(1)</script>"
+
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="module")
+def view(made_up_store: Path) -> StudyView:
+    return StudyReader(Storage.open(str(made_up_store)), "synthetic").view()
+
+
+def _texts(app: AppTest) -> str:
+    """Everything a page says in words."""
+    kinds = ("title", "subheader", "markdown", "caption", "text", "code", "warning", "error")
+    return "\n".join(str(e.value) for kind in kinds for e in app.get(kind))
+
+
+def _metrics(app: AppTest) -> dict[str, str]:
+    return {m.label: m.value for m in app.metric}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_has_a_heading_figures_and_the_phantoms_mark(
+    page: str, open_app: Open, made_up_store: Path
+) -> None:
+    app = open_app(made_up_store, page)
+    assert not app.exception
+    assert len(app.title) == 1
+    assert "Synthetic phantom" in _texts(app)
+    if page != "data":  # the made-up store has no slices
+        assert app.get("plotly_chart") or page == "best"
+
+
+def test_study_page_counts_trials_and_shows_the_traceback(
+    open_app: Open, made_up_store: Path, view: StudyView
+) -> None:
+    app = open_app(made_up_store)
+    assert _metrics(app)["Trials done"] == f"{view.counts.done} of {view.counts.planned}"
+    assert _metrics(app)["Failed"] == "1"
+    assert any("NonFiniteLossError: nan" in code.value for code in app.code)
+    best = app.dataframe[0].value
+    top = rows_of(view.results, region="brain", cohort="atlas")
+    assert best["ROC-AUC"][0] == f"{pc.max(top['auc']).as_py():.3f}"
+
+
+def test_metric_and_region_switch_the_table(
+    open_app: Open, made_up_store: Path, view: StudyView
+) -> None:
+    app = open_app(made_up_store, "best", metric="best_dice", region="slice")
+    table = app.table[0].value
+    rows = rows_of(view.results, model="dae", region="slice", cohort="atlas")
+    shown = next(v for v in table["atlas T1w"] if f"{pc.max(rows['best_dice']).as_py():.3f}" in v)
+    assert shown
+    assert not any(column.startswith("paper") for column in table.columns)
+    assert app.query_params["metric"] == "best_dice"
+
+
+def test_address_survives_a_change_of_page(open_app: Open, made_up_store: Path) -> None:
+    app = open_app(made_up_store, "best", region="slice")
+    app.switch_page("pages/grid.py").run()
+    assert app.query_params["region"] == "slice"
+    assert app.query_params["study"] == "synthetic"
+
+
+def test_grid_shows_the_cohorts_of_the_address_side_by_side(
+    open_app: Open, made_up_store: Path
+) -> None:
+    address = {"line": "ae:squared_error", "left": "brats T2w", "right": "atlas T1w"}
+    app = open_app(made_up_store, "grid", **address)
+    assert [s.value for s in app.subheader] == ["brats T2w", "atlas T1w"]
+    assert len(app.get("plotly_chart")) == 2
+    alone = open_app(made_up_store, "grid", **{**address, "right": "none"})
+    assert len(alone.get("plotly_chart")) == 1
+
+
+def test_model_without_a_grid_shows_its_one_figure(open_app: Open, made_up_store: Path) -> None:
+    app = open_app(made_up_store, "grid", line="intensity:intensity")
+    assert "ROC-AUC" in _metrics(app)
+    assert not app.get("plotly_chart")
+
+
+def test_curves_of_the_address_are_drawn(
+    open_app: Open, made_up_store: Path, view: StudyView
+) -> None:
+    rows = rows_of(view.results, model="dae", cohort="atlas", region="brain").sort_by("auc")
+    worst = f"{rows['trial_id'][0].as_py()}:squared_error"
+    app = open_app(made_up_store, "roc", cohort="atlas T1w", curves=worst)
+    assert app.multiselect[0].value == [worst]
+    spec = json.loads(app.get("plotly_chart")[0].proto.spec)
+    assert [t["name"].split(" ")[0] for t in spec["data"]] == ["chance", "DAE"]
+
+
+def test_slice_of_the_address_is_shown_and_next_goes_on(
+    open_app: Open, made_up_store: Path
+) -> None:
+    app = open_app(made_up_store, "heatmaps", subject="brats/phantom01", cohort="brats T1w")
+    assert app.query_params["slice"] == "67"
+    next(b for b in app.button if b.label == "Next").click().run()
+    assert app.query_params["subject"] == "brats/phantom02"
+    assert app.query_params["slice"] == "74"
+
+
+def test_trial_page_opens_the_trial_of_the_address(
+    open_app: Open, made_up_store: Path, view: StudyView
+) -> None:
+    wanted = rows_of(view.fits, model="ae", n_c=16, n_z=128, modality="T2w", seed=0)
+    trial_id = wanted["trial_id"][0].as_py()
+    app = open_app(made_up_store, "trial", trial=trial_id)
+    assert trial_id[:8] in app.selectbox[1].options[app.selectbox[1].index]
+    assert _metrics(app)["Parameters"] == f"{wanted['n_parameters'][0].as_py():,}"
+
+
+def test_data_page_says_what_to_do_without_slices(open_app: Open, made_up_store: Path) -> None:
+    app = open_app(made_up_store, "data")
+    assert "study.prepare" in _texts(app)
+    assert app.dataframe[0].value["Subjects"].tolist() == [20, 20, 8, 8, 8]
+
+
+def test_empty_store_says_how_to_fill_it(open_app: Open, tmp_path: Path) -> None:
+    app = open_app(tmp_path / "nothing")
+    assert not app.exception
+    assert "python -m study.run" in _texts(app)
+
+
+def test_study_that_has_not_begun_is_shown_on_every_page(
+    open_app: Open, synthetic: ModuleType, tmp_path: Path
+) -> None:
+    synthetic.write_store(tmp_path, "new", synthetic.Wanted(trials=4, unfinished=4, failed=0))
+    for page in PAGES:
+        app = open_app(tmp_path, page)
+        assert not app.exception
+        assert _texts(app)
+
+
+@pytest.mark.parametrize("name", ["../../etc", EVIL, "study/../../x"])
+def test_address_reaches_nothing_outside(name: str, open_app: Open, made_up_store: Path) -> None:
+    app = open_app(made_up_store, "trial", study=name, trial=name, region=name, store=name)
+    assert not app.exception
+    assert app.query_params["study"] == "synthetic"
+    assert app.query_params["region"] == "brain"
+    assert sum("which is not here" in w.value for w in app.warning) == 3
+    assert EVIL not in _texts(app)
+
+
+def test_evil_names_in_a_store_are_text(
+    open_app: Open, synthetic: ModuleType, tmp_path: Path
+) -> None:
+    wanted = synthetic.Wanted(trials=3, failed=0, cohort=EVIL)
+    study = synthetic.write_store(tmp_path, "names", wanted)
+    (tmp_path / "studies" / "<script>alert(1)<" / "script>").mkdir(parents=True)
+    (tmp_path / "studies" / "..evil").mkdir()
+    trial = study.storage.names("trials")[0]
+    study.storage.put(f"trials/{trial}/manifest.json", EVIL.encode())
+    for page in PAGES:
+        app = open_app(tmp_path, page)
+        assert not app.exception
+        spoken = [e.value for kind in ("markdown", "caption", "warning") for e in app.get(kind)]
+        assert not any(EVIL in str(text) for text in spoken)
+        for chart in app.get("plotly_chart"):
+            assert EVIL not in chart.proto.spec
+
+
+def test_damaged_part_is_said_in_its_place(
+    open_app: Open, synthetic: ModuleType, tmp_path: Path
+) -> None:
+    study = synthetic.write_store(tmp_path, "bad", synthetic.Wanted(trials=6, failed=0))
+    for path in study.storage.files("trials"):
+        if path.endswith(("roc.parquet", "heatmaps.parquet", "history.parquet")):
+            study.storage.put(path, b"damaged")
+    for page, word in (("roc", "damaged"), ("heatmaps", "damaged"), ("trial", "damaged")):
+        app = open_app(tmp_path, page)
+        assert not app.exception
+        assert any(word in w.value for w in app.warning)
+
+
+def test_half_written_study_is_said_and_the_others_open(
+    open_app: Open, synthetic: ModuleType, tmp_path: Path
+) -> None:
+    synthetic.write_store(tmp_path, "good", synthetic.Wanted(trials=3, failed=0, full=False))
+    (tmp_path / "studies" / "half").mkdir()
+    (tmp_path / "studies" / "half" / "study.json").write_text('{"study": "ha')
+    (tmp_path / "studies" / "newer").mkdir()
+    (tmp_path / "studies" / "newer" / "study.json").write_text('{"store_version": 99}')
+    for name, word in (("half", "damaged"), ("newer", "newer version")):
+        app = open_app(tmp_path, "study", study=name)
+        assert not app.exception
+        assert word in _texts(app)
+    assert open_app(tmp_path, "study", study="good").metric
+
+
+def test_dashboard_loads_no_torch_until_it_scores() -> None:
+    modules = "app navigation data slices scoring charts map_charts frame reader tables"
+    names = [f"dashboard.{name}" for name in modules.split() if name != "app"]
+    code = f"import sys, importlib; [importlib.import_module(n) for n in {names!r}]; "
+    code += "print([n for n in ('torch', 'ray', 'optuna', 'nibabel') if n in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

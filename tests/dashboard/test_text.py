@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboard.options import parse_options
+from dashboard.text import markdown_text, plot_text
+
+
+@given(st.text())
+def test_markdown_text_leaves_no_sign_with_a_meaning(name: str) -> None:
+    shown = markdown_text(name)
+    bare = re.sub(r"\\[\\`*_{}\[\]()#+\-.!|<>~:$&^=@/]", "", shown)
+    assert not set("`*_{}[]<>~$|\\") & set(bare)
+    assert "\n" not in shown
+
+
+@given(st.text())
+def test_plot_text_has_no_tag(name: str) -> None:
+    shown = plot_text(name)
+    assert "<" not in shown
+    assert ">" not in shown
+
+
+def test_stores_keep_their_order_and_are_named_once() -> None:
+    assert parse_options([]).stores == ("runs",)
+    read = parse_options(["--store", "b", "--store", "a", "--store", "b", "--study", "s"])
+    assert read.stores == ("b", "a")
+    assert read.study == "s"
