@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -33,7 +33,10 @@ _BINS = 24
 
 
 def write_reports(
-    listings: Sequence[CohortListing], store: Storage, folder: Path
+    listings: Sequence[CohortListing],
+    store: Storage,
+    folder: Path,
+    drawn: Callable[[], None] = lambda: None,
 ) -> tuple[Path, ...]:
     """Write the pages of some prepared cohorts, ``NAME.html`` each.
 
@@ -43,6 +46,7 @@ def write_reports(
         listings: The cohorts, all modalities of one beside each other.
         store: Where the shards lie.
         folder: Where the pages go; it exists.
+        drawn: Called after each scan that was drawn.
 
     Returns:
         The pages.
@@ -54,7 +58,7 @@ def write_reports(
     pages = []
     for name, group in groupby(listings, key=lambda listing: listing.cohort.name):
         target = folder / f"{name}.html"
-        text = "".join(_page(list(group), names, store))
+        text = "".join(_page(list(group), names, store, drawn))
         try:
             _write(target, text)
         except OSError as error:
@@ -70,7 +74,9 @@ def _write(target: Path, text: str) -> None:
     aside.replace(target)
 
 
-def _page(listings: list[CohortListing], names: Sequence[str], store: Storage) -> Iterator[str]:
+def _page(
+    listings: list[CohortListing], names: Sequence[str], store: Storage, drawn: Callable[[], None]
+) -> Iterator[str]:
     cohort = listings[0].cohort
     records = [record for listing in listings for record in listing.records]
     yield (
@@ -86,7 +92,7 @@ def _page(listings: list[CohortListing], names: Sequence[str], store: Storage) -
     yield _head(cohort, listings, records)
     yield _aside([r for r in records if r.status == "quarantined"])
     for listing in listings:
-        yield from _modality(listing, store)
+        yield from _modality(listing, store, drawn)
     yield _notes(records)
     yield _skipped(listings[0].skipped)
     yield "</body></html>\n"
@@ -132,7 +138,7 @@ def _aside(records: Iterable[ScanRecord]) -> str:
     return f"<h2>Set aside</h2><table>{head}{''.join(rows)}</table>\n"
 
 
-def _modality(listing: CohortListing, store: Storage) -> Iterator[str]:
+def _modality(listing: CohortListing, store: Storage, drawn: Callable[[], None]) -> Iterator[str]:
     usable = [r for r in listing.records if r.status == "ok"]
     yield f"<h2>{listing.modality}</h2>"
     if not usable:
@@ -145,21 +151,21 @@ def _modality(listing: CohortListing, store: Storage) -> Iterator[str]:
     usual = frozenset(kind for kind, count in kinds.items() if 2 * count > len(usable))
     for record in usable:
         yield _figure(record, store, usual)
+        drawn()
     yield "</div>\n"
 
 
 def _grids(records: list[ScanRecord]) -> str:
-    counts = Counter(
-        (_times(f"{v:.3g}" for v in r.spacing_mm or ()), _times(map(str, r.shape or ())))
-        for r in records
-    )
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shapes: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+    for record in records:
+        shapes[_times(f"{v:.3g}" for v in record.spacing_mm or ())].append(record.shape or ())
+    ranked = sorted(shapes.items(), key=lambda item: (-len(item[1]), item[0]))
     rows = [
-        f'<tr><td>{spacing}</td><td>{shape}</td><td class="n">{count}</td></tr>'
-        for (spacing, shape), count in ranked[:_GRIDS_SHOWN]
+        f'<tr><td>{spacing}</td><td>{_shape_range(found)}</td><td class="n">{len(found)}</td></tr>'
+        for spacing, found in ranked[:_GRIDS_SHOWN]
     ]
     if len(ranked) > _GRIDS_SHOWN:
-        others = sum(count for _, count in ranked[_GRIDS_SHOWN:])
+        others = sum(len(found) for _, found in ranked[_GRIDS_SHOWN:])
         rows.append(f'<tr><td>others</td><td></td><td class="n">{others}</td></tr>')
     tools = Counter(r.brain_tool for r in records)
     told = ", ".join(f"{escape(tool)} ({count})" for tool, count in sorted(tools.items()))
@@ -280,6 +286,12 @@ def _kind(note: str) -> str:
 
 def _who(record: ScanRecord) -> str:
     return " ".join(part for part in (record.subject, record.session) if part)
+
+
+def _shape_range(shapes: Iterable[tuple[int, ...]]) -> str:
+    """Numbers of voxels along each axis, such as ``151–168 × 182–211 × 160``."""
+    sides = ((min(side), max(side)) for side in zip(*shapes, strict=True))
+    return _times(str(low) if low == high else f"{low}–{high}" for low, high in sides)
 
 
 def _times(parts: Iterable[str]) -> str:

@@ -58,10 +58,10 @@ def guarded(limits: Limits, last_word: Callable[[str], None]) -> Iterator[None]:
             faulthandler.cancel_dump_traceback_later()
 
 
-def private_gib() -> float:
-    """Memory that only this process holds, in GiB; 0 where it cannot be told."""
+def private_gib(process: int | None = None) -> float:
+    """Memory that only a process holds, by default this one, in GiB; 0 where it cannot be told."""
     try:
-        _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+        _, resident, shared, *_ = Path(f"/proc/{process or 'self'}/statm").read_text().split()
     except (OSError, ValueError):
         return 0.0
     return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE") / 2**30
@@ -88,13 +88,13 @@ def _watch(
 
 
 def _end() -> None:
-    for child in _children(os.getpid()):
+    for child in descendants(os.getpid()):
         with suppress(ProcessLookupError, PermissionError):
             os.kill(child, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _children(parent: int) -> list[int]:
+def descendants(parent: int) -> list[int]:
     """Processes below a process, at any depth; none where there is no ``/proc``."""
     parents: dict[int, int] = {}
     for folder in Path("/proc").glob("[0-9]*"):

@@ -54,6 +54,7 @@ details ul { margin: 4px 0 10px; padding-left: 22px; columns: 2; font-size: 12px
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .sheet { grid-template-columns: repeat(4, 1fr); gap: 6px; }
   .views { height: 104px; } .views svg { height: 102px; }
+  details::details-content { content-visibility: visible; }
   nav { display: none; } h2, h3 { break-after: avoid; }
 }
 """

@@ -86,7 +86,7 @@ class Preparation:
         """
         self._write_phantoms()
         cache = ChecksumCache.load(self.store)
-        self._stage("checking files", 0)
+        self.stage("checking files", 0)
         surveyor = Surveyor(self.store, self.settings, cache, self._looked, self.say)
         listings = surveyor.survey(self.cohorts)
         unfinished = [listing for listing in listings if listing.manifest is None]
@@ -98,7 +98,7 @@ class Preparation:
             for task in listing.tasks
             if read_record(self.store, task.key) is None
         }
-        self._stage("prepare", len(todo))
+        self.stage("prepare", len(todo))
         if todo:
             ray = self.connect()
             scans = _Scans(self, ray)
@@ -113,7 +113,7 @@ class Preparation:
             Errors as :meth:`run`.
         """
         parts = [(x, record) for x in listings for record in x.records if record.part]
-        self._stage("verifying shards", len(parts))
+        self.stage("verifying shards", len(parts))
         damaged = []
         for listing, record in parts:
             fault = self._fault(record)
@@ -167,7 +167,7 @@ class Preparation:
     def _run_all(self, stage: str, task: Callable[[int], None], indices: Sequence[int]) -> None:
         ray = self.connect()
         remote = ray.remote(_call)
-        self._stage(stage, len(indices))
+        self.stage(stage, len(indices))
         left = [remote.remote(task, index) for index in indices]
         while left:
             done, left = ray.wait(left)
@@ -178,7 +178,13 @@ class Preparation:
         self.tracker.stage_done, self.tracker.stage_total = done, total
         self.changed(False)
 
-    def _stage(self, stage: str, total: int) -> None:
+    def stage(self, stage: str, total: int) -> None:
+        """Tell that a stage begins.
+
+        Args:
+            stage: Its name.
+            total: How many scans or files it has; 0 where that is not known yet.
+        """
         self.tracker.stage = stage
         self.tracker.stage_done, self.tracker.stage_total = 0, total
         if total:

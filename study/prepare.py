@@ -24,7 +24,7 @@ from study.listing import CohortListing, scan_name
 from study.live import View
 from study.plan import grid_names, load_grid
 from study.preparation import Preparation
-from study.request import phantom_folder
+from study.request import ExtractorOption, phantom_folder, preprocess_settings
 from study.tracker import Tracker
 
 _REASONS_SHOWN = 20
@@ -37,6 +37,7 @@ class Work:
     Attributes:
         cohorts: The cohorts.
         store: Where the shards go.
+        settings: Of preprocessing.
         limits: Of one scan.
         address: Of a Ray cluster, or None for one of this process alone.
         report: Folder for the pages, if they are wanted.
@@ -46,6 +47,7 @@ class Work:
 
     cohorts: tuple[Cohort, ...]
     store: Storage
+    settings: PreprocessSettings
     limits: Limits
     address: str | None
     report: Path | None
@@ -69,7 +71,7 @@ def prepare(work: Work, console: Console) -> int:
         preparation = Preparation(
             work.cohorts,
             work.store,
-            PreprocessSettings(),
+            work.settings,
             connect,
             tracker,
             lambda ended: view.update(ended=ended),
@@ -80,7 +82,10 @@ def prepare(work: Work, console: Console) -> int:
         if work.verify or work.report is not None:
             # A page shows the slices, so it is made of shards that are whole.
             listings = preparation.mend(listings)
-        pages = [] if work.report is None else write_reports(listings, work.store, work.report)
+        pages: tuple[Path, ...] = ()
+        if work.report is not None:
+            preparation.stage("drawing pages", sum(listing.info().n_scans for listing in listings))
+            pages = write_reports(listings, work.store, work.report, preparation.step)
     print_summary(listings, preparation.prepared, console)
     for page in pages:
         console.print(f"Report: {page}", markup=False, soft_wrap=True)
@@ -143,6 +148,7 @@ def main(
             help=f"Without --cohorts: the phantom of this grid: {', '.join(grid_names())}."
         ),
     ] = "small",
+    brain_extractor: ExtractorOption = "deepbet",
     report: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write a page about each cohort into this folder."),
@@ -168,6 +174,7 @@ def main(
     work = Work(
         cohorts=read_cohorts(cohorts) if cohorts else _phantom(grid, place),
         store=place,
+        settings=preprocess_settings(brain_extractor),
         limits=Limits(time_limit, memory_limit),
         address=address,
         report=_folder(report),

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
 
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
@@ -13,6 +17,15 @@ from study.cohorts import Cohort, phantom_cohorts, read_cohorts
 from study.plan import Grid, Plan, build_plan, grid_names, load_grid
 from study.records import CohortInfo
 from study.store import StudyStore
+
+ExtractorOption = Annotated[
+    str,
+    typer.Option(
+        "--brain-extractor",
+        metavar="TOOL",
+        help="What tells the brain in whole heads: deepbet, or bet (FSL's, which must be there).",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,7 @@ def make_request(
     store_uri: str,
     study: str | None,
     options: Options,
+    settings: PreprocessSettings | None = None,
 ) -> Request:
     """Validate what the user asked for.
 
@@ -97,7 +111,22 @@ def make_request(
         store=store,
         study=cli.open_study(store, name),
         options=options,
+        settings=settings or PreprocessSettings(),
     )
+
+
+def preprocess_settings(brain_extractor: str) -> PreprocessSettings:
+    """Settings of preprocessing with a brain extractor of the user's choice.
+
+    Raises:
+        UsageError: If there is no such tool.
+    """
+    try:
+        return PreprocessSettings.model_validate({"brain_extractor": brain_extractor})
+    except ValidationError as error:
+        raise cli.UsageError(
+            f"unknown brain extractor {brain_extractor!r}; choose one of: deepbet, bet"
+        ) from error
 
 
 def phantom_folder(store: Storage) -> Path:

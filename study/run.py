@@ -30,7 +30,13 @@ from study.preparation import Preparation
 from study.provenance import provenance
 from study.records import CohortInfo, StudyRecord
 from study.report import make_report, print_report
-from study.request import Options, Request, make_request
+from study.request import (
+    ExtractorOption,
+    Options,
+    Request,
+    make_request,
+    preprocess_settings,
+)
 from study.store import utc_now
 from study.table import count_trials, plan_trials
 from study.tracker import Tracker
@@ -267,6 +273,7 @@ def main(
     address: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster; without it, this machine.")
     ] = None,
+    brain_extractor: ExtractorOption = "deepbet",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its estimated cost, then stop.")
     ] = False,
@@ -284,7 +291,8 @@ def main(
     """Run a study from scans to table 1; running it again resumes it."""
     cluster.configure(verbose=verbose)
     options = Options(seeds, epochs, address, retry_failed, take_over, verbose)
-    request = make_request(grid, cohorts, store, study, options)
+    settings = preprocess_settings(brain_extractor)
+    request = make_request(grid, cohorts, store, study, options, settings)
     console = cli.console()
     if dry_run:
         print_plan(request, console)

@@ -1,0 +1,141 @@
+"""Claims: preparation is faster than the Python port of BET alone, and its memory is bounded.
+
+Heads of the phantom in IXI's layout and resolution, linked under many subjects' names. Ours is
+everything from the file to the shard; the peer only tells the brain, in as many processes.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import tempfile
+import threading
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from benchmarks.measurement import Measurement, seconds
+from datasets.settings import PreprocessSettings
+from datasets.sources import phantom
+from datasets.storage import Storage
+from study import cluster
+from study.cohorts import Cohort
+from study.guard import descendants, private_gib
+from study.preparation import Preparation
+from study.tracker import Tracker
+
+N_SUBJECTS = 2
+N_SCANS = 6
+TIMES = 10
+
+
+def measure() -> list[Measurement]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        heads = _write_heads(folder / "phantom")
+        cores = os.cpu_count() or 1
+        cluster.configure(verbose=False)
+        with cluster.connected("local", verbose=False) as ray:
+            _prepare(folder, "warm-up", heads, 2 * cores, ray)
+            ours_s, base_gib = _prepare(folder, "base", heads, N_SCANS, ray)
+            many_s, many_gib = _prepare(folder, "many", heads, TIMES * N_SCANS, ray)
+        peers_s = _peer(heads, cores)
+    ours, many = 60 * N_SCANS / ours_s, 60 * TIMES * N_SCANS / many_s
+    peers = 60 * N_SCANS / peers_s
+    kind = f"{N_SCANS} scans"
+    return [
+        Measurement(
+            f"whole-head T1w scans prepared, {cores} cores",
+            many,
+            "scans/min",
+            "brainextractor, brain masks only",
+            peers,
+            many / peers,
+            4.0,
+        ),
+        Measurement(
+            f"peak memory of {TIMES}x as many scans",
+            many_gib,
+            "GiB",
+            kind,
+            base_gib,
+            base_gib / many_gib,
+            1 / 1.1,
+        ),
+        Measurement(
+            f"pace with {TIMES}x as many scans", many, "scans/min", kind, ours, many / ours, 0.9
+        ),
+    ]
+
+
+def _write_heads(root: Path) -> list[Path]:
+    options = phantom.Options(
+        layout="ixi", subjects=N_SUBJECTS, in_plane_mm=0.94, slice_mm=1.2, seed=1
+    )
+    phantom.ensure(root, options)
+    return [scan.image for scan in phantom.list_scans(root, ("T1w",)).scans]
+
+
+def _prepare(
+    folder: Path, name: str, heads: list[Path], count: int, ray: object
+) -> tuple[float, float]:
+    """Seconds, and the peak of the private memory of this process and all of Ray, in GiB."""
+    root = folder / name
+    for index in range(count):
+        link = root / f"sub-{index:03d}" / "anat" / f"sub-{index:03d}_T1w.nii.gz"
+        link.parent.mkdir(parents=True)
+        link.symlink_to(heads[index % len(heads)])
+    preparation = Preparation(
+        (Cohort(name=name, source="bids", root=root, role="train"),),
+        Storage.open(str(folder / "store")),
+        PreprocessSettings(),
+        lambda: ray,
+        Tracker(),
+        lambda ended: None,
+    )
+    with _Peak() as peak:
+        wall_s = seconds(preparation.run)
+    if preparation.prepared != count:
+        raise RuntimeError(f"{preparation.prepared} of {count} scans were prepared")
+    return wall_s, peak.gib
+
+
+def _peer(heads: list[Path], cores: int) -> float:
+    """Seconds for as many scans, after one in each process, which compiles its code."""
+    paths = [heads[index % len(heads)] for index in range(N_SCANS)]
+    with multiprocessing.get_context("spawn").Pool(cores) as pool:
+        pool.map(_brainextractor, paths[:1] * cores, chunksize=1)
+        return seconds(lambda: pool.map(_brainextractor, paths, chunksize=1))
+
+
+def _brainextractor(path: Path) -> int:
+    import nibabel as nib
+    from brainextractor import BrainExtractor
+
+    with redirect_stdout(io.StringIO()):
+        extractor = BrainExtractor(img=nib.load(path))
+        extractor.run()
+        return int(extractor.compute_mask().sum())
+
+
+class _Peak:
+    """Looks five times a second at what a process and all below it hold."""
+
+    def __enter__(self) -> _Peak:
+        self.gib = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        self._started = time.monotonic()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.2):
+            here = os.getpid()
+            held = sum(private_gib(process) for process in [here, *descendants(here)])
+            self.gib = max(self.gib, held)
