@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -72,12 +73,18 @@ def open_store(uri: str) -> Storage:
     """A store, which need not exist yet.
 
     Raises:
-        UsageError: If the URI cannot be understood.
+        UsageError: If the URI cannot be understood, or a file is in its place.
     """
     try:
-        return Storage.open(uri)
+        store = Storage.open(uri)
     except StorageError as error:
         raise UsageError(str(error)) from error
+    if store.is_local:
+        place = Path(store.root)
+        found = next(path for path in (place, *place.parents) if path.exists())
+        if not found.is_dir():
+            raise UsageError(f"the store {uri!r} has to be a folder, but {found} is a file")
+    return store
 
 
 def open_study(store: Storage, name: str) -> StudyStore:

@@ -145,17 +145,17 @@ def build_plan(
 
 
 def trainable_modalities(cohorts: Sequence[CohortInfo]) -> tuple[Modality, ...]:
-    """The modalities that have both a train and a test cohort with slices.
+    """The modalities that have both a train and a test cohort with usable scans.
 
     Raises:
         PlanError: If there is none.
     """
     found = tuple(m for m in MODALITIES if _of(cohorts, "train", m) and _of(cohorts, "test", m))
     if not found:
-        have = ", ".join(f"{c.name} ({c.role}, {c.modality})" for c in cohorts if c.n_slices)
+        have = ", ".join(f"{c.name} ({c.role}, {c.modality})" for c in cohorts if c.n_scans)
         raise PlanError(
             "a study needs a train and a test cohort of the same modality; "
-            f"with slices there are: {have or 'none'}"
+            f"with usable scans there are: {have or 'none'}"
         )
     return found
 

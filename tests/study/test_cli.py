@@ -1,0 +1,245 @@
+"""The commands as a person meets them: help, wrong use, dry runs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import typer
+
+import study
+from study import cli
+from study.store import StudyStore
+
+
+def _apps() -> dict[str, typer.Typer]:
+    """Every module of the study that is a command."""
+    names = [m.name for m in pkgutil.iter_modules(study.__path__) if not m.ispkg]
+    modules = {name: importlib.import_module(f"study.{name}") for name in names}
+    return {
+        name: m.app
+        for name, m in modules.items()
+        if isinstance(getattr(m, "app", None), typer.Typer)
+    }
+
+
+def _commands() -> list[tuple[str, tuple[str, ...], click.Command]]:
+    found = []
+    for name, app in _apps().items():
+        command = typer.main.get_command(app)
+        subcommands = getattr(command, "commands", None)
+        if subcommands is None:
+            found.append((name, (), command))
+        else:
+            found += [(name, (sub,), c) for sub, c in sorted(subcommands.items())]
+    return found
+
+
+COMMANDS = _commands()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Outcome]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
+    """Runs a command within this process, as ``python -m study.NAME ARGS...`` would."""
+    before = dict(os.environ)
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(name: str, *arguments: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", [f"study.{name}", *map(str, arguments)])
+        status = 0
+        try:
+            cli.run(_apps()[name])
+        except SystemExit as end:
+            status = int(end.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    yield run
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_the_commands_are_those_of_the_design() -> None:
+    assert {"run", "prepare", "submit", "report"} <= {name for name, _, _ in COMMANDS}
+    assert {("check",), ("gc",)} <= {sub for _, sub, _ in COMMANDS}
+
+
+@pytest.mark.parametrize(("name", "sub", "command"), COMMANDS, ids=lambda x: str(x)[:20])
+def test_help_lists_every_option_and_says_what_it_is_for(
+    call: Call, name: str, sub: tuple[str, ...], command: click.Command
+) -> None:
+    assert command.help, "a command needs a docstring: it is its help"
+    outcome = call(name, *sub, "--help")
+    assert outcome.status == 0
+    text = " ".join(outcome.out.split())
+    assert command.help.split()[0] in text
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{parameter.name} has no help"
+        for option in (*parameter.opts, *parameter.secondary_opts):
+            shown = option if option.startswith("-") else str(parameter.metavar)
+            assert shown in text, f"{option} is not in the help of {name}"
+
+
+@pytest.mark.parametrize("name", sorted(_apps()))
+def test_an_unknown_option_is_named(call: Call, name: str) -> None:
+    outcome = call(name, "--no-such-option")
+    assert outcome.status == 2
+    assert "--no-such-option" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+_RUN = ("run", "--grid", "smoke")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "--grid", "nope"), r"unknown grid 'nope'; choose one of: .*paper, small, smoke"),
+        (("run",), r"Missing option '--grid'"),
+        ((*_RUN, "--cohorts", "{tmp}/none.toml"), r"cannot read the cohorts file .*none\.toml"),
+        ((*_RUN, "--cohorts", "{tmp}/bad.toml"), r"bad\.toml is no valid TOML"),
+        ((*_RUN, "--cohorts", "{tmp}/nowhere.toml"), r"cohort 'a': .*nowhere"),
+        ((*_RUN, "--store", "{tmp}/a-file"), r"has to be a folder, but .*a-file is a file"),
+        ((*_RUN, "--store", "{tmp}/a-file/x"), r"has to be a folder, but .*a-file is a file"),
+        ((*_RUN, "--store", "nosuch://x"), r"cannot open the store 'nosuch://x'"),
+        ((*_RUN, "--study", "../up"), r"'\.\./up' is no study name"),
+        ((*_RUN, "--epochs", "0"), r"'--epochs': .*greater than or equal to 1"),
+        ((*_RUN, "--seeds", "many"), r"'--seeds': .*valid integer"),
+        ((*_RUN, "surplus"), r"unexpected extra argument.*surplus"),
+        (("report", "--store", "{tmp}/empty"), r"no study in the store '.*empty'"),
+        (("report", "--format", "xml"), r"'xml' is not one of 'text', 'json', 'csv', 'latex'"),
+        (("report", "--store", "{tmp}/a-store", "--study", "other"), r"no study 'other'.*: mine"),
+        (("prepare", "--cohorts", "{tmp}/none.toml"), r"cannot read the cohorts file"),
+        (("prepare", "--grid", "nope"), r"unknown grid 'nope'"),
+        (("submit", "--grid", "smoke", "--nope"), r"[Nn]o such option.*--nope"),
+        (("verify", "check", "{tmp}/empty"), r"there is no store at '.*empty'"),
+        (("verify", "gc", "{tmp}/empty"), r"there is no store at '.*empty'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_use_ends_with_one_sentence_and_status_2(
+    call: Call, tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "a-file").touch()
+    (tmp_path / "bad.toml").write_text("[cohorts.a")
+    (tmp_path / "nowhere.toml").write_text(
+        '[cohorts.a]\nsource = "ixi"\nroot = "nowhere"\nrole = "train"\n'
+    )
+    (tmp_path / "a-store/studies/mine").mkdir(parents=True)
+    (tmp_path / "a-store/studies/mine/study.json").write_text("{}")
+    if not any(word.startswith("--store") for word in arguments) and arguments[0] == "run":
+        arguments = (*arguments, "--store", "{tmp}/runs")
+    name, *words = (word.format(tmp=tmp_path) for word in arguments)
+    before = sorted(tmp_path.rglob("*"))
+    outcome = call(name, *words)
+    assert outcome.status == 2, outcome
+    sentence = outcome.err.strip().splitlines()[-1]
+    assert re.search(says, sentence), sentence
+    assert "Traceback" not in outcome.err + outcome.out
+    assert sorted(tmp_path.rglob("*")) == before, "wrong use leaves nothing behind"
+
+
+def test_a_damaged_study_is_a_sentence_and_status_1(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "studies/mine").mkdir(parents=True)
+    (tmp_path / "studies/mine/study.json").write_text('{"study": 3')
+    outcome = call("report", "--store", tmp_path)
+    assert outcome.status == 1
+    assert "study.json is damaged" in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_an_unreachable_store_is_a_sentence_and_status_1(call: Call) -> None:
+    uri = "s3://key:secret@bucket/x?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-1"
+    outcome = call("report", "--store", uri)
+    assert outcome.status == 1
+    assert "127.0.0.1" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_the_papers_dry_run_counts_and_writes_nothing(call: Call, tmp_path: Path) -> None:
+    store = tmp_path / "runs"
+    outcome = call("run", "--grid", "paper", "--dry-run", "--store", store)
+    assert outcome.status == 0, outcome
+    lines = outcome.out.splitlines()
+    for line in ("networks: 126", "gmm: 8", "baselines: 2", "already done: 0"):
+        assert line in lines
+    assert "estimated cost" in outcome.out
+    parameters = re.findall(r"│\s+(?:AE|DAE|VAE)\s+│\s+(?:8|16|32)\s+│(.*)", outcome.out)
+    assert len(parameters) == 9
+    assert all(len(re.findall(r"\d+\.\d\d", row)) == 7 for row in parameters)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_on_own_cohorts_that_do_not_fit_together_says_why(
+    call: Call, tmp_path: Path
+) -> None:
+    image = tmp_path / "data/sub-01/anat/sub-01_T1w.nii.gz"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"")
+    file = tmp_path / "cohorts.toml"
+    file.write_text('[cohorts.own]\nsource = "bids"\nroot = "data"\nrole = "train"\n')
+    outcome = call("run", "--grid", "smoke", "--dry-run", "--cohorts", file)
+    assert outcome.status == 2
+    assert "needs a train and a test cohort of the same modality" in outcome.err
+    assert "own (train, T1w)" in outcome.err
+
+
+@pytest.mark.parametrize("uri", [".", "runs", "a/b/c"])
+def test_a_store_need_not_exist_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Path(cli.open_store(uri).root) == tmp_path / uri
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["study.run", "study.report", "study.store", "study.prepare"])
+def test_a_module_run_with_wrong_options_is_quiet_and_names_itself(
+    module: str, run: Callable[..., Any]
+) -> None:
+    command = run(module, "--no-such-option", status=2)
+    assert f"python -m {module}" in command.err
+    assert command.err.strip().splitlines()[-1].endswith("--no-such-option")
+    assert command.out == ""
+
+
+def test_a_study_of_the_same_name_in_use_is_refused_with_who_and_since_when(
+    call: Call, tmp_path: Path
+) -> None:
+    from study.records import Progress
+    from study.store import utc_now
+
+    study = StudyStore.open(cli.open_store(str(tmp_path)), "mine")
+    study.write_progress(
+        Progress(
+            driver="d",
+            host="another-host",
+            pid=4321,
+            stage="trials",
+            started="2026-01-02T03:04:05+00:00",
+            updated=utc_now(),
+        )
+    )
+    outcome = call("run", "--grid", "smoke", "--study", "mine", "--store", tmp_path)
+    assert outcome.status == 2
+    for word in ("process 4321", "another-host", "2026-01-02T03:04:05", "--take-over"):
+        assert word in outcome.err
