@@ -99,14 +99,12 @@ class Driver:
         return self._stack.enter_context(context)
 
     def _plan(self, listings: Sequence[CohortListing]) -> StudyRecord:
-        """Lay the grid over the prepared data and write the study's record."""
+        """Lay the grid over the prepared data."""
         request = self._request
         cohorts = tuple(listing.info() for listing in listings)
         plan = request.plan(cohorts)
         before = request.study.study()
-        record = study_record(request, plan, cohorts, before.created if before else utc_now())
-        request.study.write_study(record)
-        return record
+        return study_record(request, plan, cohorts, before.created if before else utc_now())
 
     def _run_trials(self, record: StudyRecord, listings: Sequence[CohortListing]) -> list[str]:
         """Run what the store does not have; returns what ended without a record."""
@@ -114,6 +112,7 @@ class Driver:
         index = refresh_index(request.study)
         retry = request.options.retry_failed
         left = work_left(plan_trials(record, index), index, retry_failed=retry)
+        request.study.write_study(record)  # only now: a plan that is refused replaces none
         counts = count_trials(record, index)
         searching = [s for s in record.searches if not s.points]
         self._tracker.stage = "trials"
