@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from datasets.identity import digest
 from datasets.scan import Modality, Role
@@ -24,6 +24,17 @@ SHARD_VERSION = 1
 
 class DamagedManifestError(StorageError):
     """A manifest that cannot be read; the scans' own records are enough to make it again."""
+
+
+def _as_text(value: object) -> object:
+    """Bytes of a file name that are no UTF-8, which Python carries as surrogates, spelled out."""
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-8", errors="backslashreplace").decode("utf-8")
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+"""Text that may come from the name of a file."""
 
 
 class ScanRecord(BaseModel):
@@ -59,13 +70,13 @@ class ScanRecord(BaseModel):
     version: int = SHARD_VERSION
     key: str
     status: Literal["ok", "quarantined"]
-    reason: str = ""
+    reason: Text = ""
     cohort: str
     role: Role
-    subject: str
-    session: str
+    subject: Text
+    session: Text
     modality: Modality
-    image: str
+    image: Text
     part: str = ""
     sha256: str = ""
     n_slices: int = 0
@@ -75,7 +86,7 @@ class ScanRecord(BaseModel):
     brain_tool: str = ""
     lesion_volume_ml: float | None = None
     lesion_outside_brain_share: float | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Text, ...] = ()
     wall_s: float = 0.0
 
 
@@ -108,7 +119,7 @@ class CohortManifest(BaseModel):
     settings: PreprocessSettings
     preprocess_version: int
     records: tuple[ScanRecord, ...]
-    skipped: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[tuple[Text, Text], ...] = ()
 
 
 def record_path(key: str) -> str:

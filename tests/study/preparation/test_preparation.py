@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from datasets.manifest import manifest_path, read_record
 from datasets.shards import read_slices
 from datasets.storage import ChecksumError, Storage
+from study.cohort_report import write_reports
 from study.execute import put_slices
 from study.guard import Limits
 from study.preparation import PreparationError
@@ -201,6 +204,26 @@ def test_a_reason_of_a_quarantined_scan_is_kept_in_record_and_manifest(
     assert read_record(store, record.key) == record
     assert listing.info().n_quarantined == 1
     assert listing.info().n_scans == 1
+
+
+def test_a_name_that_is_no_text_in_any_encoding_is_spelled_out(
+    make_cohorts: Callable[[int, int], Path], prepare: Prepare, store: Storage, tmp_path: Path
+) -> None:
+    cohorts = make_cohorts(1, 1)
+    odd = os.fsdecode(b"sub-caf\xe9")
+    folder = tmp_path / "scans" / "healthy" / odd / "anat"
+    folder.mkdir(parents=True)
+    whole = tmp_path / "scans" / "healthy" / "sub-h000" / "anat" / "sub-h000_T1w.nii.gz"
+    shutil.copy(whole, folder / f"{odd}_T1w.nii.gz")
+    shutil.copy(whole, folder / ".hidden.nii.gz")
+    prepared = prepare(cohorts)
+    record = prepared.records["caf\\udce9"]
+    assert record.status == "ok"
+    assert record.image.endswith("sub-caf\\udce9_T1w.nii.gz")
+    assert len(read_slices(store, record).images_NHW) == record.n_slices
+    assert prepare(cohorts).count == 0
+    pages = write_reports(prepared.listings, store, tmp_path)
+    assert "caf\\udce9" in pages[0].read_text(encoding="utf-8")
 
 
 def _flip(store: Storage, part: str) -> None:

@@ -145,6 +145,15 @@ def test_wrong_use_ends_with_2_and_one_sentence(
     assert "Traceback" not in output
 
 
+def test_a_brain_extractor_that_is_not_there_is_named_before_any_work(
+    make_cohorts: Callable[[int, int], Path], store: Storage
+) -> None:
+    status, output = _run(make_cohorts(1, 1), store, "--brain-extractor", "skalpell")
+    assert status == 2
+    assert "unknown brain extractor 'skalpell'; choose one of: deepbet, bet" in output
+    assert not _finished(store)
+
+
 def test_a_report_folder_that_cannot_be_made_is_said_before_any_work(
     make_cohorts: Callable[[int, int], Path], store: Storage, tmp_path: Path
 ) -> None:
