@@ -11,8 +11,9 @@ totals and c the number of pixels from the top of the ranking down to some score
 grows along the ranking, and entries whose middle falls in the same unit of height become one
 group. So
 
-- a group holds at most about 2 / S of the positives and of the negatives, which bounds
-  what forgetting the order inside it can change in the AUC, whatever the distribution;
+- a group holds at most 4 / S of the positives and of the negatives, which bounds what forgetting
+  the order inside it can change in the AUC, whatever the distribution; the errors of thousands of
+  groups mostly cancel;
 - from its beginning to its end c grows by at most a factor 1 + 2 / L, and so does
   any precision, even among the first few pixels of 10^7, which bounds the average precision;
 - an entry more than a unit high (a frequent score, a positive among few) is never joined to others.
@@ -32,7 +33,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-EXACT_ENTRIES = 2**18
+EXACT_ENTRIES = 2**17
 """Up to this many distinct scores nothing is grouped and every figure is exact."""
 
 BLOCK = 2**15
