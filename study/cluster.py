@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ _QUIET = {
     "TUNE_WARN_THRESHOLD_S": "60",
 }
 """Telemetry, Tune's own files and interrupt handling off: the store and the driver do that."""
+
+_REACH_S = 10.0
 
 
 def configure(*, verbose: bool) -> None:
@@ -56,6 +59,7 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    _check_reachable(target)
     try:
         ray.init(
             address=target,
@@ -70,6 +74,21 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
     finally:
         sys.stdout.flush()
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Find out at once what Ray would try for minutes.
+
+    Raises:
+        ConnectionError: If nobody listens at that host and port.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # local, auto: no place to look at
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(f"there is no Ray cluster at {address!r}: {error}") from error
 
 
 def core_count(ray: Any) -> int:

@@ -17,7 +17,7 @@ import pytest
 import typer
 
 import study
-from study import cli
+from study import cli, cluster
 from study.store import StudyStore
 
 
@@ -173,6 +173,15 @@ def test_an_unreachable_store_is_a_sentence_and_status_1(call: Call) -> None:
     assert outcome.status == 1
     assert "127.0.0.1" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "no-such-host.invalid:1"])
+def test_a_cluster_that_is_not_there_is_a_sentence_at_once(address: str) -> None:
+    with (
+        pytest.raises(ConnectionError, match=f"no Ray cluster at '{address}'"),
+        cluster.connected(address, verbose=False),
+    ):
+        pytest.fail("there is no cluster to connect to")
 
 
 def test_the_papers_dry_run_counts_and_writes_nothing(call: Call, tmp_path: Path) -> None:
