@@ -107,6 +107,7 @@ def start(tmp_path_factory: pytest.TempPathFactory, until: Until) -> Iterator[St
         line = [sys.executable, *(str(w) for w in words)]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         environment |= {_MARK: mark, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+        environment["RAY_worker_niceness"] = "0"  # somebody waits for these workers
         with out_path.open("wb") as out, out_path.with_suffix(".err").open("wb") as err:
             process = subprocess.Popen(
                 line,
