@@ -97,17 +97,19 @@ class View:
         t, now = self._tracker, time.monotonic()
         head = Text(_STAGES.get(t.stage, t.stage), style="bold")
         if t.stage not in ("trials", "report"):
-            bar = ProgressBar(total=max(1, t.stage_total), completed=t.stage_done, width=40)
-            return Group(head, bar, Text(f"{t.stage_done} of {t.stage_total}"))
+            count = Text(f"{t.stage_done} of {t.stage_total}")
+            return Group(head, _bar(t.stage_done, t.stage_total, count))
         counts = Text.assemble(
             (f"{t.done} done", "green"),
-            f"   {len(t.running)} running   ",
+            f"  {len(t.running)} running  ",
             (f"{t.failed} failed", "red" if t.failed else "dim"),
-            f"   of {t.planned}   ·   {t.slices_per_s(now):.0f} slices/s"
-            f"   ·   left {duration(t.seconds_left(now))}",
+            f"  of {t.planned}",
         )
-        bar = ProgressBar(total=max(1, t.planned), completed=t.done + t.failed, width=40)
-        return Group(head, bar, counts, self._running(), self._best())
+        pace = f"{t.slices_per_s(now):.0f} slices/s, left {duration(t.seconds_left(now))}"
+        if not t.running and t.done + t.failed < t.planned:
+            pace = "waiting for workers"
+        bar = _bar(t.done + t.failed, t.planned, counts)
+        return Group(head, bar, Text(pace), self._running(), self._best())
 
     def _running(self) -> RenderableType:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
@@ -121,3 +123,10 @@ class View:
         for column, (auc, whose) in sorted(self._tracker.best.items()):
             table.add_row(f"best on {column}", f"{auc:.3f}", whose)
         return table
+
+
+def _bar(done: int, total: int, beside: Text) -> RenderableType:
+    """A progress bar with a text to its right."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_row(ProgressBar(total=max(1, total), completed=done, width=40), beside)
+    return grid
