@@ -94,3 +94,17 @@ def _check_reachable(address: str) -> None:
 def core_count(ray: Any) -> int:
     """CPU cores that the cluster offers."""
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def card_gib(ray: Any) -> float:
+    """Memory in GiB of a GPU of the cluster, which must have one; waits until one is free."""
+    task = ray.remote(num_gpus=1, num_cpus=0)(_this_card_gib)
+    gib: float = ray.get(task.remote())
+    return gib
+
+
+def _this_card_gib() -> float:
+    import torch
+
+    total: int = torch.cuda.mem_get_info()[1]
+    return total / 2**30

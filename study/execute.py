@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.storage import ChecksumError, Storage
+from study.cluster import card_gib
 from study.data import lesion_outside_brain_share, test_slices, train_slices
 from study.listing import CohortListing
 from study.plan import Work, train_cohorts, train_keys
@@ -134,14 +135,6 @@ def _share(ray: Any) -> tuple[str, dict[str, float]]:
     """The device of trials and what each takes of it: a CPU, or a CPU and a share of a GPU."""
     if not ray.cluster_resources().get("GPU"):
         return "cpu", {"cpu": 1.0}
-    gib = ray.get(ray.remote(num_gpus=1, num_cpus=0)(_card_gib).remote())
+    gib = card_gib(ray)
     fitting = max(1, min(MOST_TRIALS_PER_GPU, math.floor(gib / GPU_GIB_PER_TRIAL)))
     return "cuda", {"cpu": 1.0, "gpu": 1.0 / fitting}
-
-
-def _card_gib() -> float:
-    """Memory of this worker's GPU in GiB."""
-    import torch
-
-    total: int = torch.cuda.mem_get_info()[1]
-    return total / 2**30

@@ -27,7 +27,7 @@ from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
 from datasets.shards import process_scan
 from datasets.sources import phantom
 from datasets.storage import ChecksumError, Storage, StorageError
-from study.cluster import core_count
+from study.cluster import card_gib, core_count
 from study.cohorts import Cohort
 from study.guard import Limits, guarded
 from study.listing import CohortListing, ScanTask, Surveyor, scan_name
@@ -287,17 +287,9 @@ def _needs(ray: Any) -> dict[str, Any]:
     most = max((int(node.get("memory", 0)) for node in nodes), default=0)
     needs: dict[str, Any] = {"memory": min(int(SCAN_GIB * 2**30), most)}
     if any(node.get("GPU") for node in nodes):
-        gib = ray.get(ray.remote(num_gpus=1, num_cpus=0)(_card_gib).remote())
+        gib = card_gib(ray)
         needs["num_gpus"] = 1.0 / max(1, int(gib // CARD_GIB))
     return needs
-
-
-def _card_gib() -> float:
-    """Memory of this worker's GPU in GiB."""
-    import torch
-
-    total: int = torch.cuda.mem_get_info()[1]
-    return total / 2**30
 
 
 def _process(task: ScanTask, settings: PreprocessSettings, uri: str, limits: Limits) -> None:
