@@ -142,17 +142,17 @@ def test_a_trial_that_dies_anywhere_ends_on_the_same_bits(
     assert _attempts(store) == expected
 
 
-def test_a_second_death_continues_from_the_second_checkpoint(
-    local_study: StudyStore,
+def test_a_second_death_continues_from_the_second_checkpoint_on_every_storage(
+    study: StudyStore,
     network: PlannedTrial,
     order_of: OrderOf,
     small_data: Any,
     undisturbed: dict[str, Any],
 ) -> None:
     for _ in range(2):
-        _interrupt(run_trial(order_of(network), small_data, local_study), 1)
-    list(run_trial(order_of(network), small_data, local_study))
-    store = local_study.trial(network.trial_id)
+        _interrupt(run_trial(order_of(network), small_data, study), 1)
+    list(run_trial(order_of(network), small_data, study))
+    store = study.trial(network.trial_id)
     assert _results(store, network) == undisturbed
     assert _attempts(store) == [1, 2, 3, 3]
     assert _record(store).attempts == 3
