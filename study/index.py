@@ -19,24 +19,11 @@ import pyarrow.parquet as pq
 from datasets.storage import StorageError
 from study.records import EvalRecord, FitRecord, parse_record
 from study.store import StudyStore, TrialStore
+from trainables.evaluate import METRICS_SCHEMA
 
 INDEX_VERSION = 1
 
-METRIC_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
-    ("score", pa.string()),
-    ("region", pa.string()),
-    ("n_subjects", pa.int64()),
-    ("n_slices", pa.int64()),
-    ("n_pixels", pa.int64()),
-    ("n_positive", pa.int64()),
-    ("auc", pa.float64()),
-    ("average_precision", pa.float64()),
-    ("chance_average_precision", pa.float64()),
-    ("best_dice", pa.float64()),
-    ("best_dice_threshold", pa.float64()),
-    ("mean_subject_auc", pa.float64()),
-    ("lesion_outside_brain_share", pa.float64()),
-)
+METRIC_FIELDS = tuple((field.name, field.type) for field in METRICS_SCHEMA)
 
 SCHEMA = pa.schema(
     [
