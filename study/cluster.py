@@ -51,7 +51,7 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
         verbose: Whether workers' output and Ray's messages are shown.
 
     Raises:
-        ConnectionError: If there is no cluster at that address.
+        ConnectionError: If there is no cluster at that address, or none can be started.
     """
     import ray
 
@@ -60,20 +60,37 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
         yield ray
         return
     _check_reachable(target)
-    try:
-        ray.init(
-            address=target,
-            include_dashboard=False if target == "local" else None,
-            log_to_driver=verbose,
-            logging_level=logging.INFO if verbose else logging.CRITICAL,
-        )
-    except ConnectionError as error:
-        raise ConnectionError(f"there is no Ray cluster at {target!r}") from error
+    _start(ray, target, verbose=verbose)
     try:
         yield ray
     finally:
         sys.stdout.flush()
         ray.shutdown()
+
+
+def _start(ray: Any, target: str, *, verbose: bool) -> None:
+    for last_try in (False, True):
+        try:
+            ray.init(
+                address=target,
+                include_dashboard=False if target == "local" else None,
+                log_to_driver=verbose,
+                logging_level=logging.INFO if verbose else logging.CRITICAL,
+            )
+        except ConnectionError as error:
+            raise ConnectionError(f"there is no Ray cluster at {target!r}") from error
+        except Exception as error:
+            # Ray gives its own processes 30 s, which a very busy machine can miss, and says so
+            # with a bare Exception.
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+            if last_try:
+                raise ConnectionError(
+                    "Ray did not start within 30 seconds, twice; is this machine overloaded?"
+                ) from error
+        else:
+            return
 
 
 def _check_reachable(address: str) -> None:
