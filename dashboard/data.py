@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,13 @@ def open_store(uri: str) -> Storage:
 @st.cache_data(show_spinner=False, ttl=2.0, max_entries=8)
 def list_studies(uri: str) -> StoreListing:
     """The studies of a store, looked up at most every two seconds."""
+    return find_studies(uri)
+
+
+def find_studies(uri: str) -> StoreListing:
+    """The studies of a store, the one that moved last first."""
     try:
-        store = open_store(uri)
+        store = Storage.open(uri)
         names = store.names("studies")
         safe = [name for name in names if STUDY_NAME.fullmatch(name) and ".." not in name]
         moved = {name: _moved(store, name) for name in safe}
@@ -240,9 +246,8 @@ def finished_at(view: StudyView, trial_id: str) -> str:
 
 def rows_of(table: pa.Table, **equal: Any) -> pa.Table:
     """The rows whose columns have the given values."""
-    for name, value in equal.items():
-        table = table.filter(pc.equal(table[name], value))
-    return table
+    masks = [pc.equal(table[name], value) for name, value in equal.items()]
+    return table.filter(reduce(pc.and_, masks)) if masks else table
 
 
 def _evaluation_part(uri: str, study: str, trial_id: str, eval_id: str, part: str) -> bytes:

@@ -22,6 +22,13 @@ from study.records import StudyRecord
 
 _FRAME = "frame"
 
+_ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E"
+    "%3Cellipse cx='16' cy='16' rx='12' ry='14.5' fill='%230B6FA4'/%3E"
+    "%3Ccircle cx='20' cy='12' r='4.5' fill='%23F5A300'/%3E%3C/svg%3E"
+)
+"""Written out, since a named icon would be fetched from the internet."""
+
 SYNTHETIC = "Synthetic phantom: a check of the software, no evidence about medicine."
 
 STYLE = """
@@ -66,7 +73,7 @@ class Frame:
 @contextmanager
 def begin() -> Iterator[tuple[StreamlitPage, Frame | None]]:
     """Draw what is around a page, and keep it while the page runs."""
-    st.set_page_config(page_title="Anomaly study", page_icon=":material/neurology:", layout="wide")
+    st.set_page_config(page_title="Anomaly study", page_icon=_ICON, layout="wide")
     st.html(STYLE)
     page = register_pages()
     frame = _choose_study(parse_options(sys.argv[1:]))

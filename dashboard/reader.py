@@ -29,6 +29,13 @@ from study.table import TrialCounts, count_trials, plan_rows
 
 T = TypeVar("T")
 
+FEW_ROWS = 5_000
+"""An index of at most that many rows is checked against the records before it is first shown."""
+
+REST_S = 2.0
+"""How long a larger one is shown before the walk over the records begins, which would slow the
+first page down."""
+
 PATIENCE_S = 0.3
 """How long a page waits for news when it has an older view to show."""
 
@@ -132,8 +139,7 @@ class StudyReader:
                 self._first = first
         pending = self._look(self._marks(), live=is_live(progress))
         if pending is not None:
-            patience = PATIENCE_S if self._scan or self._first else None
-            wait_for([pending], timeout=patience)
+            wait_for([pending], timeout=self._patience_s())
             self._take(pending)
         with self._lock:
             base = self._scan.view if self._scan else self._first
@@ -161,8 +167,19 @@ class StudyReader:
                     changed and self._scan.took_s < PATIENCE_S
                 ):
                     return None
-            self._pending = self._pool.submit(self._read, marks)
+            rest_s = REST_S if self._scan is None and self._has_many() else 0.0
+            self._pending = self._pool.submit(self._read, marks, rest_s)
             return self._pending
+
+    def _has_many(self) -> bool:
+        shown = self._scan.view if self._scan else self._first
+        return shown is not None and shown.index.num_rows > FEW_ROWS
+
+    def _patience_s(self) -> float | None:
+        """How long to wait for a look that is under way; None waits for its end."""
+        if self._scan is None and self._first is None:
+            return None
+        return 0.0 if self._has_many() else PATIENCE_S
 
     def _take(self, pending: Future[_Scan]) -> None:
         with self._lock:
@@ -172,7 +189,8 @@ class StudyReader:
             self._finished_s = time.monotonic()
             self._scan = pending.result()
 
-    def _read(self, marks: tuple[str, ...]) -> _Scan:
+    def _read(self, marks: tuple[str, ...], rest_s: float) -> _Scan:
+        time.sleep(rest_s)
         began = time.monotonic()
         index, problem = _attempt(lambda: load_index(self._study))
         view = self._build(_EMPTY if index is None else index, problem)

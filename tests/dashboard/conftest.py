@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from streamlit.testing.v1 import AppTest
 
+from dashboard.serving import APP, Server, chromium, serve
+
 _ROOT = Path(__file__).parents[2]
-_APP = _ROOT / "dashboard" / "app.py"
 
 Open = Callable[..., AppTest]
 
@@ -55,7 +52,7 @@ def open_app(monkeypatch: pytest.MonkeyPatch) -> Open:
 
     def run(folder: Path, page: str = "study", **address: str) -> AppTest:
         monkeypatch.setattr(sys, "argv", ["app.py", "--store", str(folder)])
-        app = AppTest.from_file(_APP, default_timeout=60)
+        app = AppTest.from_file(APP, default_timeout=60)
         if page != "study":
             app.run()
             app.switch_page(f"pages/{page}.py")
@@ -71,68 +68,30 @@ def _clean_silently(cls: Any, name: str, *_: Any, **__: Any) -> None:
     shutil.rmtree(name, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class Server:
-    """The dashboard as users start it."""
-
-    url: str
-    process: subprocess.Popen[bytes]
-
-
 Serve = Callable[[Path], Server]
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    """Starts ``streamlit run dashboard/app.py -- --store STORE`` on a free port."""
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """Starts ``streamlit run dashboard/app.py -- --store STORE``; once per store."""
     started: dict[Path, Server] = {}
     log = tmp_path_factory.mktemp("server") / "log"
+    with ExitStack() as stack:
 
-    def start(store: Path) -> Server:
-        if store in started:
+        def start(store: Path) -> Server:
+            if store not in started:
+                started[store] = stack.enter_context(serve(["--store", str(store)], log))
             return started[store]
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        line = [sys.executable, "-m", "streamlit", "run", str(_APP), "--server.port", str(port)]
-        with log.open("ab") as out:
-            process = subprocess.Popen(
-                [*line, "--", "--store", str(store)], stdout=out, stderr=out, cwd=log.parent
-            )
-        started[store] = Server(f"http://127.0.0.1:{port}", process)
-        _until_healthy(started[store], log)
-        return started[store]
 
-    yield start
-    for server in started.values():
-        server.process.terminate()
-        server.process.wait(20)
-
-
-def _until_healthy(server: Server, log: Path) -> None:
-    for _ in range(3000):
-        if server.process.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(f"{server.url}/_stcore/health", timeout=1) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, TimeoutError):
-            subprocess.run(["true"], check=True)  # gives way to the server
-    pytest.fail(f"the dashboard did not start: {log.read_text()}")
+        yield start
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, without a screen."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
-    if path is None:
-        pytest.fail("the browser's tests need Chromium on the PATH")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=flags)
-        yield chromium
-        chromium.close()
+    expect.set_options(timeout=60_000)  # the machine may be busy
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture

@@ -1,0 +1,365 @@
+"""The dashboard in a real browser, on the store of a real smoke run."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlparse
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
+
+from dashboard.maps import Showcase, decode_showcase, overlap, region_mask, segment
+from dashboard.serving import settled
+from dashboard.text import figure_text
+from datasets.manifest import read_manifest
+from datasets.shards import read_slices
+from datasets.storage import Storage
+from study.plan import planned_trial
+from study.store import StudyStore, utc_now
+from study.table import best_rows, label, table_lines
+from trainables.slices import Slices
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+STUDY = "smoke-phantom"
+PAGES = {
+    "": "Study",
+    "best": "Best per data set",
+    "grid": "Grid",
+    "roc": "ROC and precision-recall",
+    "heatmaps": "Heatmaps",
+    "data": "Data",
+    "trial": "Trial",
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A store and where it is served."""
+
+    url: str
+    store: Path
+
+    @property
+    def study(self) -> StudyStore:
+        return StudyStore.open(Storage.open(str(self.store)), STUDY)
+
+
+@pytest.fixture(scope="module")
+def smoke(smoke_store: Path, served: Callable[[Path], Any]) -> Served:
+    return Served(served(smoke_store).url, smoke_store)
+
+
+@pytest.fixture(scope="module")
+def report(smoke_store: Path) -> dict[str, Any]:
+    line = [sys.executable, "-m", "study.report", "--format", "json", "--store", str(smoke_store)]
+    found = subprocess.run(line, capture_output=True, text=True, check=True)
+    content: dict[str, Any] = json.loads(found.stdout)
+    return content
+
+
+def _open(page: Page, url: str, name: str = "", **address: str) -> None:
+    page.goto(f"{url}/{name}?{urlencode(address)}")
+    settled(page, PAGES[name])
+
+
+def _metric(page: Page, name: str) -> Any:
+    box = page.get_by_test_id("stMetric").filter(has_text=name)
+    return box.get_by_test_id("stMetricValue")
+
+
+def _badge(page: Page, text: str) -> Any:
+    """One of the marks beside the study's name."""
+    return page.locator(".stMarkdownBadge").filter(has_text=text)
+
+
+def _address(page: Page) -> dict[str, str]:
+    return {k: v[0] for k, v in parse_qs(urlparse(page.url).query).items()}
+
+
+def test_every_page_opens_without_error_or_stranger_and_writes_nothing(
+    page: Page, smoke: Served
+) -> None:
+    before = {str(p): p.stat().st_mtime_ns for p in sorted(smoke.store.rglob("*"))}
+    errors: list[str] = []
+    strange: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            errors.append(message.text)
+
+    def asked(request: Request) -> None:
+        if urlparse(request.url).hostname not in ("127.0.0.1", None):
+            strange.append(request.url)
+
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", heard)
+    page.on("request", asked)
+    _open(page, smoke.url)
+    for name, heading in PAGES.items():
+        link = "Study" if not name else "ROC" if name == "roc" else name.capitalize()
+        page.get_by_test_id("stTopNavLink").filter(has_text=link).click()
+        settled(page, heading)
+        expect(_badge(page, "synthetic phantom")).to_be_visible()
+        expect(page.get_by_test_id("stException")).to_have_count(0)
+        assert _address(page)["study"] == STUDY
+    assert errors == []
+    assert strange == []
+    assert {str(p): p.stat().st_mtime_ns for p in sorted(smoke.store.rglob("*"))} == before
+
+
+def test_table_equals_the_report(page: Page, smoke: Served, report: dict[str, Any]) -> None:
+    for region in ("brain", "slice"):
+        _open(page, smoke.url, "best", region=region)
+        rows = [row for row in best_rows(report["rows"], "auc") if row["region"] == region]
+        table = page.get_by_test_id("stTable")
+        expect(table.locator("tbody tr")).to_have_count(len(table_lines(rows)))
+        heads = table.locator("thead th").all_inner_texts()
+        lines = [row.locator("td").all_inner_texts() for row in table.locator("tbody tr").all()]
+        shown = {}
+        model = ""
+        for line in lines:
+            model = line[0].strip() or model
+            for head, text in zip(heads[2:], line[2:], strict=True):
+                shown[model, line[1].strip(), head.strip()] = text.split(" ")[0].strip()
+        for row in rows:
+            column = f"{row['cohort']} {row['modality']}"
+            place = (label(row["model"]), label(row["score"]))
+            assert shown[(*place, column)] == f"{row['auc']:.3f}"
+            if row["paper_auc"] is not None:
+                assert shown[(*place, f"paper {column}")] == f"{row['paper_auc']:.3f}"
+
+
+def test_counts_equal_the_report(page: Page, smoke: Served, report: dict[str, Any]) -> None:
+    _open(page, smoke.url)
+    trials = report["trials"]
+    expect(_metric(page, "Trials done")).to_have_text(f"{trials['done']} of {trials['planned']}")
+    expect(_metric(page, "Failed")).to_have_text(str(trials["failed"]))
+
+
+def test_cell_of_the_grid_opens_its_trial(
+    page: Page, smoke: Served, report: dict[str, Any]
+) -> None:
+    _open(page, smoke.url, "grid", line="ae:squared_error", left="brats T2w", right="none")
+    # The smoke grid has one cell, in the middle of its square.
+    page.locator(".js-plotly-plot .nsewdrag").first.click()
+    expect(page.get_by_role("heading", name="Trial", exact=True)).to_be_visible()
+    wanted = {"model": "ae", "cohort": "brats", "modality": "T2w"}
+    rows = [r for r in report["rows"] if all(r[k] == v for k, v in wanted.items())]
+    expect(page).to_have_url(re.compile(f"trial={rows[0]['trial_id']}"))
+    settled(page)
+    fit = smoke.study.trial(rows[0]["trial_id"]).fit()
+    assert fit is not None
+    expect(_metric(page, "Steps")).to_have_text(f"{fit.steps:,}")
+
+
+def _stored(smoke: Served, trial_id: str, eval_id: str) -> tuple[Showcase, ...]:
+    trial = smoke.study.trial(trial_id)
+    record = trial.evaluation(eval_id)
+    assert record is not None
+    data = trial.read_part(record, "heatmaps.parquet")
+    return decode_showcase(pq.read_table(pa.BufferReader(data)))
+
+
+def _dice(showcase: Showcase, score: str, threshold: float) -> str:
+    mask = region_mask(showcase.brain_HW, "brain")
+    found = segment(showcase.scores[score], showcase.brain_HW, "brain", threshold)
+    return figure_text(overlap(found, showcase.lesion_HW & mask).dice)
+
+
+def _best_vae(report: dict[str, Any], cohort: str, modality: str) -> dict[str, Any]:
+    place = {"model": "vae", "score": "normalized_error", "region": "brain"}
+    place |= {"cohort": cohort, "modality": modality}
+    rows = [r for r in report["rows"] if all(r[k] == v for k, v in place.items())]
+    row: dict[str, Any] = best_rows(rows, "auc")[0]
+    return row
+
+
+def test_slider_prints_the_dice_of_its_threshold(
+    page: Page, smoke: Served, report: dict[str, Any]
+) -> None:
+    row = _best_vae(report, "atlas", "T1w")
+    stored = _stored(smoke, row["trial_id"], row["eval_id"])
+    _open(page, smoke.url, "heatmaps", cohort="atlas T1w", segment="vae:normalized_error")
+    address = _address(page)
+    showcase = next(
+        s
+        for s in stored
+        if (s.subject, str(s.slice_index)) == (address["subject"], address["slice"])
+    )
+    seen = []
+    thumb = page.get_by_test_id("stSlider").get_by_role("slider")
+    for presses in (0, 40, 80):
+        thumb.focus()
+        for _ in range(presses):
+            thumb.press("ArrowRight")
+        page.wait_for_function(_SLIDER_IS_IN_THE_ADDRESS)
+        threshold = float(_address(page)["threshold-normalized_error"])
+        text = _metric(page, "Dice, this slice")
+        expect(text).to_have_text(_dice(showcase, "normalized_error", threshold))
+        seen.append(text.inner_text())
+    assert len(set(seen)) == 3
+
+
+_SLIDER_IS_IN_THE_ADDRESS = """() => {
+    const shown = Number(document.querySelector('[data-testid=stSlider] input').value);
+    const told = Number(new URL(location).searchParams.get('threshold-normalized_error'));
+    const step = Number(document.querySelector('[data-testid=stSlider] input').step) || 1e-6;
+    return Math.abs(shown - told) <= 0.6 * step;
+}"""
+"""The browser snaps what it shows to whole steps; the address has the number that is used."""
+
+
+def test_any_other_slice_is_scored_from_the_saved_weights(
+    page: Page, smoke: Served, report: dict[str, Any]
+) -> None:
+    row = _best_vae(report, "brats", "T2w")
+    view = {"cohort": "brats T2w", "segment": "vae:normalized_error", "all": "1"}
+    _open(page, smoke.url, "heatmaps", **view)
+    before = _address(page)["slice"]
+    page.keyboard.press("n")
+    page.wait_for_function(
+        "before => new URL(location).searchParams.get('slice') !== before", arg=before
+    )
+    expect(page.get_by_text("Segmentation", exact=True).first).to_be_visible()
+    settled(page)
+    address = _address(page)
+    showcase = _scored(smoke, row, address["subject"], int(address["slice"]))
+    threshold = float(address["threshold-normalized_error"])
+    expect(_metric(page, "Dice, this slice")).to_have_text(
+        _dice(showcase, "normalized_error", threshold)
+    )
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
+
+
+def _scored(smoke: Served, row: dict[str, Any], subject: str, index: int) -> Showcase:
+    """The same slice, scored by the test's own hand."""
+    import safetensors.numpy
+
+    store = Storage.open(str(smoke.store))
+    record = smoke.study.study()
+    assert record is not None
+    wanted = (row["cohort"], row["modality"])
+    key = next(c.key for c in record.cohorts if (c.name, c.modality) == wanted)
+    manifest = read_manifest(store, key)
+    assert manifest is not None
+    scan = next(r for r in manifest.records if f"{r.cohort}/{r.subject}" == subject)
+    columns = read_slices(store, scan)
+    at = int(np.flatnonzero(columns.slice_index_N == index)[0])
+    batch = Slices(
+        columns.images_NHW,
+        columns.brain_bits_NK,
+        columns.lesion_bits_NK,
+        np.zeros(len(columns.slice_index_N), np.int32),
+        columns.slice_index_N,
+        (subject,),
+    ).batch(slice(at, at + 1))
+    trial = smoke.study.trial(row["trial_id"])
+    fit = trial.fit()
+    assert fit is not None
+    detector = fit.spec.detector()
+    detector.load_state(safetensors.numpy.load(trial.read_part(fit, "model.safetensors")))
+    maps = detector.score(batch.images_BHW, batch.brain_BHW)
+    return Showcase(
+        subject,
+        index,
+        batch.images_BHW[0],
+        batch.brain_BHW[0],
+        batch.lesion_BHW[0],
+        {name: values[0] for name, values in maps.items()},
+        {},
+    )
+
+
+def test_link_reproduces_the_view(page: Page, browser: Browser, smoke: Served) -> None:
+    _open(page, smoke.url, "heatmaps", cohort="brats T1w")
+    page.get_by_role("radio", name="Whole slice").click()
+    expect(page).to_have_url(re.compile("region=slice"))
+    settled(page)
+    page.get_by_role("button", name="Next").click()
+    expect(page.get_by_text("2 of 3")).to_be_visible()
+    thumb = page.get_by_test_id("stSlider").get_by_role("slider")
+    thumb.press("ArrowRight")
+    thumb.press("ArrowRight")
+    page.wait_for_function(_SLIDER_IS_IN_THE_ADDRESS)
+    settled(page)
+    other = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
+    other.goto(page.url)
+    expect(other.get_by_text("2 of 3")).to_be_visible(timeout=60_000)
+    settled(other)
+    assert _address(other) == _address(page)
+    for name in ("Dice, this slice", "Best possible here", "Best Dice, cohort"):
+        assert _metric(other, name).inner_text() == _metric(page, name).inner_text()
+    other.context.close()
+
+
+def test_running_study_moves_forward_by_itself(
+    page: Page, synthetic: ModuleType, served: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    wanted = synthetic.Wanted(trials=12, unfinished=3, failed=0, full=False)
+    study = synthetic.write_store(tmp_path, "live", wanted)
+    record, progress = study.study(), study.progress()
+    assert record is not None
+    assert progress is not None
+    _open(page, served(tmp_path).url)
+    expect(_metric(page, "Trials done")).to_have_text("9 of 12")
+    expect(_badge(page, "running")).not_to_contain_text("not")
+    page.get_by_text("Logarithmic loss").click()
+    expect(page).to_have_url(re.compile("logloss=1"))
+    rng = np.random.default_rng(0)
+    for done, trial in enumerate(record.trials[9:11], start=10):
+        synthetic.write_fit(study, planned_trial(trial.spec, record.cohorts), rng)
+        for evaluation in trial.evals:
+            synthetic.write_evaluation(study, trial, evaluation, rng, None)
+        study.write_progress(progress.model_copy(update={"updated": utc_now(), "done": done}))
+        expect(_metric(page, "Trials done")).to_have_text(f"{done} of 12")
+    assert _address(page)["logloss"] == "1"
+    study.write_progress(progress.model_copy(update={"updated": utc_now(), "stage": "done"}))
+    expect(_badge(page, "not running")).to_be_visible()
+
+
+def test_names_run_no_script(
+    page: Page, synthetic: ModuleType, served: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    synthetic.write_store(tmp_path, "names", synthetic.Wanted(trials=8, failed=0, cohort=evil))
+    said: list[str] = []
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    url = served(tmp_path).url
+    for name in ("", "best", "roc", "heatmaps"):
+        _open(page, url, name, study="<script>alert(3)</script>", trial="../../etc")
+        expect(page.locator("img[src=x]")).to_have_count(0)
+    assert said == []
+
+
+def test_phone_needs_no_sideways_scrolling_of_the_page(browser: Browser, smoke: Served) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme="dark")
+    context.set_default_timeout(60_000)
+    narrow = context.new_page()
+    for name in ("", "best", "grid", "heatmaps"):
+        _open(narrow, smoke.url, name)
+        script = "() => document.querySelector('[data-testid=stMain]').scrollWidth"
+        assert narrow.evaluate(script) <= 390
+    context.close()
+
+
+def test_server_listens_on_this_machine_alone(smoke: Served) -> None:
+    port = f"{urlparse(smoke.url).port:04X}"
+    listening = [
+        line.split()[1]
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+        if line.split()[3] == "0A" and line.split()[1].endswith(f":{port}")
+    ]
+    assert listening == [f"0100007F:{port}"]
