@@ -39,7 +39,8 @@ class Storage:
     Attributes:
         filesystem: The pyarrow filesystem.
         root: Path of the folder on that filesystem, without a trailing slash.
-        uri: What the user wrote, for messages and for worker processes.
+        uri: What the user wrote, for messages and for worker processes; a local path is made
+            absolute, since workers have other working directories.
     """
 
     filesystem: pafs.FileSystem
@@ -57,7 +58,8 @@ class Storage:
             if "://" in uri:
                 filesystem, root = pafs.FileSystem.from_uri(uri)
             else:
-                filesystem, root = pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
+                uri = root = str(Path(uri).expanduser().absolute())
+                filesystem = pafs.LocalFileSystem()
         except (pa.ArrowInvalid, OSError) as error:
             raise StorageError(f"cannot open the store {uri!r}: {error}") from error
         return cls(filesystem, root.rstrip("/"), uri)

@@ -84,6 +84,17 @@ class TestStorage:
         assert Storage.open(storage.uri).read("a/b") == b"1"
 
 
+def test_a_relative_path_means_the_same_in_a_worker_with_another_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    uri = Storage.open("runs").uri
+    Storage.open(uri).put("a", b"1")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert Storage.open(uri).read("a") == b"1"
+
+
 def test_an_unreachable_store_is_a_storage_error_whatever_is_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
