@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -325,27 +324,3 @@ def _some_intensity_trial(store: Path) -> str:
     cohorts = tuple(listing.info() for listing in listings)
     plan = build_plan(request.grid, cohorts, seeds=(0,), epochs=None)
     return next(t.trial_id for t in plan.trials if t.spec.model == "intensity")
-
-
-def test_raised_epochs_go_on_from_where_the_study_ended(
-    run: Callable[..., Any], smoke_store: Path, tmp_path: Path
-) -> None:
-    store = tmp_path / "runs"
-    shutil.copytree(smoke_store, store)
-    before = _stamps(store)
-    run(*SMOKE, store, "--epochs", "5")
-    study = _study(store)
-    for planned in _record(study).trials:
-        trial = study.trial(planned.trial_id)
-        fit = trial.fit()
-        assert fit is not None
-        history = pq.read_table(io.BytesIO(trial.read_part(fit, "history.parquet")))
-        if planned.spec.model in ("ae", "dae", "vae"):
-            assert fit.spec.epochs == 5
-            assert history["attempt"].to_pylist() == [1, 1, 1, 1, 2]
-        else:
-            path = f"{planned.trial_id}/manifest.json"
-            assert _stamps(store)[path] == before[path]
-    report = json.loads(_report(run, store))
-    assert report["trials"] == {"planned": 12, "done": 12, "failed": 0, "running": 0}
-    assert {r["epochs"] for r in report["rows"]} == {1, 5}
