@@ -40,7 +40,7 @@ def n_parameters(spec: TrialSpec) -> int:
 
 
 def work_flops(work: Work, cohorts: Sequence[CohortInfo]) -> float:
-    """Floating-point operations of what is left of a trial, epochs already done included.
+    """Floating-point operations of what is left of a trial, from its last record on.
 
     Args:
         work: What is left.
@@ -50,7 +50,8 @@ def work_flops(work: Work, cohorts: Sequence[CohortInfo]) -> float:
     train = sum(slices_of(c) for c in cohorts if c.role == "train" and c.modality == spec.modality)
     wanted = {e.test_key for e in work.evals}
     test = sum(slices_of(c) for c in cohorts if c.role == "test" and c.key in wanted)
-    fit = train * (1 - spec.validation_fraction) * spec.epochs if work.fit else 0.0
+    epochs = spec.epochs - work.epochs_done if work.fit else 0
+    fit = train * (1 - spec.validation_fraction) * epochs
     return training_flops(spec) * fit + evaluation_flops(spec) * test
 
 

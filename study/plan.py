@@ -204,11 +204,13 @@ class Work:
         trial: The whole trial.
         evals: Its evaluations that have no record.
         fit: Whether the fit, or a part of its epochs, is still to do.
+        epochs_done: Epochs of an earlier, shorter fit that it goes on from.
     """
 
     trial: PlannedTrial
     evals: tuple[PlannedEval, ...]
     fit: bool
+    epochs_done: int = 0
 
 
 def work_left(
@@ -244,7 +246,7 @@ def work_left(
         missing = tuple(e for e in trial.evals if e.eval_id not in evaluated)
         fit = epochs < trial.spec.epochs
         if fit or missing:
-            left.append(Work(trial, missing, fit))
+            left.append(Work(trial, missing, fit, epochs))
     return left
 
 
