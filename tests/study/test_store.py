@@ -95,14 +95,12 @@ def test_a_relative_path_means_the_same_in_a_worker_with_another_working_directo
     assert Storage.open(uri).read("a") == b"1"
 
 
-def test_an_unreachable_store_is_a_storage_error_whatever_is_asked(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_store_that_the_filesystem_refuses_is_a_storage_error_whatever_is_asked(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    uri = "s3://key:secret@bucket/x?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-1"
-    storage = Storage.open(uri)
+    storage = Storage.open(str(tmp_path / ("x" * 300)))  # no name may be that long
     for act in (storage.read, storage.exists, storage.names, storage.files, storage.delete):
-        with pytest.raises(StorageError, match=r"127\.0\.0\.1"):
+        with pytest.raises(StorageError, match="xxx"):
             act("a")
 
 
