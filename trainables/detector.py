@@ -68,9 +68,7 @@ class Detector(Protocol):
     def flops_per_slice(self) -> float:
         """Floating-point operations of one training step, per slice; 0 if next to nothing."""
 
-    def fit(
-        self, train: Slices, validation: Slices | None, epochs: int
-    ) -> Iterator[EpochMetrics]:
+    def fit(self, train: Slices, validation: Slices | None, epochs: int) -> Iterator[EpochMetrics]:
         """Train until ``epochs`` epochs are complete, yielding after each.
 
         Starts where :meth:`load_state` left off: with k epochs already complete it yields
