@@ -12,6 +12,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard import state
+from dashboard.charts import loss_curves
 from dashboard.data import list_studies, open_study
 from dashboard.navigation import register_pages
 from dashboard.options import Options, parse_options
@@ -37,7 +38,9 @@ STYLE = """
 .stPlotlyChart .modebar {opacity: .6}
 [data-testid="stMetricValue"] {font-variant-numeric: tabular-nums}
 [data-testid="stTable"] {overflow-x: auto}
-[data-testid="stTable"] table {font-variant-numeric: tabular-nums; min-width: 860px}
+[data-testid="stTable"] table {font-variant-numeric: tabular-nums}
+.st-key-table-1 table {min-width: 860px}
+.st-key-unseen {position: absolute; visibility: hidden}
 h1 {padding: .2rem 0 !important}
 [class*="st-key-wide"] {overflow-x: auto}
 @media (max-width: 640px) {.block-container {padding-left: .9rem; padding-right: .9rem}}
@@ -100,6 +103,16 @@ def current() -> Frame:
     return frame
 
 
+def _read(uri: str, study: str) -> StudyView:
+    """The study's view; the first reading of a long study takes a while."""
+    reader = open_study(uri, study)
+    if reader.is_new:
+        # Meanwhile the browser fetches what draws figures, for the sake of an empty one.
+        with st.container(key="unseen"):
+            st.plotly_chart(loss_curves([], log_y=False), key="unseen figure")
+    return reader.view()
+
+
 def _choose_study(options: Options) -> Frame | None:
     """The row on top of every page; None if there is nothing to show, which it has said."""
     row = st.container(
@@ -132,7 +145,7 @@ def _choose_study(options: Options) -> Frame | None:
             width=280,
             help=None,
         )
-        frame = Frame(uri, name, open_study(uri, name).view())
+        frame = Frame(uri, name, _read(uri, name))
         _badges(frame.view)
     _say_problems(frame.view, listing.refused)
     return frame if frame.view.record is not None else None

@@ -29,15 +29,15 @@ from study.table import TrialCounts, count_trials, plan_rows
 
 T = TypeVar("T")
 
-FEW_ROWS = 5_000
-"""An index of at most that many rows is checked against the records before it is first shown."""
-
-REST_S = 2.0
-"""How long a larger one is shown before the walk over the records begins, which would slow the
-first page down."""
-
 PATIENCE_S = 0.3
 """How long a page waits for news when it has an older view to show."""
+
+FEW_ROWS = 5_000
+"""An index of at most that many rows is checked against the records whenever a page is drawn. A
+larger one is believed, since it is written by the driver, and checked now and then."""
+
+FIRST_CHECK_S, LATER_CHECKS_S = 15.0, 60.0
+"""When a large index is checked: not at once, which would slow the first pages down."""
 
 STALE_AFTER = timedelta(seconds=45)
 """A driver whose heartbeat is older has died or lost its store."""
@@ -94,15 +94,6 @@ def is_live(progress: Progress | None, now: datetime | None = None) -> bool:
     return heartbeat_age(progress, now) < STALE_AFTER
 
 
-@dataclass(frozen=True)
-class _Scan:
-    """One look at all records."""
-
-    view: StudyView
-    marks: tuple[str, ...]
-    took_s: float
-
-
 class StudyReader:
     """Keeps the latest view of one study; safe to share between threads and sessions."""
 
@@ -116,85 +107,79 @@ class StudyReader:
         self._name = name
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="study-reader")
-        self._scan: _Scan | None = None
-        self._first: StudyView | None = None
-        self._pending: Future[_Scan] | None = None
-        self._finished_s = 0.0
-        self._number = 0
-        self._identity = uuid.uuid4().hex
+        self._view: StudyView | None = None
+        self._view_marks: tuple[str, ...] = ()
+        self._record: tuple[tuple[str, ...], StudyRecord | None, str] | None = None
+        self._walk: Future[StudyView] | None = None
+        self._walk_marks: tuple[str, ...] = ()
+        self._walk_began_s = self._walk_took_s = 0.0
+        self._walk_ended_s = time.monotonic() + FIRST_CHECK_S - LATER_CHECKS_S
 
     @property
     def study(self) -> StudyStore:
         """The study's store."""
         return self._study
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing has been read yet."""
+        return self._view is None
+
     def view(self) -> StudyView:
         """The study as it is now, or as it was a moment ago while a look at it goes on."""
         progress, problem = _attempt(self._study.progress)
+        live = is_live(progress)
+        marks = self._marks()
         with self._lock:
-            new = self._scan is None and self._first is None
-        if new:
-            first = self._from_stored_index()
-            with self._lock:
-                self._first = first
-        pending = self._look(self._marks(), live=is_live(progress))
-        if pending is not None:
-            wait_for([pending], timeout=self._patience_s())
-            self._take(pending)
-        with self._lock:
-            base = self._scan.view if self._scan else self._first
-        base = base or StudyView(self._name)
-        problems = (*base.problems, problem) if problem else base.problems
-        running = len(progress.running) if progress is not None and is_live(progress) else 0
+            if marks[:2] != self._view_marks:
+                self._view_marks = marks[:2]
+                written = self._from_stored_index()
+                if written is not None and (self._view is None or _is_large(written)):
+                    self._view = written
+            walk = self._begin_walk(marks, live=live)
+        if walk is not None:
+            wait_for([walk], timeout=self._patience_s())
+            self._take(walk)
+        base = self._view or StudyView(self._name)
+        running = len(progress.running) if progress is not None and live else 0
         return replace(
             base,
             progress=progress,
             counts=replace(base.counts, running=running),
-            problems=problems,
+            problems=(*base.problems, problem) if problem else base.problems,
         )
 
-    def _look(self, marks: tuple[str, ...], live: bool) -> Future[_Scan] | None:
-        """Begin a look at the records if one is due; the one under way, if any."""
-        with self._lock:
-            if self._pending is not None:
-                return self._pending
-            if self._scan is not None:
-                rest = (2.0 if live else 10.0) + 10.0 * self._scan.took_s
-                changed = marks != self._scan.marks
-                if changed:
-                    rest = min(rest, 1.0 + 3.0 * self._scan.took_s)
-                if time.monotonic() - self._finished_s < rest and not (
-                    changed and self._scan.took_s < PATIENCE_S
-                ):
-                    return None
-            rest_s = REST_S if self._scan is None and self._has_many() else 0.0
-            self._pending = self._pool.submit(self._read, marks, rest_s)
-            return self._pending
-
-    def _has_many(self) -> bool:
-        shown = self._scan.view if self._scan else self._first
-        return shown is not None and shown.index.num_rows > FEW_ROWS
+    def _begin_walk(self, marks: tuple[str, ...], *, live: bool) -> Future[StudyView] | None:
+        """Begin to look through the records if that is due; the walk under way, if any."""
+        if self._walk is None:
+            age_s = time.monotonic() - self._walk_ended_s
+            if self._view is not None and _is_large(self._view):
+                due = age_s > (5.0 + 10.0 * self._walk_took_s if live else LATER_CHECKS_S)
+            else:
+                due = marks != self._walk_marks or age_s > (2.0 if live else 10.0)
+            if due:
+                self._walk_marks = marks
+                self._walk_began_s = time.monotonic()
+                self._walk = self._pool.submit(self._from_records)
+        return self._walk
 
     def _patience_s(self) -> float | None:
-        """How long to wait for a look that is under way; None waits for its end."""
-        if self._scan is None and self._first is None:
+        """How long to wait for a walk that is under way; None waits for its end."""
+        if self._view is None:
             return None
-        return 0.0 if self._has_many() else PATIENCE_S
+        return 0.0 if _is_large(self._view) else PATIENCE_S
 
-    def _take(self, pending: Future[_Scan]) -> None:
+    def _take(self, walk: Future[StudyView]) -> None:
         with self._lock:
-            if self._pending is not pending or not pending.done():
-                return
-            self._pending = None
-            self._finished_s = time.monotonic()
-            self._scan = pending.result()
+            if self._walk is walk and walk.done():
+                self._walk = None
+                self._walk_ended_s = time.monotonic()
+                self._walk_took_s = self._walk_ended_s - self._walk_began_s
+                self._view = walk.result()
 
-    def _read(self, marks: tuple[str, ...], rest_s: float) -> _Scan:
-        time.sleep(rest_s)
-        began = time.monotonic()
+    def _from_records(self) -> StudyView:
         index, problem = _attempt(lambda: load_index(self._study))
-        view = self._build(_EMPTY if index is None else index, problem)
-        return _Scan(view, marks, time.monotonic() - began)
+        return self._build(_EMPTY if index is None else index, problem)
 
     def _from_stored_index(self) -> StudyView | None:
         index, _ = _attempt(lambda: stored_index(self._study))
@@ -203,21 +188,19 @@ class StudyReader:
         return self._build(index, "")
 
     def _build(self, index: pa.Table, problem: str) -> StudyView:
-        before = self._scan.view if self._scan else self._first
-        record, record_problem = _attempt(self._study.study)
+        before = self._view
+        record, record_problem = self._read_record()
         problems = [text for text in (record_problem, problem) if text]
         damaged = index.filter(pc.equal(index["kind"], "damaged"))
         problems += [text for text in damaged["failure_message"].to_pylist() if text]
         if (
             before is not None
-            and before.record == record
+            and before.record is record
             and before.problems == tuple(problems)
             and before.index.equals(index)
         ):
             return before
-        with self._lock:
-            self._number += 1
-            version = f"{self._identity}-{self._number}"
+        version = uuid.uuid4().hex
         if record is None:
             return StudyView(self._name, index=index, problems=tuple(problems), version=version)
         results = plan_rows(record, index)
@@ -231,12 +214,23 @@ class StudyReader:
             version=version,
         )
 
+    def _read_record(self) -> tuple[StudyRecord | None, str]:
+        """The study's record; a long one takes a while, so only when its file has changed."""
+        mark = self._marks()[:1]
+        if self._record is None or self._record[0] != mark:
+            self._record = (mark, *_attempt(self._study.study))
+        return self._record[1:]
+
     def _marks(self) -> tuple[str, ...]:
         """What changes when the study's own files do."""
         storage = self._study.storage
         paths = [storage.full(name) for name in ("study.json", "index.parquet", "progress.json")]
         infos, _ = _attempt(lambda: storage.filesystem.get_file_info(paths))
         return tuple(f"{i.type}:{i.size}:{i.mtime_ns}" for i in infos or ())
+
+
+def _is_large(view: StudyView) -> bool:
+    return bool(view.index.num_rows > FEW_ROWS)
 
 
 def _attempt(read: Callable[[], T]) -> tuple[T | None, str]:

@@ -108,7 +108,7 @@ def settled(page: Page, heading: str | None = None) -> None:
 
 
 _FIGURES_ARE_DRAWN: Any = """() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')]
-    .filter(e => e.offsetParent !== null)
+    .filter(e => getComputedStyle(e).visibility !== "hidden")
     .every(e => e.querySelector('.main-svg'))"""
 
 

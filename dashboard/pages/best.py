@@ -66,12 +66,13 @@ def _table(table: BestTable) -> None:
         columns[name] = [_ours(cell) for cell in cells]
         if any(cell.paper is not None for cell in cells):
             columns[f"paper {name}"] = [_paper(cell) for cell in cells]
-    st.table(
-        pa.table(columns),
-        border="horizontal",
-        hide_index=True,
-        alt=f"{METRIC_LABELS[table.metric]} of each model and score on each test cohort",
-    )
+    with st.container(key="table-1"):
+        st.table(
+            pa.table(columns),
+            border="horizontal",
+            hide_index=True,
+            alt=f"{METRIC_LABELS[table.metric]} of each model and score on each test cohort",
+        )
 
 
 def _model(table: BestTable, i: int) -> str:
@@ -118,7 +119,10 @@ def _downloads(frame: Frame, table: BestTable) -> None:
 
 
 def _trial_links(frame: Frame, table: BestTable) -> None:
-    with st.expander("The trials behind the table", icon=":material/biotech:"):
+    head, icon = "The trials behind the table", ":material/biotech:"
+    with st.expander(head, key="trials behind", icon=icon, on_change="rerun") as box:
+        if not box.open:
+            return
         cells = [
             (line, column, table.cells[line, column])
             for line in table.lines

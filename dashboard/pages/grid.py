@@ -37,7 +37,8 @@ def main() -> None:
         return
     found = [{"model": m, "score": s} for m, s in pairs(results, "model", "score")]
     lines = {f"{model}:{score}": (model, score) for model, score in table_lines(found)}
-    networks = [k for k in lines if rows_of(results, model=lines[k][0])["n_c"].null_count == 0]
+    gridded = {model for model, n_c in pairs(results, "model", "n_c") if n_c is not None}
+    networks = [key for key, (model, _) in lines.items() if model in gridded]
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         line = state.select(
             "Model and score",

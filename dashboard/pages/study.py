@@ -18,7 +18,7 @@ from dashboard.tables import line_label
 from dashboard.text import figure_text, markdown_text
 from study.live import duration
 from study.records import Failure, Progress, RunningTrial
-from study.table import SCORE_ORDER, label
+from study.table import SCORE_ORDER, chosen, label
 
 MOST_CURVES = 6
 MOST_ROWS = 200
@@ -160,13 +160,12 @@ def _trial_names(view: StudyView) -> dict[str, str]:
 
 
 def _name(row: dict[str, Any]) -> str:
-    setting = ""
-    if row["n_c"] is not None and row["n_z"] is not None:
-        setting = f" ({row['n_c']}, {row['n_z']})"
-    elif row["gmm_lambda"] is not None:
-        setting = f" λ {row['gmm_lambda']:g}"
+    return f"{label(row['model'])} {row['modality']} {_setting(row)}".strip()
+
+
+def _setting(row: dict[str, Any]) -> str:
     seed = f" seed {row['seed']}" if row["seed"] else ""
-    return f"{label(row['model'])} {row['modality']}{setting}{seed}"
+    return f"{chosen(row)}{seed}".strip()
 
 
 def _history(frame: Frame, trial_id: str, *, at_work: bool) -> pa.Table | None:
@@ -204,13 +203,13 @@ def _best(frame: Frame) -> None:
         top.sort(key=lambda row: _score_rank(row["score"]))
         rows.append(
             {
-                "Test cohort": f"{group['cohort']} {group['modality']}",
+                "Test cohort": markdown_text(f"{group['cohort']} {group['modality']}"),
                 "ROC-AUC": figure_text(group["auc_max"]),
-                "Model and score": line_label(top[0]["model"], top[0]["score"]),
-                "Setting": _name(top[0]).partition(top[0]["modality"])[2].strip(),
+                "Model and score": markdown_text(line_label(top[0]["model"], top[0]["score"])),
+                "Setting": markdown_text(_setting(top[0])),
             }
         )
-    st.dataframe(pa.Table.from_pylist(rows), hide_index=True, key="best so far")
+    st.table(pa.Table.from_pylist(rows), border="horizontal", hide_index=True, width="content")
     st.caption("Over brain pixels, the best trial of any model, chosen on the test set itself.")
 
 
@@ -230,9 +229,12 @@ def _failures(frame: Frame) -> None:
         where = f", evaluation on {row['cohort']}" if row["cohort"] else ""
         head = f"{_name(row)}{where}: {row['failure_kind']}: {row['failure_message']}"
         short = head if len(head) < 160 else f"{head[:160]}…"
-        with st.expander(markdown_text(short), icon=":material/error:"):
-            st.text(f"trial {row['trial_id']}")
-            guarded(lambda row=row: _traceback(frame, row), "The traceback")  # type: ignore[misc]
+        key = f"failure {row['trial_id']} {row['eval_id'] or ''}"
+        icon = ":material/error:"
+        with st.expander(markdown_text(short), key=key, icon=icon, on_change="rerun") as box:
+            if box.open:
+                st.text(f"trial {row['trial_id']}")
+                guarded(lambda row=row: _traceback(frame, row), "The traceback")  # type: ignore[misc]
     if failed.num_rows > 20:
         st.caption(f"and {failed.num_rows - 20} more")
 
@@ -253,7 +255,10 @@ def _trials(view: StudyView) -> None:
     fits = view.fits
     if not fits.num_rows:
         return
-    with st.expander(f"All trials ({fits.num_rows:,})", icon=":material/list:"):
+    head, icon = f"All trials ({fits.num_rows:,})", ":material/list:"
+    with st.expander(head, key="trials open", icon=icon, on_change="rerun") as box:
+        if not box.open:
+            return
         order = pc.sort_indices(fits, [("finished", "descending"), ("trial_id", "ascending")])
         names = ["model", "modality", "n_c", "n_z", "gmm_lambda", "seed", "epochs", "status"]
         names += ["train_loss", "validation_loss", "wall_s", "finished", "trial_id"]
@@ -266,7 +271,10 @@ def _trials(view: StudyView) -> None:
 def _provenance(frame: Frame) -> None:
     record = frame.record
     made = record.provenance
-    with st.expander("Provenance", icon=":material/history:"):
+    icon = ":material/history:"
+    with st.expander("Provenance", key="provenance open", icon=icon, on_change="rerun") as box:
+        if not box.open:
+            return
         facts = {
             "grid": record.grid,
             "first run": record.created,

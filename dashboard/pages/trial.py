@@ -159,7 +159,10 @@ def _share(value: float | None) -> str:
 
 
 def _subjects(frame: Frame, row: dict[str, Any]) -> None:
-    with st.expander(f"By subject, {markdown_text(label(row['score']))}"):
+    head = f"By subject, {markdown_text(label(row['score']))}"
+    with st.expander(head, key="subjects open", on_change="rerun") as box:
+        if not box.open:
+            return
         where = (frame.uri, frame.study, row["trial_id"], row["eval_id"])
         table = evaluation_table(*where, "subjects.parquet")
         table = rows_of(table, score=row["score"], region=row["region"])

@@ -46,13 +46,15 @@ def made_up_store(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def open_app(monkeypatch: pytest.MonkeyPatch) -> Open:
-    """Runs the app without a browser on a store, at a page and an address."""
+    """Runs the app without a browser on a store, at a page and an address, with a part opened."""
     # Streamlit forgets its own temporary folder when a test ends; that is not ours to warn about.
     monkeypatch.setattr(tempfile.TemporaryDirectory, "_cleanup", _clean_silently)
 
-    def run(folder: Path, page: str = "study", **address: str) -> AppTest:
+    def run(folder: Path, page: str = "study", opened: str = "", **address: str) -> AppTest:
         monkeypatch.setattr(sys, "argv", ["app.py", "--store", str(folder)])
         app = AppTest.from_file(APP, default_timeout=60)
+        if opened:
+            app.session_state[opened] = True
         if page != "study":
             app.run()
             app.switch_page(f"pages/{page}.py")

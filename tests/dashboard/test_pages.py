@@ -53,11 +53,12 @@ def test_page_has_a_heading_figures_and_the_phantoms_mark(
 def test_study_page_counts_trials_and_shows_the_traceback(
     open_app: Open, made_up_store: Path, view: StudyView
 ) -> None:
-    app = open_app(made_up_store)
+    failed = rows_of(view.index, status="failed")["trial_id"][0].as_py()
+    app = open_app(made_up_store, opened=f"failure {failed} ")
     assert _metrics(app)["Trials done"] == f"{view.counts.done} of {view.counts.planned}"
     assert _metrics(app)["Failed"] == "1"
     assert any("NonFiniteLossError: nan" in code.value for code in app.code)
-    best = app.dataframe[0].value
+    best = app.table[0].value
     top = rows_of(view.results, region="brain", cohort="atlas")
     assert best["ROC-AUC"][0] == f"{pc.max(top['auc']).as_py():.3f}"
 
