@@ -83,8 +83,9 @@ class Anatomy:
 
 def draw_subject(rng: np.random.Generator, pose: Pose) -> Subject:
     """Draw the shape of a subject."""
-    size = pose.scale * np.exp(rng.normal(0, pose.scale_sd))
-    stretch = size * np.exp(rng.normal(0, 0.6 * pose.scale_sd, 3))
+    # Cut at two standard deviations: no head is larger than heads are.
+    size = pose.scale * np.exp(pose.scale_sd * np.clip(rng.normal(), -2, 2))
+    stretch = size * np.exp(0.6 * pose.scale_sd * np.clip(rng.normal(size=3), -2, 2))
     turn = _rotation(np.deg2rad(np.clip(rng.normal(0, pose.turn_deg, 3), -8, 8)))
     return Subject(
         to_template=np.diag(1 / stretch) @ turn,

@@ -30,7 +30,7 @@ from datasets.sources._fields import Grid
 from datasets.sources._layouts import LAYOUTS, Layout, LayoutName
 from datasets.sources._lesions import Lesion, apply_lesions, draw_strokes, draw_tumour
 
-PHANTOM_VERSION = 1
+PHANTOM_VERSION = 2
 """Raised whenever the same options would give other files than before."""
 
 MARKER = "phantom.json"
