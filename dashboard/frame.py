@@ -22,6 +22,7 @@ from dashboard.text import markdown_text
 from study.records import StudyRecord
 
 _FRAME = "frame"
+_FETCHED = "plotly fetched"
 
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E"
@@ -83,8 +84,17 @@ def begin() -> Iterator[tuple[StreamlitPage, Frame | None]]:
     st.session_state[_FRAME] = frame
     try:
         yield page, frame
+        _fetch_plotly()
     finally:
         del st.session_state[_FRAME]
+
+
+def _fetch_plotly() -> None:
+    """Let the browser fetch what draws figures while the first page is being read."""
+    if _FETCHED not in st.session_state:
+        st.session_state[_FETCHED] = True
+        with st.container(key="unseen"):
+            st.plotly_chart(loss_curves([], log_y=False), key="unseen figure")
 
 
 def current() -> Frame:
@@ -101,16 +111,6 @@ def current() -> Frame:
     if frame is None:
         st.stop()
     return frame
-
-
-def _read(uri: str, study: str) -> StudyView:
-    """The study's view; the first reading of a long study takes a while."""
-    reader = open_study(uri, study)
-    if reader.is_new:
-        # Meanwhile the browser fetches what draws figures, for the sake of an empty one.
-        with st.container(key="unseen"):
-            st.plotly_chart(loss_curves([], log_y=False), key="unseen figure")
-    return reader.view()
 
 
 def _choose_study(options: Options) -> Frame | None:
@@ -145,7 +145,7 @@ def _choose_study(options: Options) -> Frame | None:
             width=280,
             help=None,
         )
-        frame = Frame(uri, name, _read(uri, name))
+        frame = Frame(uri, name, open_study(uri, name).view())
         _badges(frame.view)
     _say_problems(frame.view, listing.refused)
     return frame if frame.view.record is not None else None

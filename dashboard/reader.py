@@ -120,11 +120,6 @@ class StudyReader:
         """The study's store."""
         return self._study
 
-    @property
-    def is_new(self) -> bool:
-        """Whether nothing has been read yet."""
-        return self._view is None
-
     def view(self) -> StudyView:
         """The study as it is now, or as it was a moment ago while a look at it goes on."""
         progress, problem = _attempt(self._study.progress)

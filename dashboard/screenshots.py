@@ -54,6 +54,9 @@ PAGES = {
     "trial": ("trial", "Trial"),
 }
 
+ADDRESSES = {"study": {"curves-on": "1"}}
+"""What a picture shows besides a page's first view."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Take the pictures; returns the exit status."""
@@ -95,7 +98,7 @@ def _take(
     context.set_default_timeout(120_000)
     page = context.new_page()
     for name, (path, heading) in PAGES.items():
-        page.goto(f"{url}/{path}?{urlencode({'study': study})}")
+        page.goto(f"{url}/{path}?{urlencode({'study': study, **ADDRESSES.get(name, {})})}")
         settled(page, heading)
         # The page scrolls inside its main part, so the window is made as high as that.
         script = "() => document.querySelector('[data-testid=stMain]').scrollHeight"

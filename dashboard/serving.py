@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -94,22 +94,27 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def settled(page: Page, heading: str | None = None) -> None:
+def settled(page: Page, heading: str | None = None, *, unseen: bool = True) -> None:
     """Wait until the page's script has come to its end and its figures are drawn.
 
     Args:
         page: The tab.
         heading: The page's heading, which shows that the script has begun.
+        unseen: Whether what is fetched ahead for later pages is waited for, too.
     """
     if heading is not None:
         page.get_by_role("heading", name=heading, exact=True).wait_for()
     page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
-    page.wait_for_function(_FIGURES_ARE_DRAWN)
+    page.wait_for_function(_FIGURES_ARE_DRAWN, arg=unseen)
 
 
-_FIGURES_ARE_DRAWN: Any = """() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')]
-    .filter(e => getComputedStyle(e).visibility !== "hidden")
-    .every(e => e.querySelector('.main-svg'))"""
+_FIGURES_ARE_DRAWN = """unseen => {
+    const counts = e => unseen || !e.closest('.st-key-unseen');
+    const all = name => [...document.querySelectorAll(`[data-testid=${name}]`)].filter(counts);
+    return !all('stSkeleton').length
+        && all('stPlotlyChart').every(chart => chart.querySelector('.main-svg'));
+}"""
+"""Skeletons stand for elements whose code the browser still fetches."""
 
 
 def _until_it_answers(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -79,18 +79,18 @@ def _cohorts(frame: Frame) -> list[_Cohort]:
 def _counts(cohorts: list[_Cohort]) -> None:
     rows = [
         {
-            "Cohort": c.info.name,
+            "Cohort": markdown_text(c.info.name),
             "Modality": c.info.modality,
             "Role": c.info.role,
-            "Source": "synthetic phantom" if c.info.synthetic else c.info.source,
-            "Subjects": c.info.n_subjects,
-            "Scans": c.info.n_scans,
-            "Slices": c.info.n_slices,
-            "Set aside": c.info.n_quarantined,
+            "Source": "synthetic phantom" if c.info.synthetic else markdown_text(c.info.source),
+            "Subjects": f"{c.info.n_subjects:,}",
+            "Scans": f"{c.info.n_scans:,}",
+            "Slices": f"{c.info.n_slices:,}",
+            "Set aside": f"{c.info.n_quarantined:,}",
         }
         for c in cohorts
     ]
-    st.dataframe(pa.Table.from_pylist(rows), hide_index=True, key="cohort counts")
+    st.table(pa.Table.from_pylist(rows), border="horizontal", hide_index=True)
 
 
 def _examples(frame: Frame, cohorts: list[_Cohort]) -> None:

@@ -103,7 +103,8 @@ def _running(progress: Progress | None) -> None:
 
 
 def _losses(frame: Frame, live: bool) -> None:
-    st.subheader("Loss", anchor=False)
+    if not state.toggle("Loss curves", "curves-on", default=live):
+        return
     names = _trial_names(frame.view)
     running = {t.trial_id: t for t in _at_work(frame.view.progress)} if live else {}
     names |= {trial_id: trial.label for trial_id, trial in running.items()}

@@ -131,8 +131,8 @@ def _results(frame: Frame, rows: pa.Table) -> None:
     table = pa.Table.from_pylist(
         [
             {
-                "Test cohort": f"{row['cohort']} {row['modality']}",
-                "Score": label(row["score"]),
+                "Test cohort": markdown_text(f"{row['cohort']} {row['modality']}"),
+                "Score": markdown_text(label(row["score"])),
                 METRIC_LABELS["auc"]: figure_text(row["auc"]),
                 "Mean of subjects": figure_text(row["mean_subject_auc"]),
                 METRIC_LABELS["average_precision"]: figure_text(row["average_precision"]),
@@ -142,7 +142,7 @@ def _results(frame: Frame, rows: pa.Table) -> None:
             for row in shown
         ]
     )
-    st.dataframe(table, hide_index=True, key="trial results")
+    st.table(table, border="horizontal", hide_index=True)
     keys = ",".join(f"{row['trial_id']}:{row['score']}" for row in shown[:4])
     column = f"{shown[0]['cohort']} {shown[0]['modality']}"
     st.page_link(

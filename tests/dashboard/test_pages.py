@@ -46,8 +46,8 @@ def test_page_has_a_heading_figures_and_the_phantoms_mark(
     assert not app.exception
     assert len(app.title) == 1
     assert "Synthetic phantom" in _texts(app)
-    if page != "data":  # the made-up store has no slices
-        assert app.get("plotly_chart") or page == "best"
+    if page not in ("study", "data"):  # the made-up store has no slices
+        assert app.get("plotly_chart")
 
 
 def test_study_page_counts_trials_and_shows_the_traceback(
@@ -61,6 +61,16 @@ def test_study_page_counts_trials_and_shows_the_traceback(
     best = app.table[0].value
     top = rows_of(view.results, region="brain", cohort="atlas")
     assert best["ROC-AUC"][0] == f"{pc.max(top['auc']).as_py():.3f}"
+
+
+def test_loss_curves_are_drawn_for_whoever_asks(open_app: Open, made_up_store: Path) -> None:
+    assert len(open_app(made_up_store).get("plotly_chart")) == 1  # the one that is not seen
+    app = open_app(made_up_store, **{"curves-on": "1"})
+    spec = json.loads(app.get("plotly_chart")[0].proto.spec)
+    assert [t["name"] for t in spec["data"]][:2] == [
+        "VAE T2w (32, 512)",
+        "VAE T2w (32, 512), held out",
+    ]
 
 
 def test_metric_and_region_switch_the_table(
@@ -133,7 +143,7 @@ def test_trial_page_opens_the_trial_of_the_address(
 def test_data_page_says_what_to_do_without_slices(open_app: Open, made_up_store: Path) -> None:
     app = open_app(made_up_store, "data")
     assert "study.prepare" in _texts(app)
-    assert app.dataframe[0].value["Subjects"].tolist() == [20, 20, 8, 8, 8]
+    assert app.table[0].value["Subjects"].tolist() == ["20", "20", "8", "8", "8"]
 
 
 def test_empty_store_says_how_to_fill_it(open_app: Open, tmp_path: Path) -> None:
