@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.tables import BestTable, GridCell, GridLine, short_label
+from dashboard.tables import BestTable, Cell, GridCell, GridLine, short_label
 from dashboard.text import plot_text
 
 GRID_SCALE = "Viridis"
@@ -230,45 +230,81 @@ def lambda_figure(line: GridLine, metric: str, low: float, high: float) -> go.Fi
     return figure
 
 
-def paper_figure(table: BestTable, column: tuple[str, str]) -> go.Figure:
-    """Ours beside the paper's figure, a line per model and score of one column of table 1."""
-    lines = [line for line in table.lines if table.cells[line, column].value is not None]
-    names = [plot_text(short_label(*line)) for line in lines]
-    cells = [table.cells[line, column] for line in lines]
+def paper_figure(table: BestTable, columns: Sequence[tuple[str, str]]) -> go.Figure:
+    """Ours beside the paper's figure: a panel per column, a line per model and score.
+
+    Args:
+        table: Table 1 with ROC-AUCs.
+        columns: The (cohort, modality) to draw, from left to right.
+    """
+    n = len(columns)
+    names = [plot_text(short_label(*line)) for line in table.lines]
     figure = go.Figure()
-    for name, cell in zip(names, cells, strict=True):
-        if cell.paper is not None:
-            figure.add_scatter(
-                x=[cell.paper, cell.value],
-                y=[name, name],
-                mode="lines",
-                line={"color": "#9A9A9A", "width": 1.5},
-                showlegend=False,
-                hoverinfo="skip",
-            )
+    for i, column in enumerate(columns):
+        suffix = "" if i == 0 else str(i + 1)
+        axes = {"xaxis": f"x{suffix}", "yaxis": "y"}
+        cells = [table.cells[line, column] for line in table.lines]
+        _add_pairs(figure, names, cells, [line_style(*line)[0] for line in table.lines], axes)
+        span = [i / n + 0.01 * min(i, 1), (i + 1) / n - 0.01]
+        chance = {"x0": 0.5, "x1": 0.5, "y0": 0, "y1": 1, "yref": "paper", "xref": f"x{suffix}"}
+        figure.add_shape(chance, line={"color": "#9A9A9A", "dash": "dash", "width": 1})
+        figure.add_annotation(
+            text=f"<b>{plot_text(' '.join(column))}</b>",
+            x=span[0],
+            y=1.02,
+            xref="paper",
+            yref="paper",
+            xanchor="left",
+            yanchor="bottom",
+            showarrow=False,
+            font={"size": 13},
+        )
+        figure.update_layout({f"xaxis{suffix}": {"domain": span, "anchor": "y"}})
+    _finish(figure, "ROC-AUC", "", height=90 + 26 * len(names))
+    figure.update_yaxes(autorange="reversed", categoryarray=names, type="category")
+    figure.update_layout(showlegend=False, margin={"t": 32})
+    return figure
+
+
+def _add_pairs(
+    figure: go.Figure,
+    names: Sequence[str],
+    cells: Sequence[Cell],
+    colours: Sequence[str],
+    axes: dict[str, str],
+) -> None:
+    """The paper's and our figure of each line, tied together."""
+    ends = [
+        (name, cell.paper, cell.value)
+        for name, cell in zip(names, cells, strict=True)
+        if cell.paper is not None and cell.value is not None
+    ]
+    figure.add_scatter(
+        x=[x for _, paper, ours in ends for x in (paper, ours, None)],
+        y=[y for name, _, _ in ends for y in (name, name, None)],
+        mode="lines",
+        line={"color": "#9A9A9A", "width": 1.5},
+        hoverinfo="skip",
+        **axes,
+    )
     figure.add_scatter(
         x=[cell.paper for cell in cells],
-        y=names,
-        name="paper",
+        y=list(names),
         mode="markers",
         marker={"symbol": "diamond-open", "size": 10, "color": "#8C8C8C", "line": {"width": 2}},
         hovertemplate="%{y}<br>paper %{x:.3f}<extra></extra>",
+        **axes,
     )
     figure.add_scatter(
         x=[cell.value for cell in cells],
-        y=names,
-        name="this study",
+        y=list(names),
         mode="markers",
-        marker={"size": 11, "color": [line_style(*line)[0] for line in lines]},
+        marker={"size": 11, "color": list(colours)},
         error_x=_intervals(cells),
         customdata=[[plot_text(cell.setting)] for cell in cells],
         hovertemplate="%{y} %{customdata[0]}<br>this study %{x:.3f}<extra></extra>",
+        **axes,
     )
-    _finish(figure, "ROC-AUC", "", height=70 + 26 * len(lines))
-    figure.update_yaxes(autorange="reversed", categoryarray=names, type="category")
-    figure.update_layout(showlegend=False)
-    figure.add_vline(x=0.5, line={"color": "#9A9A9A", "dash": "dash", "width": 1})
-    return figure
 
 
 def volume_figure(groups: Sequence[tuple[str, Sequence[float]]]) -> go.Figure:
@@ -309,11 +345,11 @@ def _add_curve(figure: go.Figure, curve: Curve, x: str, y: str, *, log_x: bool) 
     )
 
 
-def _intervals(cells: Sequence[object]) -> dict[str, object] | None:
-    ends = [getattr(cell, "interval", None) for cell in cells]
+def _intervals(cells: Sequence[Cell]) -> dict[str, object] | None:
+    ends = [cell.interval for cell in cells]
     if not any(ends):
         return None
-    values = [getattr(cell, "value", None) for cell in cells]
+    values = [cell.value for cell in cells]
     up = [e[1] - v if e and v is not None else 0 for e, v in zip(ends, values, strict=True)]
     down = [v - e[0] if e and v is not None else 0 for e, v in zip(ends, values, strict=True)]
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1.2}

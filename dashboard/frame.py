@@ -17,9 +17,10 @@ from dashboard.data import list_studies, open_study
 from dashboard.navigation import register_pages
 from dashboard.options import Options, parse_options
 from dashboard.reader import StudyView, is_live
-from dashboard.tables import METRIC_LABELS, REGION_LABELS
+from dashboard.tables import METRIC_LABELS, REGION_LABELS, pairs
 from dashboard.text import markdown_text
 from study.records import StudyRecord
+from study.table import table_columns
 
 _FRAME = "frame"
 _FETCHED = "plotly fetched"
@@ -38,10 +39,10 @@ STYLE = """
 .block-container {padding-top: 4rem; padding-bottom: 3rem; max-width: 1480px}
 .stPlotlyChart .modebar {opacity: .6}
 [data-testid="stMetricValue"] {font-variant-numeric: tabular-nums}
-[data-testid="stTable"] {overflow-x: auto}
+[data-testid="stTable"] {overflow-x: auto; max-width: 100%}
 [data-testid="stTable"] table {font-variant-numeric: tabular-nums}
-.st-key-table-1 table {min-width: 860px}
-.st-key-unseen {position: absolute; visibility: hidden}
+.st-key-table-1 table {width: 100%; min-width: 860px}
+.st-key-unseen {position: absolute; visibility: hidden; width: 100px; height: 0; overflow: hidden}
 h1 {padding: .2rem 0 !important}
 [class*="st-key-wide"] {overflow-x: auto}
 @media (max-width: 640px) {.block-container {padding-left: .9rem; padding-right: .9rem}}
@@ -101,15 +102,12 @@ def current() -> Frame:
     """The frame of the page that is running.
 
     Until ``app.py`` has registered the pages for the first time, Streamlit takes the folder
-    ``pages`` for an older kind of application and runs the file that the address names alone; the
-    frame is then drawn here.
+    ``pages`` for an older kind of application and runs the file that the address names alone. Its
+    widgets would not be those of the runs to come, so the same page is begun again.
     """
     frame: Frame | None = st.session_state.get(_FRAME)
     if frame is None:
-        with begin() as (_, frame):
-            pass
-    if frame is None:
-        st.stop()
+        st.switch_page(register_pages(), query_params=st.query_params.to_dict())
     return frame
 
 
@@ -186,6 +184,29 @@ def wide(name: str, width_px: int) -> Iterator[None]:
     st.html(f"<style>.st-key-wide-{name} > div {{min-width: {int(width_px)}px}}</style>")
     with st.container(key=f"wide-{name}"):
         yield
+
+
+def has_results(view: StudyView, what_comes: str) -> bool:
+    """Whether any trial has been evaluated; if not, the page has said so.
+
+    Args:
+        view: The study.
+        what_comes: What will be seen here once there are results.
+    """
+    if view.results.num_rows:
+        return True
+    empty(
+        "No trial of this study has been evaluated yet",
+        f"{what_comes}; the page **Study** shows how far it is.",
+    )
+    return False
+
+
+def choose_cohort(view: StudyView) -> tuple[str, str]:
+    """The switch for the test cohort; returns its name and modality."""
+    found = [{"cohort": c, "modality": m} for c, m in pairs(view.results, "cohort", "modality")]
+    columns = {f"{c} {m}": (c, m) for c, m in table_columns(found)}
+    return columns[state.segmented("Test cohort", "cohort", list(columns), show=show_choice)]
 
 
 def show_choice(name: Any) -> str:

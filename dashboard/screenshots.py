@@ -120,7 +120,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _small(picture: bytes) -> bytes:
-    """The upper part of a picture, narrower and with 128 colours."""
+    """The upper part of a picture, narrower and with 256 colours."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(picture)).convert("RGB")
@@ -128,7 +128,7 @@ def _small(picture: bytes) -> bytes:
     height = round(image.height * README_WIDTH_PX / image.width)
     image = image.resize((README_WIDTH_PX, height), Image.Resampling.LANCZOS)
     sink = io.BytesIO()
-    image.quantize(128, dither=Image.Dither.NONE).save(sink, "PNG", optimize=True)
+    image.quantize(256, kmeans=1, dither=Image.Dither.NONE).save(sink, "PNG", optimize=True)
     return sink.getvalue()
 
 

@@ -75,10 +75,12 @@ def prepare(name: str, options: Sequence[T], default: T, encode: Callable[[T], s
     by_text = {encode(option): option for option in options}
     told = _told(name)
     remembered = _memory().get(name, "")
+    chosen = st.session_state.get(key)
     if told is not None and told in by_text:
-        st.session_state[key] = by_text[told]
-    elif key not in st.session_state or st.session_state[key] not in options:
-        st.session_state[key] = by_text.get(remembered, default)
+        chosen = by_text[told]
+    elif chosen not in options:
+        chosen = by_text.get(remembered, default)
+    st.session_state[key] = chosen
     if told is not None and told not in by_text:
         _refuse(name, told)
     return key

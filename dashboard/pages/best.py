@@ -15,6 +15,7 @@ from dashboard.frame import (
     synthetic_note,
     title,
     watch,
+    wide,
 )
 from dashboard.tables import (
     METRIC_LABELS,
@@ -156,15 +157,13 @@ def _beside_the_paper(table: BestTable) -> None:
         for column in table.columns
         if any(table.cells[line, column].paper is not None for line in table.lines)
     ]
-    for place, column in zip(st.columns(len(columns)), columns, strict=True):
-        with place:
-            st.markdown(f"**{markdown_text(' '.join(column))}**")
-            st.plotly_chart(
-                paper_figure(table, column),
-                key=f"paper {column[0]} {column[1]}",
-                config={"displayModeBar": False},
-                alt=f"ROC-AUC of this study and of the paper on {' '.join(column)}",
-            )
+    with wide("paper", 120 + 230 * len(columns)):
+        st.plotly_chart(
+            paper_figure(table, columns),
+            key="beside the paper",
+            config={"displayModeBar": False},
+            alt="ROC-AUC of this study and of the paper on each test cohort",
+        )
     st.caption(
         "Filled: this study. Open diamond: the paper. Dashed: guessing. The paper's data are "
         "hospital scans, so figures on other data need not agree."

@@ -11,6 +11,7 @@ from dashboard.data import rows_of
 from dashboard.frame import (
     current,
     empty,
+    has_results,
     region_and_metric,
     show_choice,
     synthetic_note,
@@ -29,11 +30,7 @@ def main() -> None:
     watch(frame)
     title("Grid", "Every setting of a model on a test cohort. A click on a cell opens its trial.")
     results = frame.view.results
-    if not results.num_rows:
-        empty(
-            "No trial of this study has been evaluated yet",
-            "Cells fill while the study runs; the page **Study** shows how far it is.",
-        )
+    if not has_results(frame.view, "Cells fill while the study runs"):
         return
     found = [{"model": m, "score": s} for m, s in pairs(results, "model", "score")]
     lines = {f"{model}:{score}": (model, score) for model, score in table_lines(found)}

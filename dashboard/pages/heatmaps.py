@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from dashboard import state
 from dashboard.frame import (
     Frame,
+    choose_cohort,
     current,
     empty,
+    has_results,
     problem,
     region,
-    show_choice,
     synthetic_note,
     title,
     watch,
@@ -30,9 +31,9 @@ from dashboard.maps import (
     segment,
 )
 from dashboard.slices import Line, SliceSource, open_source
-from dashboard.tables import line_label, pairs
+from dashboard.tables import line_label
 from dashboard.text import figure_text, markdown_text
-from study.table import PAPER_AUC, label, table_columns
+from study.table import PAPER_AUC, label
 
 
 def main() -> None:
@@ -40,19 +41,12 @@ def main() -> None:
     frame = current()
     watch(frame)
     title("Heatmaps", "Figure 4 of the paper: one slice, its ground truth, every score map.")
-    results = frame.view.results
-    if not results.num_rows:
-        empty(
-            "No trial of this study has been evaluated yet",
-            "Maps appear with the first results; the page **Study** shows how far it is.",
-        )
+    if not has_results(frame.view, "Maps appear with the first results"):
         return
-    found = [{"cohort": c, "modality": m} for c, m in pairs(results, "cohort", "modality")]
-    columns = {f"{c} {m}": (c, m) for c, m in table_columns(found)}
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        column = state.segmented("Test cohort", "cohort", list(columns), show=show_choice)
+        cohort, modality = choose_cohort(frame.view)
         where = region()
-    source = open_source(frame, *columns[column], where)
+    source = open_source(frame, cohort, modality, where)
     for text in source.problems:
         problem(text)
     if not source.positions(everything=False):
@@ -67,7 +61,7 @@ def main() -> None:
         _viewer(frame, source, where)
 
     viewer()
-    synthetic_note(frame.record, [columns[column][0]])
+    synthetic_note(frame.record, [cohort])
 
 
 def _viewer(frame: Frame, source: SliceSource, where: str) -> None:

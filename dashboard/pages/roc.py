@@ -13,19 +13,20 @@ from dashboard.curves import OperatingPoints, operating_points
 from dashboard.data import best_of, evaluation_table, rows_of
 from dashboard.frame import (
     Frame,
+    choose_cohort,
     current,
     empty,
+    has_results,
     problem,
     region,
-    show_choice,
     synthetic_note,
     title,
     watch,
 )
-from dashboard.tables import pairs, short_label
+from dashboard.tables import short_label
 from dashboard.text import figure_text
 from datasets.storage import StorageError
-from study.table import PAPER_AUC, chosen, table_columns
+from study.table import PAPER_AUC, chosen
 
 MOST_OTHERS = 100
 
@@ -35,20 +36,12 @@ def main() -> None:
     frame = current()
     watch(frame)
     title("ROC and precision-recall", "Hover over a curve for the threshold at that point.")
-    results = frame.view.results
-    if not results.num_rows:
-        empty(
-            "No trial of this study has been evaluated yet",
-            "Curves appear with the first results; the page **Study** shows how far it is.",
-        )
+    if not has_results(frame.view, "Curves appear with the first results"):
         return
-    found = [{"cohort": c, "modality": m} for c, m in pairs(results, "cohort", "modality")]
-    columns = {f"{c} {m}": (c, m) for c, m in table_columns(found)}
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        column = state.segmented("Test cohort", "cohort", list(columns), show=show_choice)
+        cohort, modality = choose_cohort(frame.view)
         where = region()
         log_x = state.toggle("Logarithmic false positive rate", "logx")
-    cohort, modality = columns[column]
     rows = _choices(frame, cohort, modality, where)
     if not rows:
         empty("No trial has a ROC-AUC here", "A cohort without lesion pixels has no curve.")

@@ -210,7 +210,7 @@ def _best(frame: Frame) -> None:
                 "Setting": markdown_text(_setting(top[0])),
             }
         )
-    st.table(pa.Table.from_pylist(rows), border="horizontal", hide_index=True, width="content")
+    st.table(pa.Table.from_pylist(rows), border="horizontal", hide_index=True)
     st.caption("Over brain pixels, the best trial of any model, chosen on the test set itself.")
 
 

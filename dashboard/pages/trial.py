@@ -18,6 +18,7 @@ from dashboard.frame import (
     empty,
     guarded,
     region,
+    show_choice,
     synthetic_note,
     title,
     watch,
@@ -49,6 +50,7 @@ def main() -> None:
         "trial",
         list(names),
         show=lambda key: names[key],
+        label_visibility="collapsed",
         help=f"The best and the latest, at most {MOST_OPTIONS}; links lead to any.",
     )
     fit = rows_of(fits, trial_id=trial_id).to_pylist()[0]
@@ -174,19 +176,24 @@ def _maps(frame: Frame, results: pa.Table, where: str) -> None:
     if not results.num_rows:
         return
     st.subheader("Score maps", anchor=False)
-    evaluations = results.group_by(["cohort", "eval_id"]).aggregate([]).sort_by("cohort")
+    evaluations = {
+        row["cohort"]: row["eval_id"]
+        for row in results.group_by(["cohort", "eval_id"]).aggregate([]).to_pylist()
+    }
+    cohorts = sorted(evaluations)
+    cohort = cohorts[0]
+    if len(cohorts) > 1:
+        cohort = state.segmented("Test cohort", "maps-on", cohorts, show=show_choice)
     trial_id = results["trial_id"][0].as_py()
-    for number, row in enumerate(evaluations.to_pylist()):
 
-        def draw(
-            number: int = number, cohort: str = row["cohort"], e: str = row["eval_id"]
-        ) -> None:
-            _map_row(number, cohort, showcase(frame.uri, frame.study, trial_id, e), where)
+    def draw() -> None:
+        slices = showcase(frame.uri, frame.study, trial_id, evaluations[cohort])
+        _map_row(cohort, slices, where)
 
-        guarded(draw, f"Score maps on {row['cohort']}")
+    guarded(draw, f"Score maps on {cohort}")
 
 
-def _map_row(number: int, cohort: str, slices: tuple[Showcase, ...], where: str) -> None:
+def _map_row(cohort: str, slices: tuple[Showcase, ...], where: str) -> None:
     if not slices:
         return
     first = max(slices, key=lambda s: int(s.lesion_HW.sum()))
@@ -203,11 +210,10 @@ def _map_row(number: int, cohort: str, slices: tuple[Showcase, ...], where: str)
         values = first.scores[name].copy()
         values[~region_mask(first.brain_HW, where)] = float("nan")
         panels.append(MapPanel(label(name), values, label(name), low, top, (truth,)))
-    st.markdown(f"**{markdown_text(cohort)}**")
-    with wide(f"trial-{number}", len(panels) * 140):
+    with wide("trial", 6 * 130):
         st.plotly_chart(
             map_row(panels, largest=200, slots=6),
-            key=f"trial maps {number}",
+            key="trial maps",
             config={"displayModeBar": False},
             alt=f"Score maps of this trial on {cohort}",
         )

@@ -300,7 +300,7 @@ def test_link_reproduces_the_view(page: Page, browser: Browser, smoke: Served) -
     settled(other)
     assert _address(other) == _address(page)
     for name in ("Dice, this slice", "Best possible here", "Best Dice, cohort"):
-        assert _metric(other, name).inner_text() == _metric(page, name).inner_text()
+        expect(_metric(page, name)).to_have_text(_metric(other, name).inner_text())
     other.context.close()
 
 

@@ -38,7 +38,7 @@ def test_no_figure_lets_a_name_through_as_html() -> None:
         loss_curves([curve], log_y=True),
         roc_figure([curve], log_x=True),
         precision_recall_figure([curve], 0.1),
-        paper_figure(table, (EVIL, "T1w")),
+        paper_figure(table, [(EVIL, "T1w")]),
         volume_figure([(EVIL, [1000.0])]),
         map_row([_map(EVIL, EVIL)]),
     ]
@@ -108,10 +108,10 @@ def test_lambda_is_logarithmic_and_clickable() -> None:
 def test_intervals_are_drawn_once_they_are_known() -> None:
     lines, columns = (("vae", "nll"),), (("atlas", "T1w"),)
     plain = BestTable(lines, columns, {(lines[0], columns[0]): Cell(0.6)}, "brain", "auc")
-    assert paper_figure(plain, columns[0]).data[-1].error_x.array is None
+    assert paper_figure(plain, columns).data[-1].error_x.array is None
     cell = Cell(0.6, interval=(0.5, 0.75))
     known = BestTable(lines, columns, {(lines[0], columns[0]): cell}, "brain", "auc")
-    bar = paper_figure(known, columns[0]).data[-1].error_x
+    bar = paper_figure(known, columns).data[-1].error_x
     assert bar.array[0] == pytest.approx(0.15)
     assert bar.arrayminus[0] == pytest.approx(0.1)
 
