@@ -56,10 +56,10 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
     import ray
 
     target = address or os.environ.get("RAY_ADDRESS") or "local"
+    _check_reachable(target)
     if ray.is_initialized():
         yield ray
         return
-    _check_reachable(target)
     _start(ray, target, verbose=verbose)
     try:
         yield ray
