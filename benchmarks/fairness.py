@@ -29,7 +29,7 @@ from study.cohorts import Cohort, phantom_cohorts
 from study.data import test_slices
 from study.live import View
 from study.plan import load_grid
-from study.prepare import prepare
+from study.preparation import Preparation
 from study.records import StudyRecord
 from study.report import make_report
 from study.store import StudyStore
@@ -99,7 +99,9 @@ def _blind_sets(
     tracker = Tracker()
     with View(tracker, console) as view, cluster.connected(None, verbose=False) as ray:
         changed: Callable[[bool], None] = lambda ended: view.update(ended=ended)  # noqa: E731
-        listings = prepare(cohorts, store, PreprocessSettings(), lambda: ray, tracker, changed)
+        settings = PreprocessSettings()
+        work = Preparation(cohorts, store, settings, lambda: ray, tracker, changed)
+        listings = work.run()
         return {
             (x.cohort.name, x.modality): test_slices(store, x.manifest)
             for x in listings
