@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -16,6 +18,8 @@ from study import run as run_command
 DEFAULT_JOB_SERVER = "http://127.0.0.1:8265"
 
 _EXCLUDED = (".git", ".venv", "runs", "build", "screenshots", "tests", "*.egg-info", ".*_cache")
+
+_TOKEN = Path("~/.ray/auth_token").expanduser()
 
 app = cli.new_app()
 
@@ -41,10 +45,14 @@ def main(
     _check_arguments(arguments)
     cluster.configure(verbose=False)
     client = _client(job_server)
-    job = client.submit_job(
-        entrypoint=shlex.join(["python", "-m", "study.run", *arguments]),
-        runtime_env={"working_dir": str(_checkout()), "excludes": list(_EXCLUDED)},
-    )
+    try:
+        job = client.submit_job(
+            entrypoint=shlex.join(["python", "-m", "study.run", *arguments]),
+            runtime_env={"working_dir": str(_checkout()), "excludes": list(_EXCLUDED)},
+        )
+    except RuntimeError as error:  # how Ray tells that the cluster would not take it
+        reason = str(error).rstrip(".")
+        raise ConnectionError(f"the cluster at {job_server!r} took no job: {reason}") from error
     typer.echo(f"submitted as {job} to {job_server}")
     if not wait:
         typer.echo(f"follow it with: ray job logs --address {job_server} --follow {job}")
@@ -60,10 +68,19 @@ def _check_arguments(arguments: list[str]) -> None:
 
 
 def _client(job_server: str) -> Any:
+    if _TOKEN.is_file():  # a cluster that made it wants to see it
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it lists every file that it leaves out
     try:
         return JobSubmissionClient(job_server)
+    except AuthenticationError as error:
+        raise ConnectionError(
+            f"the Ray job server at {job_server!r} refused this user; copy the cluster's token to "
+            f"{_TOKEN}, or name its file in RAY_AUTH_TOKEN_PATH with RAY_AUTH_MODE=token"
+        ) from error
     except (ConnectionError, RuntimeError) as error:
         raise ConnectionError(
             f"there is no Ray job server at {job_server!r}; start a cluster, or name its address "
