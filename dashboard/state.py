@@ -7,8 +7,9 @@ address. A value that is not among the options is never used, so an address cann
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -18,7 +19,9 @@ from dashboard.text import markdown_text
 T = TypeVar("T")
 
 _MEMORY = "address memory"
+_REPLACED = "address replaced"
 _NOTES = "address notes"
+_HEELS_S = 3.0
 
 
 def _memory() -> dict[str, str]:
@@ -32,16 +35,53 @@ def widget_key(name: str) -> str:
     return f"choice {name}"
 
 
-def _told(name: str) -> str | None:
-    """What the address says, if somebody other than this session wrote it."""
+def _told(name: str, shown: str | None) -> str | None:
+    """What the address says, if somebody other than this session wrote it.
+
+    A run that follows on the heels of another still has the address from before that one. What was
+    written there a moment ago is therefore no news, nor is anything against what the widget shows
+    if its user has just changed it.
+
+    Args:
+        name: Name of the choice.
+        shown: What its widget shows, as the address would have it; None without a widget.
+    """
     told: str | None = st.query_params.get(name)
-    return None if told == _memory().get(name) else told
+    written = _memory().get(name)
+    if told == written or (None not in (shown, written) and shown != written):
+        return None
+    replaced_s = _replaced(name).get(told or "")
+    if replaced_s is not None and time.monotonic() - replaced_s < _HEELS_S:
+        return None
+    return told
 
 
-def _write(name: str, text: str) -> None:
-    _memory()[name] = text
-    if st.query_params.get(name) != text:
-        st.query_params[name] = text
+def _replaced(name: str) -> dict[str, float]:
+    """What this session wrote to the address before, and when something else took its place."""
+    everything: dict[str, dict[str, float]] = st.session_state.setdefault(_REPLACED, {})
+    return everything.setdefault(name, {})
+
+
+def _write(name: str, text: str | None) -> None:
+    """Write a choice to the address; None takes it out."""
+    before = _memory().pop(name, None)
+    if before is not None and before != text:
+        now, replaced = time.monotonic(), _replaced(name)
+        for old in [t for t, when in replaced.items() if now - when > _HEELS_S]:
+            del replaced[old]
+        replaced[before] = now
+    if text is not None:
+        _memory()[name] = text
+        if st.query_params.get(name) != text:
+            st.query_params[name] = text
+    elif name in st.query_params:
+        del st.query_params[name]
+
+
+def _show(key: str, value: object) -> None:
+    """Set a widget, if it shows something else: what is set anew overrules a user's next move."""
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
 
 
 def begin_run(notes: DeltaGenerator) -> None:
@@ -73,14 +113,14 @@ def prepare(name: str, options: Sequence[T], default: T, encode: Callable[[T], s
     """
     key = widget_key(name)
     by_text = {encode(option): option for option in options}
-    told = _told(name)
     remembered = _memory().get(name, "")
     chosen = st.session_state.get(key)
+    told = _told(name, encode(cast("T", chosen)) if chosen in options else None)
     if told is not None and told in by_text:
         chosen = by_text[told]
     elif chosen not in options:
         chosen = by_text.get(remembered, default)
-    st.session_state[key] = chosen
+    _show(key, chosen)
     if told is not None and told not in by_text:
         _refuse(name, told)
     return key
@@ -163,7 +203,8 @@ def many(
     """
     key, follows = widget_key(name), f"{widget_key(name)} follows"
     known = set(options)
-    told, memory = _told(name), _memory().get(name)
+    memory = _memory().get(name)
+    told = _told(name, ",".join(st.session_state[key]) if key in st.session_state else None)
     if told is not None:
         wanted = [text for text in told.split(",") if text]
         for text in wanted:
@@ -173,15 +214,11 @@ def many(
         wanted = st.session_state[key]
     else:
         wanted = memory.split(",") if memory else list(default)
-    st.session_state[key] = [text for text in wanted if text in known] or list(default)
+    _show(key, [text for text in wanted if text in known] or list(default))
     chosen: list[str] = st.multiselect(label, options, key=key, format_func=show, **layout)
-    if chosen == list(default):
-        st.session_state[follows] = chosen
-        _memory().pop(name, None)
-        if name in st.query_params:
-            del st.query_params[name]
-    else:
-        _write(name, ",".join(chosen))
+    is_default = chosen == list(default)
+    st.session_state[follows] = chosen if is_default else None
+    _write(name, None if is_default else ",".join(chosen))
     return list(chosen)
 
 
@@ -191,8 +228,8 @@ def slider(label: str, name: str, low: float, high: float, default: float, **lay
     The number that the page uses is the one in the address, so that a link gives the same figures.
     """
     key = widget_key(name)
-    told = _told(name)
     value = st.session_state.get(key)
+    told = _told(name, f"{value:.6g}" if value is not None else None)
     if told is not None:
         try:
             value = float(told)
@@ -202,7 +239,7 @@ def slider(label: str, name: str, low: float, high: float, default: float, **lay
         value = float(_memory()[name])
     if value is None or not low <= value <= high:
         value = default
-    st.session_state[key] = float(value)
+    _show(key, float(value))
     chosen = st.slider(label, low, high, key=key, step=(high - low) / 400, **layout)
     text = f"{chosen:.6g}"
     _write(name, text)
