@@ -81,11 +81,12 @@ def begin() -> Iterator[tuple[StreamlitPage, Frame | None]]:
     st.set_page_config(page_title="Anomaly study", page_icon=_ICON, layout="wide")
     st.html(STYLE)
     page = register_pages()
-    frame = _choose_study(parse_options(sys.argv[1:]))
+    frame = _choose_study(parse_options(sys.argv[1:]), page.url_path)
     st.session_state[_FRAME] = frame
     try:
         yield page, frame
         _fetch_plotly()
+        state.end_run()
     finally:
         del st.session_state[_FRAME]
 
@@ -111,12 +112,12 @@ def current() -> Frame:
     return frame
 
 
-def _choose_study(options: Options) -> Frame | None:
+def _choose_study(options: Options, page: str) -> Frame | None:
     """The row on top of every page; None if there is nothing to show, which it has said."""
     row = st.container(
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
     )
-    state.begin_run(st.container())
+    state.begin_run(st.container(), page)
     with row:
         numbers = [str(i) for i in range(len(options.stores))]
         number = "0"

@@ -21,6 +21,8 @@ T = TypeVar("T")
 _MEMORY = "address memory"
 _REPLACED = "address replaced"
 _NOTES = "address notes"
+_PAGE = "address page"
+_ENTERED = "address page is new"
 _HEELS_S = 3.0
 
 
@@ -79,18 +81,30 @@ def _write(name: str, text: str | None) -> None:
 
 
 def _show(key: str, value: object) -> None:
-    """Set a widget, if it shows something else: what is set anew overrules a user's next move."""
-    if key not in st.session_state or st.session_state[key] != value:
+    """Set a widget, if it is a new page's or shows something else.
+
+    What is set anew overrules the move that a user makes meanwhile, so nothing is without need.
+    """
+    new = st.session_state.get(_ENTERED, False)
+    if new or key not in st.session_state or st.session_state[key] != value:
         st.session_state[key] = value
 
 
-def begin_run(notes: DeltaGenerator) -> None:
+def begin_run(notes: DeltaGenerator, page: str) -> None:
     """Begin a run of a page.
 
     Args:
         notes: Where to say that the address asks for something that is not there.
+        page: Name of the page; its widgets are new if it is another than before.
     """
     st.session_state[_NOTES] = notes
+    st.session_state[_ENTERED] = st.session_state.get(_PAGE) != page
+    st.session_state[_PAGE] = page
+
+
+def end_run() -> None:
+    """End a run of a page: all its widgets are there."""
+    st.session_state[_ENTERED] = False
 
 
 def _refuse(name: str, told: str) -> None:
