@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from study.guard import descendants, is_running
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -22,6 +26,7 @@ _QUIET = {
 """Telemetry, Tune's own files and interrupt handling off: the store and the driver do that."""
 
 _REACH_S = 10.0
+_LEAVE_S, _LOOK_S = 5.0, 0.02
 
 
 def configure(*, verbose: bool) -> None:
@@ -65,7 +70,22 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
         yield ray
     finally:
         sys.stdout.flush()
+        started = descendants(os.getpid()) if target == "local" else []
         ray.shutdown()
+        _see_off(started)
+
+
+def _see_off(processes: list[int]) -> None:
+    """Wait for Ray's own processes to end, some of which take a second; then end them."""
+    left = processes
+    for _ in range(int(_LEAVE_S / _LOOK_S)):
+        left = [process for process in left if is_running(process)]
+        if not left:
+            return
+        time.sleep(_LOOK_S)
+    for process in left:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process, signal.SIGKILL)
 
 
 def _start(ray: Any, target: str, *, verbose: bool) -> None:

@@ -195,6 +195,7 @@ class Driver:
         self._view.say(text)
 
     def _changed(self, ended: bool) -> None:
+        self._heartbeat.begin()
         self._heartbeat.check()
         self._view.update(ended=ended)
         if self._heartbeat.fault and not self._fault_said:

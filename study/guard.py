@@ -94,6 +94,14 @@ def _end() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def is_running(process: int) -> bool:
+    """Whether a process is there and no zombie; false where there is no ``/proc``."""
+    with suppress(OSError, IndexError):
+        state = (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX"
+    return False
+
+
 def descendants(parent: int) -> list[int]:
     """Processes below a process, at any depth; none where there is no ``/proc``."""
     parents: dict[int, int] = {}
