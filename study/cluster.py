@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from study.guard import descendants, is_running
+from study.guard import command_line, descendants, is_running
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -24,6 +24,11 @@ _QUIET = {
     "TUNE_WARN_THRESHOLD_S": "60",
 }
 """Telemetry, Tune's own files and interrupt handling off: the store and the driver do that."""
+
+RAY_DIED = (
+    "Ray's own process on this machine has died: killed, or out of memory; nothing that was "
+    "recorded is lost, and the same command goes on from here"
+)
 
 _REACH_S = 10.0
 _LEAVE_S, _LOOK_S = 5.0, 0.02
@@ -73,6 +78,27 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
         started = descendants(os.getpid()) if target == "local" else []
         ray.shutdown()
         _see_off(started)
+
+
+def own_raylet() -> int | None:
+    """Ray's central process on this machine, if this process has started it."""
+    for process in descendants(os.getpid()):
+        if b"/raylet/raylet" in command_line(process):
+            return process
+    return None
+
+
+def check_raylet(process: int | None) -> None:
+    """Find out at once what Ray takes half a minute to see, and then ends this process for.
+
+    Args:
+        process: From :func:`own_raylet`.
+
+    Raises:
+        ConnectionError: If it has died.
+    """
+    if process is not None and not is_running(process):
+        raise ConnectionError(RAY_DIED)
 
 
 def _see_off(processes: list[int]) -> None:

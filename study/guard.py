@@ -102,6 +102,14 @@ def is_running(process: int) -> bool:
     return False
 
 
+def command_line(process: int) -> bytes:
+    """What a process was started with; empty where it cannot be told."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ")
+    except OSError:
+        return b""
+
+
 def descendants(parent: int) -> list[int]:
     """Processes below a process, at any depth; none where there is no ``/proc``."""
     parents: dict[int, int] = {}

@@ -64,7 +64,9 @@ class Outcome:
         hit: What it hit: the process, the file that had appeared, the record that was not there.
         problems: What is wrong afterwards; empty if all is as it should be.
         n_finished: Records that were finished when it hit.
-        n_epochs_repeated: Epochs that were trained twice, beside those that the kill cut off.
+        n_written_again: How many of them were written again afterwards.
+        n_epochs_repeated: Epochs with a checkpoint that were trained again; the one that a kill
+            cuts off is not among them.
     """
 
     target: str
@@ -72,6 +74,7 @@ class Outcome:
     hit: str
     problems: tuple[str, ...]
     n_finished: int = 0
+    n_written_again: int = 0
     n_epochs_repeated: int = 0
 
 
@@ -127,7 +130,7 @@ class Arena:
         epochs = _epochs(store)
         hit = self._strike(first, striker, target, writer)
         problems = [] if hit else [f"{target} was no live process"]
-        problems += self._end(first, target)
+        problems += self._end(first, target, may_be_done=moment == "index compaction")
         second = self.start(store)
         status = second.wait()
         for which, command in (("killed", first), ("next", second)):
@@ -136,7 +139,10 @@ class Arena:
         if status != 0:
             problems.append(f"the same command ended with {status}\n{second.describe()}")
             return Outcome(target, moment, hit, tuple(problems))
-        problems += self._compare(store, finished)
+        now = stamps(store) | stamps(store, "record.json")
+        again = [path for path in finished if now.get(path) != finished[path]]
+        problems += [f"{path} was finished, and is written again" for path in again]
+        problems += self._compare(store)
         problems += [f"nothing names {path}" for path in unnamed(store)]
         repeated = _repeated(store, epochs)
         if repeated:
@@ -144,7 +150,7 @@ class Arena:
         if not problems:
             shutil.rmtree(store)
         hit = f"{hit} at {file}, before {unfinished}"
-        return Outcome(target, moment, hit, tuple(problems), len(finished), repeated)
+        return Outcome(target, moment, hit, tuple(problems), len(finished), len(again), repeated)
 
     def _strike(self, command: Command, striker: Striker, target: str, writer: int) -> str:
         """Kill one process or all; returns what was hit, or nothing."""
@@ -159,15 +165,21 @@ class Arena:
         striker.resume()
         return f"{pid} {name.split(' ')[0].rpartition('/')[2]}" if name else ""
 
-    def _end(self, command: Command, target: str) -> list[str]:
-        """Wait for the end of what was struck; only a worker's death may go unnoticed."""
+    def _end(self, command: Command, target: str, *, may_be_done: bool) -> list[str]:
+        """Wait for the end of what was struck; a worker's death does not end a study.
+
+        Nor does Ray's, where nothing was left for it to do.
+        """
         if not wait_until(lambda: command.status is not None, 120.0):
             command.kill_group()
             return [f"the driver hung after the kill\n{command.describe()}"]
         if target == "worker" and command.status != 0:
             return [f"the study did not outlive its worker\n{command.describe()}"]
-        if target != "worker" and command.status == 0:
+        outlives = target == "worker" or (target == "raylet" and may_be_done)
+        if not outlives and command.status == 0:
             return ["the driver ended as if nothing had happened"]
+        if "Traceback" in command.err:
+            return [f"the driver ended with a traceback\n{command.describe()}"]
         return []
 
     def _compare(self, store: Path, finished: dict[str, tuple[int, bytes]]) -> list[str]:
