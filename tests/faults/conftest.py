@@ -41,12 +41,17 @@ def tiny(start: Start, address: str) -> Callable[..., Command]:
     """Runs the tiny study of the cohorts in ``FOLDER/scans`` into ``FOLDER/store``."""
 
     def run(
-        folder: Path, *more: str, grid: str = TINY, before: str = "", status: int = 0
+        folder: Path,
+        *more: str,
+        grid: str = TINY,
+        before: str = "",
+        status: int = 0,
+        **environment: str,
     ) -> Command:
         words = run_words(folder, "tiny", grid, before)
         cohorts = ("--cohorts", folder / "scans/cohorts.toml")
         place = () if "--address" in more else ("--address", address)
-        command = start(*words, *cohorts, "--store", folder / "store", *place, *more)
+        command = start(*words, *cohorts, "--store", folder / "store", *place, *more, **environment)
         assert command.wait() == status, command.describe()
         return command
 
