@@ -162,7 +162,7 @@ def _extracted(
     widened_XYZ = widen_at_lesions(mended_XYZ, volume.data_XYZ, volume.spacing_mm)
     added_ml = float(widened_XYZ.sum() - mended_XYZ.sum()) * voxel_ml
     if added_ml > 0:
-        words = "beside tissue unlike that of the other side"
+        words = "beside tissue darker than the other side's"
         notes = (*notes, f"widened the brain mask by {added_ml:.1f} ml {words}")
     return widened_XYZ, notes
 

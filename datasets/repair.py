@@ -4,8 +4,8 @@ A dark stroke that touches the cortex looks like the fluid around the brain, and
 out: the worst error here, for then the lesion is not even looked at. Two things are done about it.
 What a closing would fill is given back where the other hemisphere, mirrored, has brain: fissures
 and the notches between lobes are on both sides and stay open, a bite is on one. And where tissue
-inside the mask is unlike its mirror image, the mask is widened by a few millimetres: no intensity
-tells a lesion's rim from the fluid beside it, so it errs there on the generous side.
+inside the mask is darker than its mirror image, the mask is widened by a few millimetres: no
+intensity tells a lesion's rim from the fluid beside it, so it errs there on the generous side.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from datasets.symmetry import unlike_mirror_image
+from datasets.symmetry import darker_than_mirror_image
 
 CLOSING_MM = 20.0
 """Radius of the closing: bites are filled up to about twice as wide."""
@@ -25,7 +25,7 @@ WIDENING_MM = 4.0
 """How far a mask is widened beside a lesion; tools cut away this much of a dark one."""
 
 REACH_MM = 7.0
-"""How near to tissue that is unlike its mirror image a mask is widened."""
+"""How near to tissue darker than its mirror image a mask is widened."""
 
 _GRID_MM = 2.5
 """Both is done on a grid about this coarse, which is fast and fine enough."""
@@ -73,7 +73,7 @@ def widen_at_lesions(
     data_XYZ: NDArray[np.float32],
     spacing_mm: tuple[float, float, float],
 ) -> NDArray[np.bool_]:
-    """Widen a brain mask by ``WIDENING_MM`` where the brain is unlike its mirror image.
+    """Widen a brain mask by ``WIDENING_MM`` where it is darker than its mirror image.
 
     Args:
         mask_XYZ: bool brain mask in RAS, one piece.
@@ -90,11 +90,11 @@ def widen_at_lesions(
     coarse = _thinned(mask_XYZ[box], steps)
     if not coarse.any():
         return mask_XYZ
-    unlike = unlike_mirror_image(_thinned(data_XYZ[box], steps), coarse, sampling)
-    if not unlike.any():
+    dark = darker_than_mirror_image(_thinned(data_XYZ[box], steps), coarse, sampling)
+    if not dark.any():
         return mask_XYZ
     marked_XYZ = np.zeros_like(mask_XYZ)
-    marked_XYZ[box] = _refined(unlike, steps, mask_XYZ[box].shape)
+    marked_XYZ[box] = _refined(dark, steps, mask_XYZ[box].shape)
     around = _around(marked_XYZ, spacing_mm)
     widened_XYZ = mask_XYZ.copy()
     widened_XYZ[around] |= _within(marked_XYZ[around], REACH_MM, spacing_mm) & _within(

@@ -1,8 +1,10 @@
-"""Left against right: the plane that halves a head, and tissue that differs from its mirror image.
+"""Left against right: the plane that halves a head, and tissue darker than its mirror image.
 
-Fissures, ventricles and sulci are on both sides; a lesion seldom is. So what is unlike its mirror
-image is found without knowing what healthy tissue looks like in this image (Nachev 2008 fills
-lesions from the other side for the same reason). A lesion that lies on both sides alike is missed.
+Fissures, ventricles and sulci are on both sides; a lesion seldom is. So a dark lesion is found
+without knowing what healthy tissue looks like in this image (Nachev 2008 fills lesions from the
+other side for the same reason). One that lies on both sides of the midline alike is missed. Only
+dark ones are looked for: brain extraction does not cut bright ones away, and fluid that is bright
+on T2w differs between the sides of healthy heads.
 """
 
 from __future__ import annotations
@@ -13,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
-UNLIKE = 0.2
-"""Difference from the mirror image, as a share of the brain's median, that is no asymmetry of a
-healthy head: on six of them it marked nothing, or one spot of a few millilitres."""
+DARKER = 0.2
+"""Difference from the mirror image, as a share of the brain's median, that is seldom an asymmetry
+of a healthy head: most show nothing, some a spot of a few millilitres."""
 
 SMOOTHING_MM = 2.0
 CORE_MM = 3.0
 """What is thinner than twice this is a vessel or a sulcus that lies elsewhere on the other side."""
 
-MIN_UNLIKE_ML = 1.0
+MIN_DARKER_ML = 1.0
 
 _MAX_SLOPE = 0.3
 _MAX_SHIFT_MM = 15.0
@@ -54,11 +56,14 @@ def find_midplane(mask_XYZ: NDArray[np.bool_], spacing_mm: tuple[float, float, f
     sizes = np.array([s.step * d for s, d in zip(steps, spacing_mm, strict=True)])
     points_mm = np.argwhere(mask_XYZ[steps]) * sizes
     centre_mm = points_mm.mean(axis=0)
-    sigmas = [_POINTS_MM / d for d in spacing_mm]
-    soft_XYZ = ndimage.gaussian_filter(mask_XYZ.astype(np.float32), sigmas)
+    # Air around the mask, or a tightly cut field of view would pull the plane.
+    margins = [int(np.ceil(4 * _POINTS_MM / d)) for d in spacing_mm]
+    padded_XYZ = np.pad(mask_XYZ.astype(np.float32), [(m, m) for m in margins])
+    soft_XYZ = ndimage.gaussian_filter(padded_XYZ, [_POINTS_MM / d for d in spacing_mm])
 
     def overlap(pose: NDArray[np.float64]) -> float:
-        index = _reflect(points_mm, _plane(centre_mm, pose)) / np.array(spacing_mm)
+        reflected_mm = _reflect(points_mm, _plane(centre_mm, pose))
+        index = reflected_mm / np.array(spacing_mm) + margins
         return -float(ndimage.map_coordinates(soft_XYZ, index.T, order=1).mean())
 
     bounds = [(-_MAX_SLOPE, _MAX_SLOPE)] * 2 + [(-_MAX_SHIFT_MM, _MAX_SHIFT_MM)]
@@ -78,18 +83,18 @@ def mirrored(
     return found.reshape(values_XYZ.shape)
 
 
-def unlike_mirror_image(
+def darker_than_mirror_image(
     data_XYZ: NDArray[np.float32],
     mask_XYZ: NDArray[np.bool_],
     spacing_mm: tuple[float, float, float],
 ) -> NDArray[np.bool_]:
-    """Thick pieces of brain that are far brighter or darker than the other side's.
+    """Thick pieces of brain that are far darker than the other side's.
 
-    Of the two places that differ the one farther from the brain's median is marked. Made for a
-    grid of about 2 mm; finer ones cost time.
+    They are farther from the brain's median than what they are compared with, so dark tissue
+    opposite a bright lesion is not meant. Made for a grid of about 2 mm; finer ones cost time.
 
     Args:
-        data_XYZ: Intensities, any unit, dark or bright lesions.
+        data_XYZ: Intensities, any unit.
         mask_XYZ: bool brain mask, not empty.
         spacing_mm: Voxel size.
     """
@@ -101,22 +106,22 @@ def unlike_mirror_image(
     plane = find_midplane(mask_XYZ, spacing_mm)
     other_XYZ = mirrored(own_XYZ, spacing_mm, plane)
     known_XYZ = mask_XYZ & (mirrored(mask_XYZ.astype(np.float32), spacing_mm, plane) > 0.5)
-    differs_XYZ = np.abs(own_XYZ - other_XYZ) > UNLIKE * abs(median)
+    darker_XYZ = other_XYZ - own_XYZ > DARKER * abs(median)
     stranger_XYZ = np.abs(own_XYZ) > np.abs(other_XYZ)
-    return _thick_pieces(known_XYZ & differs_XYZ & stranger_XYZ, spacing_mm)
+    return _thick_pieces(known_XYZ & darker_XYZ & stranger_XYZ, spacing_mm)
 
 
 def _thick_pieces(
     mask_XYZ: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.bool_]:
-    """What a ball of ``CORE_MM`` fits into, in pieces of ``MIN_UNLIKE_ML`` at least."""
+    """What a ball of ``CORE_MM`` fits into, in pieces of ``MIN_DARKER_ML`` at least."""
     core_XYZ = ndimage.distance_transform_edt(np.pad(mask_XYZ, 1), sampling=spacing_mm) > CORE_MM
     if not core_XYZ.any():
         return np.zeros_like(mask_XYZ)
     grown_XYZ = ndimage.distance_transform_edt(~core_XYZ, sampling=spacing_mm) <= CORE_MM
     labels, _ = ndimage.label(grown_XYZ[1:-1, 1:-1, 1:-1] & mask_XYZ)
     sizes_ml = np.bincount(labels.ravel()) * float(np.prod(spacing_mm)) / 1000
-    large = sizes_ml >= MIN_UNLIKE_ML
+    large = sizes_ml >= MIN_DARKER_ML
     large[0] = False
     return np.asarray(large[labels])
 
