@@ -22,6 +22,7 @@ _QUIET = {
 """Telemetry, Tune's own files and interrupt handling off: the store and the driver do that."""
 
 _REACH_S = 10.0
+_START_TRIES = 4
 
 
 def configure(*, verbose: bool) -> None:
@@ -69,7 +70,7 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
 
 
 def _start(ray: Any, target: str, *, verbose: bool) -> None:
-    for last_try in (False, True):
+    for tries in range(1, _START_TRIES + 1):
         try:
             ray.init(
                 address=target,
@@ -85,9 +86,10 @@ def _start(ray: Any, target: str, *, verbose: bool) -> None:
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
-            if last_try:
+            if tries == _START_TRIES:
                 raise ConnectionError(
-                    "Ray did not start within 30 seconds, twice; is this machine overloaded?"
+                    f"Ray did not start within 30 seconds, {tries} times; is this machine "
+                    "overloaded?"
                 ) from error
         else:
             return
