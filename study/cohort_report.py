@@ -233,8 +233,9 @@ def _figure(record: ScanRecord, store: Storage, usual: frozenset[str]) -> str:
     if record.lesion_volume_ml is not None:
         facts.append(f"lesion {record.lesion_volume_ml:,.3g} ml")
     outside = record.lesion_outside_brain_share or 0.0
-    if outside:
-        text = f"{outside:.1%} outside the brain"
+    if record.lesion_volume_ml:
+        share = "under 0.1%" if 0 < outside < 0.001 else f"{outside:.1%}" if outside else "none"
+        text = f"{share} outside the brain"
         facts.append(f"<em>{text}</em>" if outside > FLAGGED_OUTSIDE else text)
     facts.append(f"slice {pictures.slice_index}")
     odd = any(_kind(note) not in usual for note in record.notes)
