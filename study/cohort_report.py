@@ -172,7 +172,7 @@ def _grids(records: list[ScanRecord]) -> str:
     took = median(r.wall_s for r in records)
     return (
         "<div><h3>Voxels, left-right × back-front × bottom-top</h3><table><tr><th>mm</th>"
-        f'<th>voxels</th><th>scans</th></tr>{"".join(rows)}</table><p class="sub">Brain told by '
+        f'<th>voxels</th><th>scans</th></tr>{"".join(rows)}</table><p class="sub">Brain mask: '
         f"{told}. Half of the scans took less than {took:.1f} s.</p></div>"
     )
 
@@ -282,7 +282,7 @@ def _list(title: str, items: list[str]) -> str:
 
 def _kind(note: str) -> str:
     without_paths = re.sub(r"\S*/\S+", "…", note)
-    return re.sub(r"[-+]?\d[\d.,e+-]*", "#", without_paths)
+    return re.sub(r"[-+]?\d[\d.,e+-]*", "…", without_paths)
 
 
 def _who(record: ScanRecord) -> str:
