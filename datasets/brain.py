@@ -29,6 +29,9 @@ STRIPPED_BORDER_SHARE = 0.95
 NOTED_BITES_ML = 20.0
 """Tissue given back to a tool's mask that is worth a note."""
 
+NOTED_WIDENING_ML = 1.0
+"""How far a mask is widened beside a dark lesion without a note."""
+
 
 @dataclass(frozen=True)
 class BrainMask:
@@ -161,7 +164,7 @@ def _extracted(
         notes = (*notes, f"gave back {given_ml:.0f} ml cut from one side of the brain")
     widened_XYZ = widen_at_lesions(mended_XYZ, volume.data_XYZ, volume.spacing_mm)
     added_ml = float(widened_XYZ.sum() - mended_XYZ.sum()) * voxel_ml
-    if added_ml > 0:
+    if added_ml >= NOTED_WIDENING_ML:
         words = "beside tissue darker than the other side's"
         notes = (*notes, f"widened the brain mask by {added_ml:.1f} ml {words}")
     return widened_XYZ, notes
