@@ -35,6 +35,8 @@ def measure() -> list[Measurement]:
         folder = Path(name)
         heads = _write_heads(folder / "phantom")
         cores = os.cpu_count() or 1
+        # Ray's workers would give way to everything else on the machine; the peer does not.
+        os.environ.update(RAY_worker_niceness="0")
         cluster.configure(verbose=False)
         with cluster.connected("local", verbose=False) as ray:
             _prepare(folder, "warm-up", heads, 2 * cores, ray)

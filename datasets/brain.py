@@ -16,7 +16,7 @@ from scipy import ndimage
 from datasets.extractors import Tool, extractor_identity, run_extractor
 from datasets.nifti import ScanError, Volume, load_mask
 from datasets.qc import LIMITS, BrainLimits, BrainMeasures, largest_piece, measure_brain, verdict
-from datasets.repair import fill_bites, fill_holes
+from datasets.repair import fill_bites, fill_holes, widen_at_lesions
 from datasets.scan import Scan
 
 GIVEN = "given mask"
@@ -28,6 +28,9 @@ STRIPPED_BORDER_SHARE = 0.95
 
 NOTED_BITES_ML = 20.0
 """Tissue given back to a tool's mask that is worth a note."""
+
+NOTED_WIDENING_ML = 1.0
+"""How far a mask is widened beside a dark lesion without a note."""
 
 
 @dataclass(frozen=True)
@@ -147,21 +150,24 @@ def _attempts(volume: Volume, scan: Scan, tool: Tool, limits: BrainLimits) -> li
 def _extracted(
     tool: Tool, volume: Volume, second: bool
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-    """A tool's mask, with the bites filled that lesions at the cortex take out of it."""
+    """A tool's mask, with what lesions at the cortex take out of it given back."""
     mask_XYZ = run_extractor(tool, volume, second)
     piece_XYZ, share = largest_piece(mask_XYZ)
     if share < LIMITS.min_largest_share:
         # Quality control says what is wrong with it; mending would hide that.
         return mask_XYZ, ()
     notes = _dropped(mask_XYZ, piece_XYZ)
+    voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
     mended_XYZ = fill_bites(piece_XYZ, volume.spacing_mm)
-    added_ml = float(mended_XYZ.sum() - piece_XYZ.sum()) * float(np.prod(volume.spacing_mm)) / 1000
-    if added_ml < NOTED_BITES_ML:
-        return mended_XYZ, notes
-    return mended_XYZ, (
-        *notes,
-        f"gave back {added_ml:.0f} ml cut from one side of the brain",
-    )
+    given_ml = float(mended_XYZ.sum() - piece_XYZ.sum()) * voxel_ml
+    if given_ml >= NOTED_BITES_ML:
+        notes = (*notes, f"gave back {given_ml:.0f} ml cut from one side of the brain")
+    widened_XYZ = widen_at_lesions(mended_XYZ, volume.data_XYZ, volume.spacing_mm)
+    added_ml = float(widened_XYZ.sum() - mended_XYZ.sum()) * voxel_ml
+    if added_ml >= NOTED_WIDENING_ML:
+        words = "beside tissue darker than the other side's"
+        notes = (*notes, f"widened the brain mask by {added_ml:.1f} ml {words}")
+    return widened_XYZ, notes
 
 
 def _dropped(mask_XYZ: NDArray[np.bool_], piece_XYZ: NDArray[np.bool_]) -> tuple[str, ...]:

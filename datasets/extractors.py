@@ -29,6 +29,9 @@ Tool = Literal["deepbet", "bet"]
 BET_TIMEOUT_S = 900.0
 """BET takes seconds to minutes; robust centring repeats it up to ten times."""
 
+_RELEASE = Path("etc", "fslversion")
+_FSL_DEPTH = 4
+
 HEAD_HEIGHT_MM = 190.0
 """A brain and some air lie within this distance below the top of the head; the neck does not."""
 
@@ -46,9 +49,10 @@ def extractor_identity(tool: Tool) -> str:
     if tool == "deepbet":
         return f"deepbet {version('deepbet')}"
     program = _bet_program()
-    release = program.parent.parent / "etc" / "fslversion"
-    if release.is_file():
-        return f"bet {release.read_text(encoding='utf-8', errors='replace').strip()}"
+    folder = _fsl_folder(program)
+    if folder is not None:
+        release = (folder / _RELEASE).read_text(encoding="utf-8", errors="replace")
+        return f"bet {release.strip()}"
     return f"bet {hashlib.sha256(program.read_bytes()).hexdigest()[:12]}"
 
 
@@ -135,6 +139,14 @@ def _bet_program() -> Path:
     return Path(found).resolve()
 
 
+def _fsl_folder(program: Path) -> Path | None:
+    """Where FSL is installed: its programs lie in ``bin``, or as wrappers in ``share/fsl/bin``."""
+    for folder in program.parents[1:_FSL_DEPTH]:
+        if (folder / _RELEASE).is_file():
+            return folder
+    return None
+
+
 def _run_bet(volume: Volume, options: tuple[str, ...]) -> NDArray[np.bool_]:
     program = _bet_program()
     with tempfile.TemporaryDirectory(prefix="bet-", ignore_cleanup_errors=True) as name:
@@ -152,6 +164,10 @@ def _run_bet(volume: Volume, options: tuple[str, ...]) -> NDArray[np.bool_]:
 def _call(command: list[str], folder: Path) -> None:
     """Run a program and all it starts, ending them together when the time is over."""
     environment = {**os.environ, "FSLOUTPUTTYPE": "NIFTI_GZ"}
+    found = _fsl_folder(Path(command[0]))
+    if found is not None:
+        # FSL's scripts call each other through it; a PATH alone does not set it.
+        environment.setdefault("FSLDIR", str(found))
     try:
         process = subprocess.Popen(
             command,

@@ -35,6 +35,7 @@ TOKEN = Path("~/.ray/auth_token").expanduser()
 """Where Ray keeps the token of the clusters of this user."""
 
 _REACH_S = 10.0
+_START_TRIES = 4
 _LEAVE_S, _LOOK_S = 5.0, 0.02
 
 
@@ -122,7 +123,7 @@ def _see_off(processes: list[int]) -> None:
 
 
 def _start(ray: Any, target: str, *, verbose: bool) -> None:
-    for last_try in (False, True):
+    for tries in range(1, _START_TRIES + 1):
         try:
             ray.init(
                 address=target,
@@ -141,9 +142,10 @@ def _start(ray: Any, target: str, *, verbose: bool) -> None:
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
-            if last_try:
+            if tries == _START_TRIES:
                 raise ConnectionError(
-                    "Ray did not start within 30 seconds, twice; is this machine overloaded?"
+                    f"Ray did not start within 30 seconds, {tries} times; is this machine "
+                    "overloaded?"
                 ) from error
         else:
             return

@@ -172,7 +172,7 @@ def _grids(records: list[ScanRecord]) -> str:
     took = median(r.wall_s for r in records)
     return (
         "<div><h3>Voxels, left-right × back-front × bottom-top</h3><table><tr><th>mm</th>"
-        f'<th>voxels</th><th>scans</th></tr>{"".join(rows)}</table><p class="sub">Brain told by '
+        f'<th>voxels</th><th>scans</th></tr>{"".join(rows)}</table><p class="sub">Brain mask: '
         f"{told}. Half of the scans took less than {took:.1f} s.</p></div>"
     )
 
@@ -233,8 +233,9 @@ def _figure(record: ScanRecord, store: Storage, usual: frozenset[str]) -> str:
     if record.lesion_volume_ml is not None:
         facts.append(f"lesion {record.lesion_volume_ml:,.3g} ml")
     outside = record.lesion_outside_brain_share or 0.0
-    if outside:
-        text = f"{outside:.1%} outside the brain"
+    if record.lesion_volume_ml:
+        share = "under 0.1%" if 0 < outside < 0.001 else f"{outside:.1%}" if outside else "none"
+        text = f"{share} outside the brain"
         facts.append(f"<em>{text}</em>" if outside > FLAGGED_OUTSIDE else text)
     facts.append(f"slice {pictures.slice_index}")
     odd = any(_kind(note) not in usual for note in record.notes)
@@ -281,7 +282,7 @@ def _list(title: str, items: list[str]) -> str:
 
 def _kind(note: str) -> str:
     without_paths = re.sub(r"\S*/\S+", "…", note)
-    return re.sub(r"[-+]?\d[\d.,e+-]*", "#", without_paths)
+    return re.sub(r"[-+]?\d[\d.,e+-]*", "…", without_paths)
 
 
 def _who(record: ScanRecord) -> str:

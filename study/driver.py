@@ -56,7 +56,7 @@ class Driver:
             request.settings,
             self._connect,
             self._tracker,
-            self._changed,
+            self._checked,
             self._say,
         )
 
@@ -136,6 +136,7 @@ class Driver:
             mend=self._mend,
             tracker=self._tracker,
             changed=self._changed,
+            check=self._check,
             options=request.options,
         )
 
@@ -197,10 +198,17 @@ class Driver:
     def _say(self, text: str) -> None:
         self._view.say(text)
 
-    def _changed(self, ended: bool) -> None:
-        self._heartbeat.begin()
+    def _check(self) -> None:
+        """End this run if another driver has taken over, or if Ray has died."""
         self._heartbeat.check()
         cluster.check_raylet(self._raylet)
+
+    def _checked(self, ended: bool) -> None:
+        self._check()
+        self._changed(ended)
+
+    def _changed(self, ended: bool) -> None:
+        self._heartbeat.begin()
         self._view.update(ended=ended)
         if self._heartbeat.fault and not self._fault_said:
             self._fault_said = True

@@ -41,6 +41,7 @@ def execute(
     mend: Callable[[Sequence[CohortListing]], Sequence[CohortListing]],
     tracker: Tracker,
     changed: Callable[[bool], None],
+    check: Callable[[], None],
     options: Options,
 ) -> Outcome:
     """Run what is left of a plan.
@@ -56,6 +57,7 @@ def execute(
         mend: Prepares again what is damaged of the data.
         tracker: Told how far it is.
         changed: Called after every change of the tracker.
+        check: Called all the time; what it raises ends the run.
         options: How to run.
 
     Returns:
@@ -93,6 +95,7 @@ def execute(
             refs=refs,
             tracker=tracker,
             changed=changed,
+            check=check,
             share=share,
             verbose=options.verbose,
         )

@@ -120,6 +120,7 @@ class TuneRun:
         refs: The slices.
         tracker: Told how far it is.
         changed: Called after every change of the tracker, with whether a trial ended.
+        check: Called all the time; what it raises ends the run.
         device: ``cpu`` or ``cuda``.
         share: CPUs and GPUs of one trial.
         verbose: Whether Ray and Tune may print.
@@ -133,6 +134,7 @@ class TuneRun:
     refs: DataRefs
     tracker: Tracker
     changed: Callable[[bool], None]
+    check: Callable[[], None]
     share: dict[str, float] = field(default_factory=lambda: {"cpu": 1.0})
     verbose: bool = False
 
@@ -168,7 +170,7 @@ def run_trials(run: TuneRun) -> Outcome:
 
 def _tune(run: TuneRun, searcher: PlanSearcher, count: int, at_once: int | None = None) -> Watch:
     """Run the trials of a searcher; ``at_once`` of 1 begins none again."""
-    watch = Watch(run.study, searcher, run.searches, run.tracker, run.changed)
+    watch = Watch(run.study, searcher, run.searches, run.tracker, run.changed, run.check)
     actor = tune.with_parameters(TrialActor, refs=run.refs, uri=run.store.uri, study=run.study.name)
     with tempfile.TemporaryDirectory(prefix="anomaly-study-") as scratch:
         tune.Tuner(

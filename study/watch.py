@@ -10,6 +10,7 @@ from typing import Any
 
 from ray import tune
 
+from datasets.storage import StorageError
 from study.cost import evaluation_flops, training_flops
 from study.order import Event, TrialOrder
 from study.search import LambdaSearch
@@ -37,12 +38,14 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         searches: Sequence[LambdaSearch],
         tracker: Tracker,
         changed: Callable[[bool], None],
+        check: Callable[[], None],
     ) -> None:
         self._study = study
         self._searcher = searcher
         self._searches = searches
         self._tracker = tracker
         self._changed = changed
+        self._check = check
         self._failed: set[str] = set()
         self.lost: list[str] = []
         self.alone: list[TrialOrder] = []
@@ -100,18 +103,25 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         order = self._order(trial)
         self.workers_lost += 1
         if order.alone:
-            record_loss(order, self._study, trial.get_error() or "its worker process was lost")
-            self._failed.add(order.work.trial.trial_id)
+            self._give_up(order, trial.get_error() or "its worker process was lost")
         else:
             self._try_alone(order)
         self._ended(order)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Tune has gone around once more."""
+        """Tune has gone around once more; here alone it lets errors through as they are."""
+        self._check()
         self._changed(False)
 
     def _order(self, trial: Any) -> TrialOrder:
         return self._searcher.by_tune_id[trial.trial_id]
+
+    def _give_up(self, order: TrialOrder, reason: str) -> None:
+        self._failed.add(order.work.trial.trial_id)
+        try:
+            record_loss(order, self._study, reason)
+        except StorageError as error:
+            self.lost.append(f"{spec_label(order.spec)}: {error}")
 
     def _try_alone(self, order: TrialOrder) -> None:
         self.alone.append(replace(order, alone=True))

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from datasets import extractors
-from datasets.brain import brain_source, extract_brain, recognise_stripped
-from datasets.extractors import ExtractorError, extractor_identity, run_extractor
+from datasets.brain import extract_brain, recognise_stripped
 from datasets.nifti import ScanError, Volume
 from datasets.qc import LIMITS, measure_brain, verdict
 from datasets.repair import fill_bites, fill_holes
@@ -192,96 +190,6 @@ def test_importing_loads_no_torch_and_the_tool_is_named_without_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["deepbet", "1.0.2", "False"]
-
-
-STAND_IN = """#!{python}
-# Takes what FSL's bet takes: bet INPUT OUTPUT [options]; -m writes OUTPUT_mask.
-import sys, nibabel as nib, numpy as np
-source, target, *options = sys.argv[1:]
-with open({log!r}, "a") as log:
-    log.write(" ".join(options) + chr(10))
-assert "-m" in options
-image = nib.load(source)
-data = image.get_fdata()
-if {fails}:
-    sys.exit("bet: cannot do this " + "one")
-mask = (data > 200) & (data < 360)
-if "-R" not in options and {first_fails}:
-    mask[:] = False
-    mask[:3] = True
-nib.save(nib.Nifti1Image(mask.astype("uint8"), image.affine), target + "_mask.nii.gz")
-"""
-
-
-def put_bet(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    (folder / "bin").mkdir(exist_ok=True)
-    program = folder / "bin" / "bet"
-    program.write_text(text)
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder / 'bin'}:/usr/bin:/bin")
-
-
-def stand_in(folder: Path, fails: bool = False, first_fails: bool = False) -> str:
-    log = str(folder / "calls.txt")
-    return STAND_IN.format(python=sys.executable, log=log, fails=fails, first_fails=first_fails)
-
-
-def test_bet_is_run_again_with_robust_centring_when_its_mask_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put_bet(tmp_path, monkeypatch, stand_in(tmp_path, first_fails=True))
-    data = whole_head(4.0)
-    data[~ellipsoid((82, 100, 90), (0, 0, 8)) & (data > 200)] = 500
-    found = extract_brain(volume_of(data), scan_of(), "bet")
-    assert (tmp_path / "calls.txt").read_text().splitlines() == ["-m -f 0.5", "-m -R -f 0.4"]
-    assert (found.mask_XYZ ^ BRAIN).sum() < 0.02 * BRAIN.sum()
-    assert found.tool == extractor_identity("bet")
-    assert "tried before" in found.notes[0]
-
-
-def test_a_failing_bet_sets_the_scan_aside_with_its_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put_bet(tmp_path, monkeypatch, stand_in(tmp_path, fails=True))
-    with pytest.raises(ScanError, match="exit status 1: bet: cannot do this one"):
-        extract_brain(volume_of(whole_head(4.0)), scan_of(), "bet")
-    assert len((tmp_path / "calls.txt").read_text().splitlines()) == 2
-
-
-def test_a_bet_that_hangs_is_ended_with_all_it_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waits = f"mkfifo {tmp_path}/never\ncat {tmp_path}/never & echo $! > {tmp_path}/pid\nwait\n"
-    put_bet(tmp_path, monkeypatch, f"#!/bin/sh\n{waits}")
-    monkeypatch.setattr(extractors, "BET_TIMEOUT_S", 0.5)
-    with pytest.raises(ScanError, match="took longer"):
-        run_extractor("bet", volume_of(whole_head()))
-    child = Path("/proc") / (tmp_path / "pid").read_text().strip() / "stat"
-    assert not child.exists() or child.read_text().split()[2] in "ZX"
-
-
-def test_asking_for_a_bet_that_is_not_there_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ExtractorError, match="PATH"):
-        extract_brain(volume_of(whole_head(4.0)), scan_of(), "bet")
-    with pytest.raises(ExtractorError, match="PATH"):
-        brain_source(scan_of(), "bet")
-    assert brain_source(scan_of(stripped=True), "bet") == "already stripped"
-    assert brain_source(scan_of(brain_mask=Path("m.nii")), "bet") == "given mask"
-
-
-def test_the_version_of_bet_is_fsls_or_the_programs_own_content(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put_bet(tmp_path, monkeypatch, "#!/bin/sh\n")
-    before = extractor_identity("bet")
-    put_bet(tmp_path, monkeypatch, "#!/bin/sh\nexit 1\n")
-    assert extractor_identity("bet") != before
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "fslversion").write_text("6.0.7\n")
-    assert extractor_identity("bet") == "bet 6.0.7"
 
 
 @pytest.mark.slow

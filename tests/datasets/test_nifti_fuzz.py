@@ -1,4 +1,4 @@
-"""Damaged files by the thousand: each is read with finite voxels or refused with a reason."""
+"""Damaged files by the thousand: each ends in finite slices or is set aside with a reason."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 import shutil
 import struct
 import tracemalloc
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,29 +16,42 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from datasets.nifti import ScanError, Volume, load_mask, load_volume
+from datasets.nifti import ScanError, load_mask, load_volume
+from datasets.scan import Scan
+from datasets.settings import PreprocessSettings
+from datasets.shards import process_scan, read_slices
+from datasets.storage import Storage
 
 FILES_OF_EACH_KIND = 170
-MEMORY_CAP = 16 * 2**20
+MEMORY_CAP = 32 * 2**20
 
 Result = TypeVar("Result")
 Mutation = Callable[[np.random.Generator, bytes], bytes]
 
 
+SHAPE = (20, 24, 18)
+AFFINE = np.diag([9.0, 8.5, 9.5, 1.0])
+
+
+def ball(radii: tuple[float, float, float]) -> np.ndarray:
+    parts = zip(np.indices(SHAPE), SHAPE, radii, strict=True)
+    return np.asarray(sum(((i - (n - 1) / 2) / r) ** 2 for i, n, r in parts) < 1)
+
+
 def seed_files() -> list[bytes]:
-    """Unpacked files of several types, shapes and byte orders."""
+    """Unpacked heads of several types and byte orders, with three and four dimensions."""
     rng = np.random.default_rng(0)
     files = []
     for dtype in ("uint8", "int16", ">i2", "float32", ">f8"):
-        for shape in ((5, 6, 7), (8, 4, 9, 1)):
+        for shape in (SHAPE, (*SHAPE, 1)):
             header = nib.Nifti1Header(endianness=">" if dtype[0] == ">" else "<")
-            data = (rng.integers(0, 200, shape)).astype(dtype)
-            affine = np.diag([1.0, 1.2, 3.0, 1.0])
-            image = nib.Nifti1Image(data, affine, header, dtype=data.dtype)
-            image.set_qform(affine, 1)
+            data = np.where(ball((7.2, 9.4, 6.4)), rng.integers(90, 200, SHAPE), 3)
+            image = nib.Nifti1Image(
+                data.reshape(shape).astype(dtype), AFFINE, header, dtype=np.dtype(dtype)
+            )
+            image.set_qform(AFFINE, 1)
             files.append(image.to_bytes())
-    image = nib.Nifti2Image(rng.normal(size=(6, 5, 4)), np.eye(4))
-    files.append(image.to_bytes())
+    files.append(nib.Nifti2Image(rng.normal(100, 5, SHAPE), AFFINE).to_bytes())
     return files
 
 
@@ -127,6 +141,13 @@ def spoil_packed(rng: np.random.Generator, raw: bytes) -> bytes:
     return _flip(rng, packed, 0, len(packed))
 
 
+def bomb(rng: np.random.Generator, raw: bytes) -> bytes:
+    """A small packed file that unpacks to 256 MiB of zeros behind its voxels."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    packed = packer.compress(raw) + packer.compress(bytes(2**22))
+    return packed + b"".join(packer.compress(bytes(2**22)) for _ in range(63)) + packer.flush()
+
+
 def no_file(rng: np.random.Generator, path: Path) -> None:
     """A folder, a link to nothing, a link to itself, or nothing at all."""
     kind = rng.integers(0, 4)
@@ -144,12 +165,11 @@ def remove(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_damaged_files_are_read_with_finite_voxels_or_refused(tmp_path: Path) -> None:
+def test_damaged_files_end_in_finite_slices_or_are_set_aside_with_a_reason(tmp_path: Path) -> None:
     rng = np.random.default_rng(20240607)
     seeds = seed_files()
-    whole = tmp_path / "whole.nii"
-    whole.write_bytes(seeds[0])
-    like = load_volume(whole)
+    fuzz = Fuzz(tmp_path, seeds[0])
+    bombed = bomb(rng, seeds[0])
     outcome: Counter[tuple[str, bool]] = Counter()
     tracemalloc.start()
     try:
@@ -162,34 +182,69 @@ def test_damaged_files_are_read_with_finite_voxels_or_refused(tmp_path: Path) ->
                     spoilt = mutation(rng, seeds[rng.integers(0, len(seeds))])
                     packed = number % 2 and mutation is not spoil_packed
                     path.write_bytes(gzip.compress(spoilt, 1) if packed else spoilt)
-                outcome[mutation.__name__, _survives(path, like, whole)] += 1
+                outcome[mutation.__name__, fuzz.survives(path)] += 1
                 remove(path)
+        path = tmp_path / "bomb.nii.gz"
+        path.write_bytes(bombed)
+        outcome["bomb", fuzz.survives(path)] += 1
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert sum(outcome.values()) >= 2_000
     assert peak < MEMORY_CAP
     # Both ends are seen: damage that must be found, and damage that leaves a readable scan.
-    assert outcome["truncate", True] == outcome["no_file", True] == outcome["noise", True] == 0
+    for kind in ("truncate", "no_file", "noise", "bomb"):
+        assert outcome[kind, True] == 0
     assert outcome["flip_data", True] > 0
     assert outcome["wrong_affine", True] > 0
     accepted = sum(count for (_, read), count in outcome.items() if read)
     assert 200 < accepted < 1_200
 
 
-def _survives(path: Path, like: Volume, image: Path) -> bool:
-    """Whether an image is read; any exception but ``ScanError`` passes through."""
-    mask, reason = _attempt(lambda: load_mask(path, like, image)[0])
-    assert reason or (mask is not None and mask.shape == like.data_XYZ.shape)
-    volume, reason = _attempt(lambda: load_volume(path))
-    assert (volume is None) == (str(path) in reason)
-    assert "\n" not in reason
-    if volume is None:
-        return False
-    assert np.isfinite(volume.data_XYZ).all()
-    assert np.isfinite(volume.affine).all()
-    assert volume.data_XYZ.dtype == np.float32
-    return True
+class Fuzz:
+    """Whole masks for a damaged image, a whole image for a damaged mask, and a store."""
+
+    def __init__(self, folder: Path, whole: bytes) -> None:
+        self.image = folder / "whole.nii"
+        self.image.write_bytes(whole)
+        self.like = load_volume(self.image)
+        self.brain, self.lesion = folder / "brain.nii", folder / "lesion.nii"
+        for path, radii in ((self.brain, (7.2, 9.4, 6.4)), (self.lesion, (3, 3, 3))):
+            nib.Nifti1Image(ball(radii).astype(np.uint8), AFFINE).to_filename(path)
+        self.store = Storage.open(str(folder / "store"))
+        self._count = 0
+
+    def survives(self, path: Path) -> bool:
+        """Whether an image gives slices; an exception but ``ScanError`` passes through.
+
+        Every fourth file is also taken for a lesion mask.
+        """
+        mask, reason = _attempt(lambda: load_mask(path, self.like, self.image)[0])
+        assert reason or (mask is not None and mask.shape == self.like.data_XYZ.shape)
+        volume, reason = _attempt(lambda: load_volume(path))
+        assert (volume is None) == (str(path) in reason)
+        assert "\n" not in reason
+        if volume is not None:
+            assert np.isfinite(volume.data_XYZ).all()
+            assert np.isfinite(volume.affine).all()
+            assert volume.data_XYZ.dtype == np.float32
+        self._count += 1
+        if self._count % 4 == 0:
+            self._prepared(Scan("01", "", "T1w", self.image, (path,), self.brain))
+        return self._prepared(Scan("01", "", "T1w", path, (self.lesion,), self.brain))
+
+    def _prepared(self, scan: Scan) -> bool:
+        record = process_scan(scan, "fuzz", "test", PreprocessSettings(), "0" * 20, self.store)
+        if record.status == "quarantined":
+            assert record.reason
+            assert "\n" not in record.reason
+            assert not record.part
+            return False
+        slices = read_slices(self.store, record)
+        assert len(slices.images_NHW) == record.n_slices > 0
+        assert np.isfinite(slices.images_NHW).all()
+        self.store.delete(record.part)
+        return True
 
 
 def _attempt(load: Callable[[], Result]) -> tuple[Result | None, str]:

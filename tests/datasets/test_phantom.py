@@ -248,3 +248,28 @@ def test_deepbet_finds_the_brain_in_both_modalities(tmp_path: Path) -> None:
         found = extract_brain(volume, scan).mask_XYZ
         dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
         assert dice >= 0.93, scan.modality
+
+
+@pytest.mark.slow
+def test_deepbet_keeps_lesions_at_the_cortex_that_are_as_dark_as_fluid(tmp_path: Path) -> None:
+    from datasets.brain import extract_brain
+    from datasets.nifti import Volume, load_mask, load_volume
+
+    phantom.ensure(tmp_path, Options(layout="ixi", subjects=1))
+    (scan,) = phantom.list_scans(tmp_path, ("T1w",)).scans
+    volume = load_volume(scan.image)
+    name = scan.image.name.replace(".nii.gz", "_brainmask.nii.gz")
+    truth, _ = load_mask(tmp_path / "truth" / name, volume, scan.image)
+    inside = volume.data_XYZ[truth]
+    fluid = float(np.percentile(inside, 2))
+    assert fluid < 0.5 * np.median(inside)
+    # The outermost voxel of the brain about half-way up the left side, and half a sphere in it.
+    z = int(np.median(np.argwhere(truth)[:, 2])) + round(15 / volume.spacing_mm[2])
+    x, y = min(map(tuple, np.argwhere(truth[:, :, z])))
+    index = np.indices(truth.shape)
+    steps = zip(index, (x, y, z), volume.spacing_mm, strict=True)
+    lesion = (sum(((i - at) * mm) ** 2 for i, at, mm in steps) < 25**2) & truth
+    data = np.where(lesion, np.float32(fluid), volume.data_XYZ)
+    brain = extract_brain(Volume(data, volume.affine, volume.spacing_mm), scan)
+    assert (lesion & ~brain.mask_XYZ).sum() <= 0.01 * lesion.sum()
+    assert any("widened the brain mask" in note for note in brain.notes)

@@ -162,6 +162,22 @@ def test_a_lesion_that_was_cut_away_is_marked(
     assert "12.50% of all lesion voxels lie outside the brain" in text
 
 
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.0, "none"), (0.0004, "under 0.1%"), (0.004, "0.4%")],
+)
+def test_how_much_of_a_lesion_lies_outside_is_told_of_every_scan(
+    records: tuple[ScanRecord, ...], store: Storage, tmp_path: Path, share: float, words: str
+) -> None:
+    some = tuple(
+        r.model_copy(update={"lesion_outside_brain_share": share}) if r.status == "ok" else r
+        for r in records
+    )
+    text = _page(_listing(some), store, tmp_path)
+    assert text.count(f"· {words} outside the brain") == 2
+    assert "figure class=flag" not in text
+
+
 def test_a_cohort_without_one_usable_scan_has_a_page(
     records: tuple[ScanRecord, ...], store: Storage, tmp_path: Path
 ) -> None:

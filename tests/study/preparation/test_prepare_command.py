@@ -13,13 +13,10 @@ import pytest
 
 from datasets.manifest import ScanRecord
 from datasets.settings import PreprocessSettings
-from datasets.shards import process_scan, read_slices
+from datasets.shards import process_scan
 from datasets.storage import Storage
 from study.cohorts import read_cohorts
 from study.listing import ScanTask, survey
-
-N_SCANS = 30
-KILLED_AT = (2, 9, 18)
 
 
 def _start(cohorts: Path, store: Storage, *options: str) -> subprocess.Popen[str]:
@@ -65,32 +62,6 @@ def _undisturbed(cohorts: Path, folder: Path) -> tuple[list[ScanTask], dict[str,
     tasks = [t for x in survey(read_cohorts(cohorts), store, settings) for t in x.tasks]
     records = [process_scan(t.scan, t.cohort, t.role, settings, t.key, store) for t in tasks]
     return tasks, {record.key: record for record in records}
-
-
-@pytest.mark.slow
-def test_killed_again_and_again_it_goes_on_and_ends_as_if_undisturbed(
-    make_cohorts: Callable[[int, int], Path], store: Storage, tmp_path: Path
-) -> None:
-    cohorts = make_cohorts(N_SCANS - 10, 10)
-    finished: dict[str, tuple[int, int]] = {}
-    for count in KILLED_AT:
-        process = _start(cohorts, store)
-        _wait_for(process, store, max(count, len(finished) + 1))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        now = _finished(store)
-        assert finished.items() <= now.items()
-        assert len(now) < N_SCANS
-        finished = now
-    status, output = _run(cohorts, store)
-    assert status == 0, output
-    assert finished.items() <= _finished(store).items()
-    tasks, expected = _undisturbed(cohorts, tmp_path / "undisturbed")
-    listings = survey(read_cohorts(cohorts), store, PreprocessSettings())
-    found = {r.key: r for listing in listings for r in listing.records}
-    assert len(tasks) == N_SCANS
-    assert {k: r.sha256 for k, r in found.items()} == {k: r.sha256 for k, r in expected.items()}
-    assert all(len(read_slices(store, r).images_NHW) == r.n_slices for r in found.values())
 
 
 @pytest.mark.slow
