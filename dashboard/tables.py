@@ -127,8 +127,9 @@ def top_rows(
     at_top = joined.filter(pc.equal(joined[metric], joined[f"{metric}_max"]))
     few = kept.take(pa.array(sorted(at_top["row"].to_pylist()), pa.int64()))
     # A search's trials are known by its fits, not by the study's record.
-    searched = index.filter(pc.and_(pc.equal(index["kind"], "fit"), pc.is_valid(index["search"])))
-    return best_rows(result_rows(record, pa.concat_tables([few, searched])), metric)
+    asked_for = pc.or_(pc.is_valid(index["search"]), pc.is_in(index["trial_id"], few["trial_id"]))
+    fits = index.filter(pc.and_(pc.equal(index["kind"], "fit"), asked_for))
+    return best_rows(result_rows(record, pa.concat_tables([few, fits])), metric)
 
 
 def best_table(rows: Sequence[dict[str, Any]], region: str, metric: str) -> BestTable:

@@ -23,6 +23,9 @@ from trainables.evaluate import METRICS_SCHEMA
 
 INDEX_VERSION = 1
 
+_MANIFESTS = ("*/manifest.json", "*/eval/*/manifest.json")
+"""Where records lie below ``trials``; the many parts beside them need not be looked at."""
+
 METRIC_FIELDS = tuple((field.name, field.type) for field in METRICS_SCHEMA)
 
 SCHEMA = pa.schema(
@@ -113,13 +116,10 @@ def stored_index(study: StudyStore) -> pa.Table:
 
 def _signatures(study: StudyStore) -> dict[str, str]:
     """A mark per trial that changes when any of its manifests does."""
-    base = study.storage.full("trials")
     found: dict[str, list[str]] = defaultdict(list)
-    for info in study.storage.infos("trials", recursive=True):
-        if info.base_name == "manifest.json":
-            path = info.path[len(base) + 1 :]
-            mark = f"{path}:{info.size}:{info.mtime_ns}"
-            found[path.split("/", 1)[0]].append(mark)
+    for path, size, mtime_ns in study.storage.matching("trials", _MANIFESTS):
+        below = path.removeprefix("trials/")
+        found[below.split("/", 1)[0]].append(f"{below}:{size}:{mtime_ns}")
     return {
         trial: hashlib.sha256("|".join(sorted(marks)).encode()).hexdigest()[:16]
         for trial, marks in sorted(found.items())

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from streamlit.testing.v1 import AppTest
 
-from dashboard.serving import APP, Server, chromium, serve
+from dashboard.serving import SCRIPT, Server, chromium, serve
 
 _ROOT = Path(__file__).parents[2]
 
@@ -52,7 +52,7 @@ def open_app(monkeypatch: pytest.MonkeyPatch) -> Open:
 
     def run(folder: Path, page: str = "study", opened: str = "", **address: str) -> AppTest:
         monkeypatch.setattr(sys, "argv", ["app.py", "--store", str(folder)])
-        app = AppTest.from_file(APP, default_timeout=60)
+        app = AppTest.from_file(SCRIPT, default_timeout=60)
         if opened:
             app.session_state[opened] = True
         if page != "study":
