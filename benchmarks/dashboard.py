@@ -2,7 +2,7 @@
 
 Measured in a browser against an empty Streamlit page on this machine, in turn: the first view of a
 fresh server, then every later page by a click. ``DASHBOARD_STORE`` names a store of
-``benchmarks/synthetic_store.py`` to use instead of writing one, which takes minutes.
+``python -m benchmarks.synthetic_store`` to use instead of writing one, which takes minutes.
 """
 
 from __future__ import annotations

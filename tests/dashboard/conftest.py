@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import shutil
 import sys
 import tempfile
@@ -18,22 +18,13 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.serving import SCRIPT, Server, chromium, serve
 
-_ROOT = Path(__file__).parents[2]
-
 Open = Callable[..., AppTest]
 
 
 @pytest.fixture(scope="session")
 def synthetic() -> ModuleType:
     """The generator of made-up stores that the benchmark uses too."""
-    path = _ROOT / "benchmarks" / "synthetic_store.py"
-    spec = importlib.util.spec_from_file_location("synthetic_store", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["synthetic_store"] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("benchmarks.synthetic_store")
 
 
 @pytest.fixture(scope="session")
