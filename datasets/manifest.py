@@ -1,6 +1,6 @@
 """Records of prepared scans and manifests of cohorts: what readers of shards trust.
 
-In the store, ``shards/scans/<scan key>/`` holds a scan's ``slices-<uuid>.parquet`` and, written
+In the store, ``shards/scans/<scan key>/`` holds a scan's ``slices-<digest>.parquet`` and, written
 after it, ``record.json``; ``shards/<cohort key>/manifest.json`` is written last of all and holds
 every scan's record.
 """
@@ -146,7 +146,7 @@ def cohort_key(cohort: str, modality: Modality, scan_keys: Iterable[str]) -> str
 def read_record(storage: Storage, key: str) -> ScanRecord | None:
     """The record of a scan that is finished, or ``None`` if it has to be prepared.
 
-    A record that is damaged, or whose part is missing, counts as unfinished.
+    A record that is damaged or of an older version, or whose part is missing, counts as unfinished.
 
     Raises:
         StorageError: If the store cannot be read, or the record is from a newer version.
@@ -160,17 +160,20 @@ def read_record(storage: Storage, key: str) -> ScanRecord | None:
         record = ScanRecord.model_validate_json(data)
     except ValueError:
         return None
-    if record.key != key or (record.part and not storage.exists(record.part)):
+    if record.version != SHARD_VERSION or record.key != key:
+        return None
+    if record.part and not storage.exists(record.part):
         return None
     return record
 
 
 def write_record(storage: Storage, record: ScanRecord) -> None:
-    """Write the record of a scan, after its part.
+    """Write the record of a scan, after its part, and remove what killed attempts have left.
 
     Raises:
         StorageError: If it cannot be written.
     """
+    _leave(storage, record_path(record.key), record.part)
     storage.put(record_path(record.key), record.model_dump_json(indent=1).encode())
 
 
@@ -180,11 +183,20 @@ def write_manifest(storage: Storage, manifest: CohortManifest) -> None:
     Raises:
         StorageError: If it cannot be written.
     """
+    _leave(storage, manifest_path(manifest.key))
     storage.put(manifest_path(manifest.key), manifest.model_dump_json(indent=1).encode())
 
 
+def _leave(storage: Storage, *paths: str) -> None:
+    """Remove all files beside the first path that are not among the paths."""
+    folder = paths[0].rpartition("/")[0]
+    for path in storage.files(folder):
+        if path not in paths:
+            storage.delete(path)
+
+
 def read_manifest(storage: Storage, key: str) -> CohortManifest | None:
-    """The manifest of a cohort, or ``None`` if there is none.
+    """The manifest of a cohort, or ``None`` if there is none of this version.
 
     Raises:
         DamagedManifestError: If it is damaged or names another cohort.
@@ -210,6 +222,8 @@ def read_manifest(storage: Storage, key: str) -> CohortManifest | None:
             f"{path!r} in the store {storage.uri!r} is damaged: {error}; "
             "delete it and prepare the cohort again"
         ) from error
+    if manifest.version != SHARD_VERSION:
+        return None
     keys = [record.key for record in manifest.records]
     if manifest.key != key or cohort_key(manifest.cohort, manifest.modality, keys) != key:
         raise DamagedManifestError(

@@ -8,7 +8,6 @@ flattened slice.
 from __future__ import annotations
 
 import time
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,7 @@ from datasets.nifti import ScanError, Volume, load_mask, load_volume
 from datasets.preprocess import SliceGeometry, SliceStack, preprocess
 from datasets.scan import Role, Scan
 from datasets.settings import SIZE, PreprocessSettings
-from datasets.storage import Storage, StorageError
+from datasets.storage import Storage, StorageError, sha256_hex
 
 IMAGE_BYTES = SIZE * SIZE * 2
 MASK_BYTES = SIZE * SIZE // 8
@@ -121,7 +120,9 @@ def process_scan(
         update: dict[str, Any] = {"reason": _sentence(error)}
     else:
         data = _part_bytes(prepared, base)
-        part = f"{record_path(key).rpartition('/')[0]}/slices-{uuid.uuid4().hex}.parquet"
+        # Named by its content: two processes that prepare a scan write the same file.
+        folder, sha256 = record_path(key).rpartition("/")[0], sha256_hex(data)
+        part = f"{folder}/slices-{sha256[:20]}.parquet"
         update = {
             "status": "ok",
             "part": part,

@@ -7,6 +7,7 @@ killed process never leaves half a file under its final name.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -24,8 +25,15 @@ class StorageError(OSError):
     """A store that cannot be opened, read or written; the message names the place."""
 
 
+class UnwritableError(StorageError):
+    """A store that takes nothing any more: its disk is full, over its quota, or read-only."""
+
+
 class ChecksumError(StorageError):
     """A file whose bytes are not those that its manifest promises."""
+
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def sha256_hex(data: bytes | memoryview) -> str:
@@ -110,7 +118,8 @@ class Storage:
         """Write a whole file and return its SHA-256; missing folders are made.
 
         Raises:
-            StorageError: If it cannot be written, such as on a full or read-only disk.
+            UnwritableError: If the disk is full or read-only.
+            StorageError: If it cannot be written for another reason.
         """
         full = self.full(path)
         try:
@@ -120,9 +129,8 @@ class Storage:
                 with self.filesystem.open_output_stream(full) as stream:
                     stream.write(data)
         except OSError as error:
-            raise StorageError(
-                f"cannot write {path!r} in the store {self.uri!r}: {error}"
-            ) from error
+            kind = UnwritableError if error.errno in _UNWRITABLE else StorageError
+            raise kind(f"cannot write {path!r} in the store {self.uri!r}: {error}") from error
         return sha256_hex(data)
 
     def read(self, path: str, sha256: str | None = None) -> bytes:

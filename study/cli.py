@@ -118,9 +118,12 @@ def existing_study(uri: str, name: str | None) -> tuple[StudyStore, StudyRecord]
 
 
 def is_alive(progress: Progress) -> bool:
-    """Whether a heartbeat is that of a driver at work."""
+    """Whether a heartbeat is that of a driver at work.
+
+    One from the future, left by a clock that was wrong, is as dead as an old one.
+    """
     age = datetime.now(UTC) - datetime.fromisoformat(progress.updated)
-    return progress.stage not in ("done", "interrupted") and age.total_seconds() < _ALIVE_S
+    return not progress.has_ended and abs(age.total_seconds()) < _ALIVE_S
 
 
 def _complain(error: Exception) -> None:

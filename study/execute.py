@@ -13,13 +13,14 @@ from datasets.storage import ChecksumError, Storage
 from study.cluster import card_gib
 from study.data import lesion_outside_brain_share, test_slices, train_slices
 from study.listing import CohortListing
+from study.order import TrialOrder
+from study.outcome import Outcome
 from study.plan import Work, train_cohorts, train_keys
 from study.records import PlannedTrial, StudyRecord
 from study.request import Options
 from study.search import LambdaSearch
 from study.store import StudyStore
 from study.tracker import Tracker
-from study.trial import TrialOrder
 from study.tuner import DataRefs, TuneRun, run_trials
 
 GPU_GIB_PER_TRIAL = 3.0
@@ -41,7 +42,7 @@ def execute(
     tracker: Tracker,
     changed: Callable[[bool], None],
     options: Options,
-) -> list[str]:
+) -> Outcome:
     """Run what is left of a plan.
 
     Args:
@@ -58,7 +59,7 @@ def execute(
         options: How to run.
 
     Returns:
-        One sentence for each trial that ended without a record.
+        What is to be said beside the records.
     """
     if options.retry_failed:
         index = index.filter(pc.not_equal(index["status"], "failed"))
@@ -67,7 +68,7 @@ def execute(
     # A searched trial whose fit is there but not all its evaluations is work like any other.
     known = [w for w in left if w.trial.search not in searched or not w.fit]
     if not known and not any(search.left for search in searches):
-        return []
+        return Outcome()
     ray = connect()
     device, share = _share(ray)
 

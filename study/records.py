@@ -17,6 +17,9 @@ from trainables.spec import TrialSpec
 STORE_VERSION = 1
 """Layout of the store; a store of a newer version is refused, never misread."""
 
+OLDEST_STORE_VERSION = 1
+"""The oldest layout that this version still reads; what is older is refused as well."""
+
 Status = Literal["done", "failed"]
 
 
@@ -263,7 +266,10 @@ class Progress(Record):
 
     Attributes:
         driver: Random identity of the driver process.
-        stage: ``prepare``, ``trials``, ``report``, ``done`` or ``interrupted``.
+        took_over: The driver that it has taken over from, which has to stop.
+        untidy: Whether it may leave parts that no manifest names.
+        stage: ``prepare``, ``trials``, ``report`` and others while it runs, then ``done``,
+            ``interrupted``, or ``stopped`` by an error.
         started: UTC time the driver started.
         updated: UTC time of this heartbeat.
         seconds_left: Estimated, or None when unknown.
@@ -273,6 +279,8 @@ class Progress(Record):
     driver: str
     host: str
     pid: int
+    took_over: str | None = None
+    untidy: bool = False
     stage: str
     started: str
     updated: str
@@ -283,6 +291,11 @@ class Progress(Record):
     slices_per_s: float = 0.0
     seconds_left: float | None = None
     best: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the driver has said that it is at its end."""
+        return self.stage in ("done", "interrupted", "stopped")
 
 
 R = TypeVar("R", bound=Record)
@@ -298,31 +311,37 @@ def parse_record(kind: type[R], data: bytes, where: str) -> R:
 
     Raises:
         DamagedError: If it is damaged.
-        StorageError: If it was written by a newer version of this software.
+        StorageError: If it was written by a newer version of this software, or by one so old
+            that its records cannot be read any more.
     """
     try:
         record = kind.model_validate_json(data)
     except ValidationError as error:
-        claimed = _claimed_version(data)
-        if claimed is not None and claimed > STORE_VERSION:
-            raise StorageError(_newer(where, claimed)) from error
+        _check_version(data, where)
         first = error.errors()[0]
         place = ".".join(str(p) for p in first["loc"])
         raise DamagedError(f"{where} is damaged: {place or 'JSON'}: {first['msg']}") from error
-    if record.store_version > STORE_VERSION:
-        raise StorageError(_newer(where, record.store_version))
+    _check_version(data, where)
     return record
 
 
-def _claimed_version(data: bytes) -> int | None:
+def _check_version(data: bytes, where: str) -> None:
+    """Refuse a record of another version, before its fields look damaged or are misread."""
     try:
-        return Record.model_validate_json(data).store_version
+        record = Record.model_validate_json(data)
     except ValidationError:
-        return None
-
-
-def _newer(where: str, version: int) -> str:
-    return (
-        f"{where} was written by a newer version of this software (store version {version}, "
-        f"this one reads up to {STORE_VERSION}); upgrade to read it"
-    )
+        return  # no record at all
+    version = record.store_version
+    if "store_version" not in record.model_fields_set:
+        raise DamagedError(f"{where} is damaged: store_version: Field required")
+    if version > STORE_VERSION:
+        raise StorageError(
+            f"{where} was written by a newer version of this software (store version {version}, "
+            f"this one reads up to {STORE_VERSION}); upgrade to read it"
+        )
+    if version < OLDEST_STORE_VERSION:
+        raise StorageError(
+            f"{where} was written by an older version of this software (store version {version}, "
+            f"this one reads from {OLDEST_STORE_VERSION}); read it with the version that wrote it, "
+            "or begin another store"
+        )

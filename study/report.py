@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
+import pyarrow as pa
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -68,13 +69,21 @@ class Report:
     searches: tuple[PlannedSearch, ...]
 
 
-def make_report(study: StudyStore, record: StudyRecord, *, running: int = 0) -> Report:
+def make_report(
+    study: StudyStore, record: StudyRecord, *, running: int = 0, index: pa.Table | None = None
+) -> Report:
     """Gather a study's report from its store.
+
+    Args:
+        study: The study.
+        record: What is in it.
+        running: Trials at work.
+        index: Its index, if that has just been made.
 
     Raises:
         StorageError: If the store cannot be read.
     """
-    index = load_index(study)
+    index = load_index(study) if index is None else index
     return Report(
         study=record.study,
         grid=record.grid,

@@ -12,6 +12,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 
 from datasets.storage import Storage
 from study.records import (
@@ -26,6 +28,9 @@ from study.records import (
     StudyRecord,
     parse_record,
 )
+
+P = TypeVar("P", FitRecord, Checkpoint, EvalRecord)
+"""Records that name parts."""
 
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -96,24 +101,20 @@ class TrialStore:
         """Where an unfinished fit can go on, or None."""
         return _read(self.storage, "checkpoint.json", Checkpoint)
 
-    def write_fit(self, record: FitRecord) -> None:
-        """Publish a fit in place of the one before; earlier parts are needed no more."""
-        before = _before(self.fit)
-        _write(self.storage, "manifest.json", record)
-        kept = {part.path for part in record.parts.values()}
-        for part in before.parts.values() if before else ():
-            if part.path not in kept:
-                self.storage.delete(part.path)
-        self.drop_checkpoint()
+    def write_fit(self, record: FitRecord, *, keep_checkpoint: bool = False) -> None:
+        """Publish a fit in place of the one before; earlier parts are needed no more.
+
+        Args:
+            record: The fit.
+            keep_checkpoint: Whether the fit, which then has failed, may go on from there.
+        """
+        _replace(self.storage, "manifest.json", self.fit, record)
+        if not keep_checkpoint:
+            self.drop_checkpoint()
 
     def write_checkpoint(self, record: Checkpoint) -> None:
         """Publish a checkpoint in place of the one before, whose parts are removed after."""
-        before = _before(self.checkpoint)
-        _write(self.storage, "checkpoint.json", record)
-        kept = {part.path for part in record.parts.values()}
-        for part in before.parts.values() if before else ():
-            if part.path not in kept:
-                self.storage.delete(part.path)
+        _replace(self.storage, "checkpoint.json", self.checkpoint, record)
 
     def drop_checkpoint(self) -> None:
         """Remove the checkpoint and its parts, unless the fit's manifest names them."""
@@ -136,8 +137,9 @@ class TrialStore:
         return _read(self.evaluation_storage(eval_id), "manifest.json", EvalRecord)
 
     def write_evaluation(self, record: EvalRecord) -> None:
-        """Publish an evaluation."""
-        _write(self.evaluation_storage(record.eval_id), "manifest.json", record)
+        """Publish an evaluation in place of the one before, if there is one."""
+        folder = self.evaluation_storage(record.eval_id)
+        _replace(folder, "manifest.json", partial(self.evaluation, record.eval_id), record)
 
     def read_part(self, record: FitRecord | Checkpoint | EvalRecord, name: str) -> bytes:
         """Read a part that a record names, checked against its checksum.
@@ -202,7 +204,7 @@ def study_names(store: Storage) -> tuple[str, ...]:
     return tuple(n for n in names if store.exists(f"studies/{n}/study.json"))
 
 
-def _before(read: Callable[[], R | None]) -> R | None:
+def _before(read: Callable[[], P | None]) -> P | None:
     """A record that is to go, or None; what a damaged one named, ``gc`` finds."""
     try:
         return read()
@@ -216,6 +218,16 @@ def _read(storage: Storage, path: str, kind: type[R]) -> R | None:
     except FileNotFoundError:
         return None
     return parse_record(kind, data, f"{storage.uri}/{path}")
+
+
+def _replace(storage: Storage, path: str, read: Callable[[], P | None], record: P) -> None:
+    """Write a record that names parts, then remove what only the one before it named."""
+    before = _before(read)
+    _write(storage, path, record)
+    kept = {part.path for part in record.parts.values()}
+    for part in before.parts.values() if before else ():
+        if part.path not in kept:
+            storage.delete(part.path)
 
 
 def _write(storage: Storage, path: str, record: Record) -> None:

@@ -29,7 +29,7 @@ def spec_label(spec: TrialSpec) -> str:
 
 @dataclass
 class Tracker:
-    """The state of a run; owned by the driver's main thread.
+    """The state of a run; changed by the driver's main thread, told by its heartbeat's.
 
     Attributes:
         planned: Trials of the whole plan.
@@ -37,6 +37,8 @@ class Tracker:
         failed: Trials failed, earlier runs' included.
         cost: Work of this run in floating-point operations, to tell the time left.
         best: Best brain-region AUC so far by ``cohort modality``, and whose it is.
+        took_over: The driver that this one has taken over from, if that had not ended.
+        untidy: Whether parts may be left that no manifest names.
     """
 
     planned: int = 0
@@ -47,6 +49,8 @@ class Tracker:
     stage_done: int = 0
     stage_total: int = 0
     best: dict[str, tuple[float, str]] = field(default_factory=dict)
+    took_over: str | None = None
+    untidy: bool = False
     driver: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: str = field(default_factory=utc_now)
     _running: dict[str, RunningTrial] = field(default_factory=dict)
@@ -91,6 +95,10 @@ class Tracker:
         else:
             self.done += 1
 
+    def trial_postponed(self, trial_id: str) -> None:
+        """A trial waits for another try, alone."""
+        self._running.pop(trial_id, None)
+
     def evaluated(self, column: str, label: str, auc: Mapping[str, float | None]) -> None:
         """A trial's AUCs on a test cohort are known."""
         for score, value in auc.items():
@@ -107,7 +115,7 @@ class Tracker:
         if not self._work or self._first is None:
             return 0.0
         span = max(now - max(self._first, now - _WINDOW_S), 1e-3)
-        return sum(n for _, n, _ in self._work) / span
+        return sum(n for _, n, _ in tuple(self._work)) / span
 
     def seconds_left(self, now: float) -> float | None:
         """Time left at the pace of this run so far, or None before there is one."""
@@ -122,6 +130,8 @@ class Tracker:
             driver=self.driver,
             host=socket.gethostname(),
             pid=os.getpid(),
+            took_over=self.took_over,
+            untidy=self.untidy,
             stage=self.stage,
             started=self.started,
             updated=utc_now(),
@@ -131,5 +141,5 @@ class Tracker:
             running=self.running,
             slices_per_s=round(self.slices_per_s(now), 1),
             seconds_left=self.seconds_left(now),
-            best={column: auc for column, (auc, _) in sorted(self.best.items())},
+            best={column: auc for column, (auc, _) in sorted(dict(self.best).items())},
         )

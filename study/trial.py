@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import time
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import safetensors
-import safetensors.numpy
 
 from datasets.storage import ChecksumError, StorageError
-from study.plan import Work
+from study.evaluation import evaluate_and_record, record_failed_evaluations, recorded
+from study.failures import failure_of, is_out_of_memory, lost_worker
+from study.order import Event, TrialData, TrialOrder
+from study.parts import read_state, state_bytes, table_bytes
 from study.provenance import provenance
-from study.records import (
-    Checkpoint,
-    DamagedError,
-    EvalRecord,
-    Failure,
-    FitRecord,
-    Part,
-    PlannedEval,
-)
+from study.records import Checkpoint, DamagedError, Failure, FitRecord, Part
 from study.store import Attempt, StudyStore, TrialStore, utc_now
 from trainables.detector import Detector, State
-from trainables.evaluate import evaluate
-from trainables.slices import Slices
-from trainables.spec import EVAL_VERSION, RECIPE_VERSION, TrialSpec
+from trainables.spec import RECIPE_VERSION
 
 HISTORY_SCHEMA = pa.schema(
     [
@@ -46,87 +34,74 @@ HISTORY_SCHEMA = pa.schema(
 )
 
 
-class TrialData(Protocol):
-    """The slices a trial may ask for."""
-
-    def train(self) -> Slices:
-        """The pooled healthy slices of the trial's modality."""
-
-    def test(self, cohort: str) -> Slices:
-        """The slices of a test cohort in the trial's modality."""
-
-    def lesion_outside_brain_share(self, cohort: str) -> float | None:
-        """Share of a test cohort's lesion voxels that lie outside the brain masks."""
-
-
-@dataclass(frozen=True)
-class TrialOrder:
-    """A trial to work on, with everything its records say besides the results.
-
-    Attributes:
-        work: What is left of the trial.
-        train_cohorts: Names of the cohorts it trains on.
-        train_keys: Keys of their shards.
-        device: ``cpu`` or ``cuda``.
-    """
-
-    work: Work
-    train_cohorts: tuple[str, ...]
-    train_keys: tuple[str, ...]
-    device: str = "cpu"
-
-    @property
-    def spec(self) -> TrialSpec:
-        """The trial's specification."""
-        return self.work.trial.spec
-
-
-@dataclass(frozen=True)
-class Event:
-    """A step of a trial that is complete and, if it has a result, recorded.
-
-    Attributes:
-        stage: ``fit`` after an epoch, ``evaluate`` after a test cohort.
-        epoch: Epochs complete.
-        n_slices: Slices worked on in this step.
-        wall_s: Seconds this step took.
-        failed: Whether the trial has failed; no more events follow.
-        auc: After an evaluation, the brain region's AUC by score.
-    """
-
-    stage: str
-    epoch: int = 0
-    n_slices: int = 0
-    wall_s: float = 0.0
-    failed: bool = False
-    cohort: str = ""
-    auc: Mapping[str, float | None] = field(default_factory=dict)
-
-
 def run_trial(order: TrialOrder, data: TrialData, study: StudyStore) -> Iterator[Event]:
     """Do what is left of a trial, yielding after each epoch and each evaluation.
 
-    Whatever the detector raises ends in a record with its traceback, not in an exception.
+    What the store has by now is not done again, whatever the order says: the worker that had the
+    order before may have been lost after it had written a record. Whatever the detector raises
+    ends in a record with its traceback, not in an exception.
+
+    Raises:
+        StorageError: If the store cannot be read or written.
+    """
+    trial = study.trial(order.work.trial.trial_id)
+    detector = order.spec.detector(order.device)
+    if not _load_fit(order, detector, trial):
+        for event in _fit(order, detector, data, trial):
+            yield event
+            if event.is_last:
+                return
+    for planned in order.work.evals:
+        event = recorded(order, planned, trial) or evaluate_and_record(
+            order, planned, detector, data, trial
+        )
+        yield event
+        if event.is_last:
+            return
+
+
+def record_loss(order: TrialOrder, study: StudyStore, reason: str) -> None:
+    """Record that a trial's worker was lost more often than it is begun again.
+
+    Args:
+        order: The trial.
+        study: Where its records go.
+        reason: What Ray had to say.
 
     Raises:
         StorageError: If the store cannot be written.
     """
-    trial = study.trial(order.work.trial.trial_id)
-    detector = order.spec.detector(order.device)
-    if order.work.fit:
-        failed = False
-        for event in _fit(order, detector, data, trial):
-            failed = event.failed
-            yield event
-        if failed:
-            return
-    else:
+    trial, failure = study.trial(order.work.trial.trial_id), lost_worker(reason)
+    if _finished_fit(order, trial) is not None:
+        record_failed_evaluations(order, trial, failure)
+        return
+    checkpoint = trial.checkpoint()
+    progress = _Progress()
+    if checkpoint is not None:
+        progress = _Progress(attempts=checkpoint.attempts, wall_s=checkpoint.wall_s)
+    trial.write_fit(_fit_record(order, 0, progress, {}, failure), keep_checkpoint=True)
+
+
+def _finished_fit(order: TrialOrder, trial: TrialStore) -> FitRecord | None:
+    """The record of a fit that has all the epochs asked for."""
+    try:
         record = trial.fit()
-        if record is None:
-            raise StorageError(f"the fit of trial {trial.trial_id} has vanished from the store")
-        detector.load_state(_load(trial.read_part(record, "model.safetensors")))
-    for planned in order.work.evals:
-        yield _evaluate(order, planned, detector, data, trial)
+    except DamagedError:
+        return None
+    is_finished = record and record.status == "done" and record.spec.epochs == order.spec.epochs
+    return record if is_finished else None
+
+
+def _load_fit(order: TrialOrder, detector: Detector, trial: TrialStore) -> bool:
+    """Take over the weights of a finished fit; False if there are none, or damaged ones."""
+    record = _finished_fit(order, trial)
+    if record is None:
+        return False
+    try:
+        detector.load_state(read_state(trial.read_part(record, "model.safetensors")))
+    except (ChecksumError, DamagedError):
+        return False
+    return True
 
 
 @dataclass
@@ -163,18 +138,21 @@ def _fit(
     except StorageError:
         raise
     except Exception as error:  # noqa: BLE001 - a trial that fails is a record, not a crash
-        trial.write_fit(_fit_record(order, detector, progress, {}, _failure(error)))
-        yield Event("fit", failed=True)
+        is_crowded = is_out_of_memory(error) and not order.alone
+        if not is_crowded:
+            n = detector.n_parameters
+            trial.write_fit(_fit_record(order, n, progress, {}, failure_of(error)))
+        yield Event("fit", failed=not is_crowded, crowded=is_crowded)
         return
     parts = attempt.put_all(
         {
             "spec.json": order.spec.model_dump_json(indent=1).encode(),
             "history.parquet": table_bytes(_history(progress)),
-            "model.safetensors": _dump(_weights(detector.state())),
-            "state.safetensors": _dump(detector.state()),
+            "model.safetensors": state_bytes(_weights(detector.state())),
+            "state.safetensors": state_bytes(detector.state()),
         }
     )
-    trial.write_fit(_fit_record(order, detector, progress, parts, None))
+    trial.write_fit(_fit_record(order, detector.n_parameters, progress, parts, None))
     last = progress.last
     yield Event("fit", order.spec.epochs, last.get("n_slices", 0), last.get("wall_s", 0.0))
 
@@ -204,7 +182,7 @@ def _resume(order: TrialOrder, detector: Detector, trial: TrialStore) -> _Progre
             history = pq.read_table(pa.BufferReader(trial.read_part(source, "history.parquet")))
         except (ChecksumError, DamagedError):
             continue
-        detector.load_state(_load(data))
+        detector.load_state(read_state(data))
         return _Progress(history.to_pylist(), attempts + 1, source.wall_s)
     return _Progress(attempts=attempts + 1)
 
@@ -220,8 +198,9 @@ def _write_checkpoint(
     attempt: Attempt, detector: Detector, progress: _Progress, trial: TrialStore
 ) -> None:
     epoch = progress.last["epoch"]
+    state = state_bytes(detector.state())
     parts = {
-        "state.safetensors": attempt.put(f"state-{epoch}.safetensors", _dump(detector.state())),
+        "state.safetensors": attempt.put(f"state-{epoch}.safetensors", state),
         "history.parquet": attempt.put(f"history-{epoch}.parquet", table_bytes(_history(progress))),
     }
     trial.write_checkpoint(
@@ -238,7 +217,7 @@ def _write_checkpoint(
 
 def _fit_record(
     order: TrialOrder,
-    detector: Detector,
+    n_parameters: int,
     progress: _Progress,
     parts: dict[str, Part],
     failure: Failure | None,
@@ -253,7 +232,7 @@ def _fit_record(
         search=order.work.trial.search,
         recipe_version=RECIPE_VERSION,
         parts=parts,
-        n_parameters=detector.n_parameters,
+        n_parameters=n_parameters,
         attempts=max(1, progress.attempts),
         wall_s=progress.wall_s,
         steps=last.get("steps", 0),
@@ -265,89 +244,9 @@ def _fit_record(
     )
 
 
-def _evaluate(
-    order: TrialOrder,
-    planned: PlannedEval,
-    detector: Detector,
-    data: TrialData,
-    trial: TrialStore,
-) -> Event:
-    clock = time.perf_counter()
-    parts: dict[str, Part] = {}
-    failure, auc, n_slices = None, {}, 0
-    try:
-        test = data.test(planned.cohort)
-        n_slices = len(test)
-        outside = data.lesion_outside_brain_share(planned.cohort)
-        result = evaluate(detector, test, lesion_outside_brain_share=outside)
-        rows = result.metrics.to_pylist()
-        auc = {row["score"]: row["auc"] for row in rows if row["region"] == "brain"}
-        attempt = Attempt(trial.evaluation_storage(planned.eval_id))
-        names = ("metrics", "roc", "subjects", "heatmaps")
-        parts = attempt.put_all(
-            {f"{name}.parquet": table_bytes(getattr(result, name)) for name in names}
-        )
-    except StorageError:
-        raise
-    except Exception as error:  # noqa: BLE001 - an evaluation that fails is a record, not a crash
-        failure = _failure(error)
-    wall_s = time.perf_counter() - clock
-    trial.write_evaluation(
-        EvalRecord(
-            eval_id=planned.eval_id,
-            trial_id=trial.trial_id,
-            status="failed" if failure else "done",
-            epochs=order.spec.epochs,
-            cohort=planned.cohort,
-            modality=order.spec.modality,
-            test_key=planned.test_key,
-            eval_version=EVAL_VERSION,
-            parts=parts,
-            wall_s=wall_s,
-            failure=failure,
-            provenance=provenance(order.device),
-            finished=utc_now(),
-        )
-    )
-    failed = failure is not None
-    return Event("evaluate", order.spec.epochs, n_slices, wall_s, failed, planned.cohort, auc)
-
-
-def _failure(error: Exception) -> Failure:
-    text = "".join(traceback.format_exception(error))
-    return Failure(kind=type(error).__name__, message=str(error), traceback=text)
-
-
 def _history(progress: _Progress) -> pa.Table:
     return pa.Table.from_pylist(progress.history, schema=HISTORY_SCHEMA)
 
 
-def table_bytes(table: pa.Table) -> bytes:
-    """A table as a Parquet file, zstd compressed."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
-
-
 def _weights(state: State) -> State:
     return {name: array for name, array in state.items() if name.startswith("model.")}
-
-
-def _dump(state: State) -> bytes:
-    # not ascontiguousarray: that gives a single number a dimension
-    arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
-    data: bytes = safetensors.numpy.save(arrays)
-    return data
-
-
-def _load(data: bytes) -> State:
-    """Read named arrays; safetensors holds nothing but arrays, so no code can hide in it.
-
-    Raises:
-        StorageError: If the bytes are no safetensors file.
-    """
-    try:
-        state: State = safetensors.numpy.load(data)
-    except safetensors.SafetensorError as error:
-        raise StorageError(f"a part is no safetensors file: {error}") from error
-    return state

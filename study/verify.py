@@ -20,11 +20,21 @@ _MANIFESTS: dict[str, type[FitRecord | Checkpoint | EvalRecord]] = {
 }
 
 
+_ASIDE = ".tmp"
+"""End of the names under which a put writes before it renames."""
+
+
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong, in one sentence that names the file."""
+    """Something wrong.
+
+    Attributes:
+        message: What, in one sentence that names the file.
+        folder: The folder of a manifest that cannot be read, below the study's.
+    """
 
     message: str
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,13 +68,15 @@ def sweep(study: StudyStore, *, dry_run: bool = False) -> list[str]:
     Returns:
         The paths, below the study's folder, that were removed.
     """
-    needed = set()
+    needed, unclear = set(), []
     for named in _manifests(study):
         if isinstance(named, Named):
             needed |= {f"{named.folder}{part.path}" for part in named.record.parts.values()}
         else:
-            return []  # a damaged manifest may need anything: nothing is removed
-    orphans = [p for p in study.storage.files("trials") if _is_part(p) and p not in needed]
+            unclear.append(named.folder)  # a damaged manifest may need anything
+    aside = [name for name in study.storage.names() if name.endswith(_ASIDE)]
+    parts = (p for p in study.storage.files("trials") if _is_part(p) and p not in needed)
+    orphans = [p for p in parts if not any(p.startswith(folder) for folder in unclear)] + aside
     if not dry_run:
         for path in orphans:
             study.storage.delete(path)
@@ -89,7 +101,7 @@ def sweep_shards(store: Storage, *, dry_run: bool = False) -> list[str]:
 
 
 def _is_part(path: str) -> bool:
-    return "/attempts/" in path or path.endswith(".tmp")
+    return "/attempts/" in path or path.endswith(_ASIDE)
 
 
 def _check_study(study: StudyStore) -> Iterator[Finding | str]:
@@ -119,7 +131,7 @@ def _manifests(study: StudyStore) -> Iterator[Named | Finding]:
         try:
             record: Record = parse_record(kind, study.storage.read(path), where)
         except (StorageError, FileNotFoundError) as error:
-            yield Finding(str(error))
+            yield Finding(str(error), f"{folder}/")
         else:
             assert isinstance(record, FitRecord | Checkpoint | EvalRecord)
             yield Named(f"{folder}/", record)

@@ -12,10 +12,11 @@ from moto.server import ThreadedMotoServer
 
 from datasets.scan import Modality, Role
 from datasets.storage import Storage
+from study.order import TrialOrder
+from study.parts import table_bytes
 from study.plan import Work, planned_trial
 from study.records import CohortInfo, EvalRecord, Failure, FitRecord, PlannedTrial
 from study.store import Attempt, StudyStore
-from study.trial import TrialOrder, table_bytes
 from trainables.slices import Slices
 from trainables.spec import TrialSpec
 

@@ -15,9 +15,10 @@ import safetensors.numpy
 import torch
 
 from datasets.storage import Storage, StorageError, sha256_hex
+from study.order import Event, TrialOrder
 from study.records import EvalRecord, FitRecord, PlannedTrial
 from study.store import StudyStore, TrialStore
-from study.trial import Event, TrialOrder, run_trial
+from study.trial import run_trial
 from trainables.slices import Slices
 
 MakeTrial = Callable[..., PlannedTrial]

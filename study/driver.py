@@ -1,0 +1,225 @@
+"""One run of a study in this process: prepare, plan, run the trials, report."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+
+from datasets.storage import StorageError, UnwritableError
+from study import cli, cluster
+from study.cost import longest_first, work_flops
+from study.heartbeat import Heartbeat, last_progress
+from study.index import load_index, refresh_index
+from study.listing import CohortListing
+from study.live import View
+from study.outcome import Outcome
+from study.plan import Plan, work_left
+from study.preparation import Preparation
+from study.provenance import provenance
+from study.records import CohortInfo, StudyRecord
+from study.report import make_report, print_report
+from study.request import Request
+from study.store import utc_now
+from study.table import count_trials, plan_trials
+from study.tracker import Tracker
+from study.verify import sweep
+
+
+class Driver:
+    """One run of a study in this process."""
+
+    def __init__(self, request: Request, console: Console) -> None:
+        before = last_progress(request.study)
+        is_cut_off = before is not None and not before.has_ended
+        self._request = request
+        self._console = console
+        self._tracker = Tracker(
+            took_over=before.driver if before is not None and is_cut_off else None,
+            # What the run before this one has left is swept up at the end of this one.
+            untidy=before is not None and (before.untidy or before.stage != "done"),
+        )
+        self._view = View(self._tracker, console)
+        self._heartbeat = Heartbeat(request.study, self._tracker)
+        self._fault_said = False
+        self._stack = ExitStack()
+        self._preparation = Preparation(
+            request.cohorts,
+            request.store,
+            request.settings,
+            self._connect,
+            self._tracker,
+            self._changed,
+            self._say,
+        )
+
+    def run(self) -> int:
+        """Prepare, plan, run, report.
+
+        Returns:
+            The exit status: 0, or 1 if a trial of the plan has failed or has no record.
+
+        Raises:
+            TakenOverError: If another driver has taken over.
+            KeyboardInterrupt: If this process is asked to stop; its workers are gone then.
+        """
+        with self._heartbeat:
+            try:
+                with self._view, self._stack:
+                    listings = self._preparation.run()
+                    self._say_quarantined(listings)
+                    record = self._plan(listings)
+                    outcome = self._run_trials(record, listings)
+                    self._tracker.stage = "report"
+                    index = self._compact()
+                self._tidy(untidy=outcome.untidy)
+                self._tracker.stage = "done"
+            except KeyboardInterrupt:
+                self._tracker.stage, self._tracker.untidy = "interrupted", True
+                with suppress(StorageError):  # the next run does it
+                    self._compact()
+                    self._tidy(untidy=True)
+                raise
+            except Exception:
+                self._tracker.stage, self._tracker.untidy = "stopped", True
+                raise
+        return self._report(record, index, outcome)
+
+    def _connect(self) -> Any:
+        request = self._request
+        context = cluster.connected(request.options.address, verbose=request.options.verbose)
+        return self._stack.enter_context(context)
+
+    def _plan(self, listings: Sequence[CohortListing]) -> StudyRecord:
+        """Lay the grid over the prepared data."""
+        request = self._request
+        cohorts = tuple(listing.info() for listing in listings)
+        plan = request.plan(cohorts)
+        before = request.study.study()
+        return study_record(request, plan, cohorts, before.created if before else utc_now())
+
+    def _run_trials(self, record: StudyRecord, listings: Sequence[CohortListing]) -> Outcome:
+        """Run what the store does not have."""
+        request = self._request
+        index = refresh_index(request.study)
+        retry = request.options.retry_failed
+        left = work_left(plan_trials(record, index), index, retry_failed=retry)
+        request.study.write_study(record)  # only now: a plan that is refused replaces none
+        counts = count_trials(record, index)
+        searching = [s for s in record.searches if not s.points]
+        self._tracker.stage = "trials"
+        self._tracker.planned, self._tracker.done = counts.planned, counts.done
+        self._tracker.failed = 0 if retry else counts.failed
+        self._changed(True)
+        if not left and not searching:
+            return Outcome()
+        from study.execute import execute
+
+        self._tracker.cost = sum(work_flops(work, record.cohorts) for work in left)
+        return execute(
+            longest_first(left, record.cohorts),
+            record,
+            listings,
+            index,
+            study=request.study,
+            store=request.store,
+            connect=self._connect,
+            mend=self._mend,
+            tracker=self._tracker,
+            changed=self._changed,
+            options=request.options,
+        )
+
+    def _mend(self, listings: Sequence[CohortListing]) -> Sequence[CohortListing]:
+        """Prepare damaged shards again, then go back to the trials."""
+        mended = self._preparation.mend(listings)
+        self._tracker.stage = "trials"
+        self._changed(True)
+        return mended
+
+    def _compact(self) -> pa.Table:
+        """The index, written if the store takes it: it is a cache that readers can do without."""
+        try:
+            return refresh_index(self._request.study)
+        except UnwritableError:
+            return load_index(self._request.study)
+
+    def _tidy(self, *, untidy: bool) -> None:
+        """Remove the parts that no manifest names, once nobody writes parts any more.
+
+        A driver that has been made to stop by this one may still be at it: its parts are left to
+        the next run.
+        """
+        if self._request.options.take_over:
+            self._tracker.untidy = True
+        elif untidy or self._tracker.untidy:
+            sweep(self._request.study)
+            self._tracker.untidy = False
+
+    def _report(self, record: StudyRecord, index: pa.Table, outcome: Outcome) -> int:
+        request = self._request
+        report = make_report(request.study, record, index=index)
+        print_report(report, self._console)
+        where = shlex.join(["--store", request.store.uri, "--study", request.study.name])
+        self._say(f"Store: {request.store.uri}, study: {request.study.name}")
+        self._say(f"Look at it: {interpreter()} -m streamlit run dashboard/app.py -- {where}")
+        for sentence in outcome.lost:
+            self._say(f"No record: {sentence}")
+        if outcome.unwritable:
+            self._say(
+                "The store takes nothing any more, so the study has stopped; nothing that was "
+                "recorded is lost. Make space there, and the same command goes on from here."
+            )
+        if report.trials.failed:
+            self._say(
+                f"{report.trials.failed} trials failed; the dashboard shows why. "
+                "--retry-failed runs them again."
+            )
+        return cli.EXIT_FAILED if outcome.lost or report.trials.failed else 0
+
+    def _say_quarantined(self, listings: Sequence[CohortListing]) -> None:
+        for listing in listings:
+            records = listing.manifest.records if listing.manifest else ()
+            for scan in records:
+                if scan.status == "quarantined":
+                    name = " ".join((listing.cohort.name, scan.subject, scan.session)).strip()
+                    self._say(f"set aside: {name} {scan.modality}: {scan.reason}")
+
+    def _say(self, text: str) -> None:
+        self._view.say(text)
+
+    def _changed(self, ended: bool) -> None:
+        self._heartbeat.check()
+        self._view.update(ended=ended)
+        if self._heartbeat.fault and not self._fault_said:
+            self._fault_said = True
+            self._say(f"The progress cannot be shown to others: {self._heartbeat.fault}")
+
+
+def study_record(
+    request: Request, plan: Plan, cohorts: tuple[CohortInfo, ...], created: str
+) -> StudyRecord:
+    """What ``study.json`` says of a run."""
+    return StudyRecord(
+        study=request.study.name,
+        grid=request.grid_name,
+        synthetic=any(cohort.synthetic for cohort in cohorts),
+        cohorts=cohorts,
+        trials=plan.trials,
+        searches=plan.searches,
+        provenance=provenance(),
+        created=created,
+        updated=utc_now(),
+    )
+
+
+def interpreter() -> str:
+    """The interpreter as one would type it here."""
+    here = os.path.relpath(sys.executable)
+    return sys.executable if here.startswith("..") else here

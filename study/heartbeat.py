@@ -1,0 +1,165 @@
+"""Who runs a study: a driver's heartbeat, and what the next driver makes of it.
+
+This is advice, no lock: object stores have none. Two drivers that run side by side all the same
+do some work twice and harm nothing, since records are whole and the same whoever writes them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from types import TracebackType
+
+from datasets.storage import StorageError
+from study import cli
+from study.records import DamagedError, Progress
+from study.store import StudyStore
+from study.tracker import Tracker
+
+BEAT_S = 2.0
+
+_LOOK_S, _LOOKS = 0.5, 12
+"""How long another machine's heartbeat is watched if it seems to be old: clocks differ."""
+
+
+class TakenOverError(RuntimeError):
+    """Another process has taken this study over; this one has to stop."""
+
+
+def last_progress(study: StudyStore) -> Progress | None:
+    """The last heartbeat of a study's latest driver; a damaged one counts as none.
+
+    Raises:
+        StorageError: If it cannot be read, or is of a newer version.
+    """
+    try:
+        return study.progress()
+    except DamagedError:
+        return None
+
+
+def holder(study: StudyStore) -> Progress | None:
+    """The driver that is running a study, or None.
+
+    Raises:
+        StorageError: If its heartbeat cannot be read.
+    """
+    progress = last_progress(study)
+    if progress is None or progress.has_ended:
+        return None
+    if progress.host == socket.gethostname():
+        return progress if cli.is_alive(progress) and _exists(progress.pid) else None
+    if cli.is_alive(progress) or _beats(study, progress):
+        return progress
+    return None
+
+
+def check_free(study: StudyStore) -> None:
+    """Refuse to run beside another driver of the same study.
+
+    Raises:
+        UsageError: If another driver is running it.
+        StorageError: If its heartbeat cannot be read.
+    """
+    other = holder(study)
+    if other is not None:
+        raise cli.UsageError(
+            f"study {study.name!r} is being run by process {other.pid} on {other.host} since "
+            f"{other.started}; wait for it, stop it, or add --take-over, which makes it stop"
+        )
+
+
+class Heartbeat:
+    """Tells others every two seconds how far a driver is; a context manager.
+
+    A thread of its own beats, so that work that takes long is not taken for a dead driver. A
+    heartbeat that cannot be written stops nothing.
+
+    Attributes:
+        fault: Why the last heartbeat could not be written; empty if it could.
+    """
+
+    def __init__(self, study: StudyStore, tracker: Tracker) -> None:
+        self.fault = ""
+        self._study = study
+        self._tracker = tracker
+        self._successor: Progress | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._beat()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._successor is None:
+            self._beat()
+
+    def check(self) -> None:
+        """Find out whether this driver is still to run the study.
+
+        Raises:
+            TakenOverError: If another one has taken over.
+        """
+        other = self._successor
+        if other is not None:
+            raise TakenOverError(
+                f"study {self._study.name!r} was taken over by process {other.pid} on "
+                f"{other.host}; this one has stopped, and every finished epoch is kept"
+            )
+
+    def _run(self) -> None:
+        while not self._over.wait(BEAT_S):
+            try:
+                other = last_progress(self._study)
+            except StorageError:
+                other = None  # writing will fail as well, and say why
+            if other is not None and self._has_to_yield(other):
+                self._successor = other
+                return
+            self._beat()
+
+    def _has_to_yield(self, other: Progress) -> bool:
+        mine = self._tracker
+        if other.driver == mine.driver or other.has_ended or other.driver == mine.took_over:
+            return False
+        # Without a take-over both have begun at the same moment: one of them has to give way.
+        return other.took_over == mine.driver or other.driver < mine.driver
+
+    def _beat(self) -> None:
+        try:
+            self._study.write_progress(self._tracker.heartbeat(time.monotonic()))
+        except StorageError as error:
+            self.fault = str(error)
+        else:
+            self.fault = ""
+
+
+def _beats(study: StudyStore, progress: Progress) -> bool:
+    """Whether a heartbeat is renewed while one looks."""
+    for _ in range(_LOOKS):
+        time.sleep(_LOOK_S)
+        now = last_progress(study)
+        if now is not None and now.updated != progress.updated:
+            return not now.has_ended
+    return False
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,21 @@
+"""What is to be said of a run beside its records; importing this loads no Ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the trials of a run have ended, as far as no record tells.
+
+    Attributes:
+        lost: A sentence for each trial that ended without a record, such as one that found the
+            store's disk full.
+        unwritable: Whether the run was stopped because the store takes nothing any more.
+        untidy: Whether workers were lost, which may have left parts that no manifest names.
+    """
+
+    lost: tuple[str, ...] = ()
+    unwritable: bool = False
+    untidy: bool = False

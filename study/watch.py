@@ -1,0 +1,127 @@
+"""What happens in a Tune run, told to tracker, searches and view; and who is to be tried again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ray import tune
+
+from study.cost import evaluation_flops, training_flops
+from study.order import Event, TrialOrder
+from study.search import LambdaSearch
+from study.searcher import OfThisProcess, PlanSearcher
+from study.store import StudyStore
+from study.tracker import Tracker, spec_label
+from study.trial import record_loss
+
+
+class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
+    """Follows a Tune run in the driver's process.
+
+    Attributes:
+        lost: A sentence for each trial that has no record because none could be written.
+        alone: Orders of trials that are to be tried once more with nothing beside them: they
+            found too little memory, or their workers were lost again and again.
+        workers_lost: How often a worker was lost, whatever became of its trial.
+        unwritable: Whether the store takes nothing any more.
+    """
+
+    def __init__(
+        self,
+        study: StudyStore,
+        searcher: PlanSearcher,
+        searches: Sequence[LambdaSearch],
+        tracker: Tracker,
+        changed: Callable[[bool], None],
+    ) -> None:
+        self._study = study
+        self._searcher = searcher
+        self._searches = searches
+        self._tracker = tracker
+        self._changed = changed
+        self._failed: set[str] = set()
+        self.lost: list[str] = []
+        self.alone: list[TrialOrder] = []
+        self.workers_lost = 0
+        self.unwritable = False
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial begins, or begins again on another worker."""
+        order = self._order(trial)
+        self._tracker.trial_started(order.work.trial.trial_id, order.spec, time.monotonic())
+        self._changed(False)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has lost its worker and waits for another."""
+        self.workers_lost += 1
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A trial has done an epoch or an evaluation, or cannot go on."""
+        order = self._order(trial)
+        trial_id = order.work.trial.trial_id
+        if result.get("lost"):
+            self.lost.append(f"{spec_label(order.spec)}: {result['lost']}")
+            self._failed.add(trial_id)
+            self.unwritable |= result["unwritable"]
+        text = result.get("event")
+        if text is None:
+            return
+        event = Event(**json.loads(text))
+        if event.crowded:
+            self._try_alone(order)
+            return
+        is_fit = event.stage == "fit"
+        flops = training_flops if is_fit else evaluation_flops
+        cost = flops(order.spec) * event.n_slices
+        self._tracker.trial_moved(
+            trial_id, event.stage, event.epoch, event.n_slices, cost, time.monotonic()
+        )
+        if event.failed:
+            self._failed.add(trial_id)
+        if not is_fit:
+            column = f"{event.cohort} {order.spec.modality}"
+            self._tracker.evaluated(column, spec_label(order.spec), event.auc)
+            for search in self._searches:
+                search.evaluated(trial_id, event.cohort, event.auc)
+        self._changed(False)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has ended."""
+        self._ended(self._order(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has lost its worker more often than it is begun again."""
+        order = self._order(trial)
+        self.workers_lost += 1
+        if order.alone:
+            record_loss(order, self._study, trial.get_error() or "its worker process was lost")
+            self._failed.add(order.work.trial.trial_id)
+        else:
+            self._try_alone(order)
+        self._ended(order)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Tune has gone around once more."""
+        self._changed(False)
+
+    def _order(self, trial: Any) -> TrialOrder:
+        return self._searcher.by_tune_id[trial.trial_id]
+
+    def _try_alone(self, order: TrialOrder) -> None:
+        self.alone.append(replace(order, alone=True))
+
+    def _ended(self, order: TrialOrder) -> None:
+        trial_id = order.work.trial.trial_id
+        if any(other.work.trial.trial_id == trial_id for other in self.alone):
+            self._tracker.trial_postponed(trial_id)
+            return
+        self._tracker.trial_ended(trial_id, failed=trial_id in self._failed)
+        for search in self._searches:
+            search.ended(trial_id)
+        self._changed(True)
