@@ -317,20 +317,25 @@ def parse_record(kind: type[R], data: bytes, where: str) -> R:
     try:
         record = kind.model_validate_json(data)
     except ValidationError as error:
-        _check_version(data, where)
+        _check_claimed_version(data, where)
         first = error.errors()[0]
         place = ".".join(str(p) for p in first["loc"])
         raise DamagedError(f"{where} is damaged: {place or 'JSON'}: {first['msg']}") from error
-    _check_version(data, where)
+    _check_version(record, where)
     return record
 
 
-def _check_version(data: bytes, where: str) -> None:
-    """Refuse a record of another version, before its fields look damaged or are misread."""
+def _check_claimed_version(data: bytes, where: str) -> None:
+    """Refuse what is of another version before its fields look damaged."""
     try:
         record = Record.model_validate_json(data)
     except ValidationError:
         return  # no record at all
+    _check_version(record, where)
+
+
+def _check_version(record: Record, where: str) -> None:
+    """Refuse a record of another version before it is misread."""
     version = record.store_version
     if "store_version" not in record.model_fields_set:
         raise DamagedError(f"{where} is damaged: store_version: Field required")

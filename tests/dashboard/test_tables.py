@@ -17,9 +17,9 @@ from dashboard.tables import (
     grid_line,
     table_csv,
     table_latex,
-    top_rows,
 )
 from datasets.storage import Storage
+from study.best import top_rows
 from study.table import METRICS, best_rows, paper_auc, result_rows
 
 
