@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from datasets.bulk import many_objects
 from datasets.storage import StorageError
 from study.records import EvalRecord, FitRecord, parse_record
 from study.store import StudyStore, TrialStore
@@ -89,9 +90,10 @@ def refresh_index(study: StudyStore) -> pa.Table:
 
 def _compact(study: StudyStore) -> tuple[pa.Table, bool]:
     old = stored_index(study)
-    signatures = _signatures(study)
-    ids, marks = (old[c].to_pylist() for c in ("trial_id", "signature"))
-    known = dict(zip(ids, marks, strict=True))
+    with many_objects():
+        signatures = _signatures(study)
+        ids, marks = (old[c].to_pylist() for c in ("trial_id", "signature"))
+        known = dict(zip(ids, marks, strict=True))
     fresh = [t for t, mark in signatures.items() if known.get(t) != mark]
     stale = [t for t, mark in known.items() if signatures.get(t) != mark]
     if not fresh and not stale:

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from datasets.bulk import many_objects
 from datasets.scan import Modality, Role
 from datasets.storage import StorageError
 from trainables.spec import TrialSpec
@@ -315,7 +316,8 @@ def parse_record(kind: type[R], data: bytes, where: str) -> R:
             that its records cannot be read any more.
     """
     try:
-        record = kind.model_validate_json(data)
+        with many_objects():
+            record = kind.model_validate_json(data)
     except ValidationError as error:
         _check_claimed_version(data, where)
         first = error.errors()[0]

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datasets.bulk import many_objects
 from study.plan import searched_trial
 from study.records import PlannedSearch, PlannedTrial, StudyRecord
 from trainables.spec import TrialSpec
@@ -172,6 +173,11 @@ def result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
     highest AUC over all trials of a model, for each score, cohort, modality and region. ``steps``
     are those of the fit, unless it has gone on since it was evaluated.
     """
+    with many_objects():
+        return _result_rows(record, index)
+
+
+def _result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
     table = plan_rows(record, index)
     table = table.filter(pc.equal(table["status"], "done"))
     rows: list[dict[str, Any]] = table.select(list(_ROW_FIELDS)).to_pylist()

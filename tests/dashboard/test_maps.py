@@ -100,7 +100,7 @@ def test_first_and_last_slice_have_no_further_neighbour() -> None:
 def test_stored_maps_come_back_as_they_were_written(
     synthetic: ModuleType, made_up_store: Path
 ) -> None:
-    maps = synthetic._Maps(np.random.default_rng(0))
+    maps = synthetic.Maps(np.random.default_rng(0))
     spec = next(s for s in synthetic.specs(80) if s.model == "vae")
     found = decode_showcase(maps.table("atlas", spec, np.random.default_rng(1)))
     assert [s.slice_index for s in found] == [60, 67, 74]
