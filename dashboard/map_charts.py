@@ -66,7 +66,7 @@ def map_row(panels: Sequence[MapPanel], largest: int = 230, slots: int = 0) -> g
     """
     n = max(len(panels), slots, 1)
     has_bars = any(not panel.grey for panel in panels)
-    side = min(_ROW_WIDTH / n, largest)
+    side = _side(n, largest)
     above, below = 34, 40 if has_bars else 4
     height = round(above + side + below)
     rows = (below / height, 1 - above / height)
@@ -101,6 +101,15 @@ def map_row(panels: Sequence[MapPanel], largest: int = 230, slots: int = 0) -> g
     _add_bars(figure, panels, n, rows[0])
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, height=height, dragmode=False)
     return figure
+
+
+def row_width(n: int, largest: int = 230) -> int:
+    """The width in pixels that a row of ``n`` pictures needs; a narrower one leaves gaps below."""
+    return round(0.9 * n * _side(n, largest))
+
+
+def _side(n: int, largest: int) -> float:
+    return min(_ROW_WIDTH / n, largest)
 
 
 _ROW_WIDTH = 1160

@@ -68,6 +68,15 @@ def test_logarithmic_roc_has_no_point_at_zero() -> None:
     assert list(roc_figure([curve], log_x=False).data[1].x) == [0.0, 0.01, 1.0]
 
 
+def test_precision_of_rare_lesions_fills_its_axis() -> None:
+    recall = [0.001, 0.1, 1.0]
+    low = Curve("a", recall, [1.0, 0.05, 0.02], "#123456")
+    assert precision_recall_figure([low], 0.02).layout.yaxis.range[1] == pytest.approx(0.0575)
+    high = Curve("b", recall, [0.5, 0.99, 0.02], "#123456")
+    assert precision_recall_figure([low, high], 0.02).layout.yaxis.range[1] == 1.01
+    assert precision_recall_figure([], None).layout.yaxis.range[1] > 0
+
+
 def test_hovering_a_curve_tells_its_thresholds() -> None:
     curve = Curve("a", [0.0, 1.0], [0.0, 1.0], "#123456", notes=["above all", "0.25"])
     trace = roc_figure([curve], log_x=False).data[1]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -9,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from benchmarks.synthetic_records import SCORES, Maps
 from dashboard.maps import (
     best_overlap,
     decode_showcase,
@@ -97,14 +97,12 @@ def test_first_and_last_slice_have_no_further_neighbour() -> None:
     assert neighbours(places, ("b", 1)) == (1, 2)
 
 
-def test_stored_maps_come_back_as_they_were_written(
-    synthetic: ModuleType, made_up_store: Path
-) -> None:
-    maps = synthetic.Maps(np.random.default_rng(0))
+def test_stored_maps_come_back_as_they_were_written(synthetic: ModuleType) -> None:
+    maps = Maps(np.random.default_rng(0))
     spec = next(s for s in synthetic.specs(80) if s.model == "vae")
     found = decode_showcase(maps.table("atlas", spec, np.random.default_rng(1)))
     assert [s.slice_index for s in found] == [60, 67, 74]
     assert (found[0].brain_HW == maps.brain).all()
     assert (found[1].lesion_HW == maps.lesions[1]).all()
-    assert set(found[0].scores) == set(synthetic.SCORES["vae"])
+    assert set(found[0].scores) == set(SCORES["vae"])
     assert np.allclose(found[0].pictures["reconstruction"], maps.image, atol=1e-3)

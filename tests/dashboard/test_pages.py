@@ -63,6 +63,15 @@ def test_study_page_counts_trials_and_shows_the_traceback(
     assert best["ROC-AUC"][0] == f"{pc.max(top['auc']).as_py():.3f}"
 
 
+def test_trial_page_has_the_traceback_of_its_failure(
+    open_app: Open, made_up_store: Path, view: StudyView
+) -> None:
+    failed = rows_of(view.index, status="failed")["trial_id"][0].as_py()
+    app = open_app(made_up_store, "trial", opened=f"failure {failed} ", trial=failed)
+    assert any("NonFiniteLossError: nan" in code.value for code in app.code)
+    assert any("NonFiniteLossError" in box.label for box in app.expander)
+
+
 def test_loss_curves_are_drawn_for_whoever_asks(open_app: Open, made_up_store: Path) -> None:
     assert len(open_app(made_up_store).get("plotly_chart")) == 1  # the one that is not seen
     app = open_app(made_up_store, **{"curves-on": "1"})
