@@ -102,7 +102,7 @@ def _fetch_plotly() -> None:
 def current() -> Frame:
     """The frame of the page that is running.
 
-    Until ``app.py`` has registered the pages for the first time, Streamlit takes the folder
+    Until ``main.py`` has registered the pages for the first time, Streamlit takes the folder
     ``pages`` for an older kind of application and runs the file that the address names alone. Its
     widgets would not be those of the runs to come, so the same page is begun again.
     """

@@ -30,11 +30,12 @@ def warm_up(options: Options) -> None:
 def _warm_up(options: Options) -> None:
     for module in _MODULES:
         importlib.import_module(module)
-    from dashboard.data import list_studies, open_study
+    from dashboard.data import best_of, list_studies, open_study
 
     with suppress(OSError, ValueError):
         uri = options.stores[0]
         studies = list_studies(uri).studies
         name = options.study if options.study in studies else next(iter(studies), None)
         if name is not None:
-            open_study(uri, name).view()
+            view = open_study(uri, name).view()
+            best_of(uri, name, view.version, "auc", view)

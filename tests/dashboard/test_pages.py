@@ -212,6 +212,20 @@ def test_damaged_part_is_said_in_its_place(
         assert any(word in w.value for w in app.warning)
 
 
+def test_damaged_trial_is_said_on_every_page_and_the_rest_is_shown(
+    open_app: Open, synthetic: ModuleType, tmp_path: Path
+) -> None:
+    study = synthetic.write_store(tmp_path, "bad", synthetic.Wanted(trials=80, failed=0))
+    trial = study.storage.names("trials")[0]
+    study.storage.put(f"trials/{trial}/manifest.json", b'{"half": ')
+    for page in PAGES:
+        app = open_app(tmp_path, page)
+        assert not app.exception
+        assert any("1 problem in this store" in box.label for box in app.expander)
+        assert trial in _texts(app)
+    assert _metrics(open_app(tmp_path))["Trials done"] == "79 of 80"
+
+
 def test_half_written_study_is_said_and_the_others_open(
     open_app: Open, synthetic: ModuleType, tmp_path: Path
 ) -> None:
