@@ -113,6 +113,12 @@ def test_there_is_a_row_per_trial_score_cohort_and_region(
     assert set(found) == expected
 
 
+def test_table_is_made_of_the_best_of_all_rows(report: Report) -> None:
+    assert report.best == best_rows(report.rows, "auc")
+    assert len(report.best) == (2 + 2 + 1 + 4) * 3 * 2  # the DAE's figures are undefined
+    assert "DAE" in _text(report)
+
+
 def test_steps_are_those_of_the_fit(
     local_study: StudyStore,
     record: StudyRecord,
