@@ -35,8 +35,7 @@ from dashboard.tables import line_label
 from dashboard.text import figure_text, markdown_text
 from study.table import PAPER_AUC, label
 
-_LARGEST = 225
-"""Height of the pictures of a segmentation, in pixels."""
+_LARGEST = 225  # height of the pictures of a segmentation, in pixels
 
 
 def main() -> None:

@@ -91,6 +91,17 @@ def test_score_range_ignores_what_does_not_count() -> None:
     assert score_range([]) == (0.0, 1.0)
 
 
+def test_few_huge_scores_do_not_darken_the_others() -> None:
+    score = np.linspace(0, 1, 10_000, dtype=np.float32).reshape(100, 100)
+    everything = np.ones_like(score, bool)
+    plain = score_range([(score, everything)])
+    assert plain == pytest.approx((0.005, 0.995), abs=1e-3)
+    score[-1] = 500.0
+    assert score_range([(score, everything)])[1] < 3.0
+    half = np.where(score < 0.5, 0.0, 1.0).astype(np.float32)  # most values are the same
+    assert score_range([(half, everything)]) == (0.0, 1.0)
+
+
 def test_first_and_last_slice_have_no_further_neighbour() -> None:
     places = [("a", 1), ("a", 2), ("b", 1)]
     assert neighbours(places, ("a", 1)) == (0, 1)
