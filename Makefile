@@ -5,12 +5,12 @@ STORE ?= runs
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help install study test lint bench dashboard screenshots browser clean
+.PHONY: help install study test faults lint bench dashboard screenshots browser clean
 
 help:
 	@echo "make study [GRID=paper] [STORE=runs] [ARGS='--cohorts cohorts.toml']   run a study to its table"
 	@echo "make dashboard [STORE=runs]   look at the last study"
-	@echo "make test | lint | bench | screenshots | install | clean"
+	@echo "make test | faults | lint | bench | screenshots | install | clean"
 
 install: .venv/installed
 
@@ -30,6 +30,10 @@ dashboard: install
 
 test: install browser
 	@$(BIN)/python -m pytest $(ARGS)
+
+# Kills of every kind, several of each; the tests do one of each.
+faults: install
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 lint: install
 	@$(BIN)/ruff check .

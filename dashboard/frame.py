@@ -261,7 +261,7 @@ def _badges(view: StudyView) -> None:
         counts = view.counts
         if is_live(progress):
             st.badge("running", icon=":material/sync:", color="green")
-        elif progress is not None and progress.stage not in ("done", "interrupted"):
+        elif progress is not None and (progress.stage == "stopped" or not progress.has_ended):
             st.badge("stopped", icon=":material/sync_problem:", color="red")
         elif counts.planned and counts.done + counts.failed >= counts.planned:
             st.badge("complete", icon=":material/check:", color="blue")

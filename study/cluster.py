@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from study.guard import command_line, descendants, is_running
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -21,7 +25,13 @@ _QUIET = {
 }
 """Telemetry, Tune's own files and interrupt handling off: the store and the driver do that."""
 
+RAY_DIED = (
+    "Ray's own process on this machine has died: killed, or out of memory; nothing that was "
+    "recorded is lost, and the same command goes on from here"
+)
+
 _REACH_S = 10.0
+_LEAVE_S, _LOOK_S = 5.0, 0.02
 
 
 def configure(*, verbose: bool) -> None:
@@ -65,7 +75,43 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
         yield ray
     finally:
         sys.stdout.flush()
+        started = descendants(os.getpid()) if target == "local" else []
         ray.shutdown()
+        _see_off(started)
+
+
+def own_raylet() -> int | None:
+    """Ray's central process on this machine, if this process has started it."""
+    for process in descendants(os.getpid()):
+        if b"/raylet/raylet" in command_line(process):
+            return process
+    return None
+
+
+def check_raylet(process: int | None) -> None:
+    """Find out at once what Ray takes half a minute to see, and then ends this process for.
+
+    Args:
+        process: From :func:`own_raylet`.
+
+    Raises:
+        ConnectionError: If it has died.
+    """
+    if process is not None and not is_running(process):
+        raise ConnectionError(RAY_DIED)
+
+
+def _see_off(processes: list[int]) -> None:
+    """Wait for Ray's own processes to end, some of which take a second; then end them."""
+    left = processes
+    for _ in range(int(_LEAVE_S / _LOOK_S)):
+        left = [process for process in left if is_running(process)]
+        if not left:
+            return
+        time.sleep(_LOOK_S)
+    for process in left:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process, signal.SIGKILL)
 
 
 def _start(ray: Any, target: str, *, verbose: bool) -> None:

@@ -48,6 +48,7 @@ class Driver:
         self._view = View(self._tracker, console)
         self._heartbeat = Heartbeat(request.study, self._tracker)
         self._fault_said = False
+        self._raylet: int | None = None
         self._stack = ExitStack()
         self._preparation = Preparation(
             request.cohorts,
@@ -94,7 +95,9 @@ class Driver:
     def _connect(self) -> Any:
         request = self._request
         context = cluster.connected(request.options.address, verbose=request.options.verbose)
-        return self._stack.enter_context(context)
+        ray = self._stack.enter_context(context)
+        self._raylet = cluster.own_raylet()
+        return ray
 
     def _plan(self, listings: Sequence[CohortListing]) -> StudyRecord:
         """Lay the grid over the prepared data."""
@@ -195,7 +198,9 @@ class Driver:
         self._view.say(text)
 
     def _changed(self, ended: bool) -> None:
+        self._heartbeat.begin()
         self._heartbeat.check()
+        cluster.check_raylet(self._raylet)
         self._view.update(ended=ended)
         if self._heartbeat.fault and not self._fault_said:
             self._fault_said = True

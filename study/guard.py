@@ -94,6 +94,22 @@ def _end() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def is_running(process: int) -> bool:
+    """Whether a process is there and no zombie; false where there is no ``/proc``."""
+    with suppress(OSError, IndexError):
+        state = (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX"
+    return False
+
+
+def command_line(process: int) -> bytes:
+    """What a process was started with; empty where it cannot be told."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ")
+    except OSError:
+        return b""
+
+
 def descendants(parent: int) -> list[int]:
     """Processes below a process, at any depth; none where there is no ``/proc``."""
     parents: dict[int, int] = {}

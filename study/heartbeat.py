@@ -72,7 +72,7 @@ def check_free(study: StudyStore) -> None:
 
 
 class Heartbeat:
-    """Tells others every two seconds how far a driver is; a context manager.
+    """Tells others every two seconds how far a driver is, from :meth:`begin` on; a context manager.
 
     A thread of its own beats, so that work that takes long is not taken for a dead driver. A
     heartbeat that cannot be written stops nothing.
@@ -86,13 +86,19 @@ class Heartbeat:
         self._study = study
         self._tracker = tracker
         self._successor: Progress | None = None
+        self._has_begun = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
-        self._beat()
-        self._thread.start()
         return self
+
+    def begin(self) -> None:
+        """Begin, if it has not begun: before, a run that is refused leaves no trace."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._beat()
+            self._thread.start()
 
     def __exit__(
         self,
@@ -100,6 +106,8 @@ class Heartbeat:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if not self._has_begun:
+            return
         self._over.set()
         self._thread.join()
         if self._successor is None:

@@ -27,7 +27,7 @@ from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
 from datasets.shards import process_scan
 from datasets.sources import phantom
 from datasets.storage import ChecksumError, Storage, StorageError
-from study.cluster import card_gib, core_count
+from study.cluster import RAY_DIED, card_gib, core_count
 from study.cohorts import Cohort
 from study.guard import Limits, guarded
 from study.listing import CohortListing, ScanTask, Surveyor, scan_name
@@ -261,6 +261,8 @@ class _Scans:
         ) as error:
             # A scan that went over a limit has left word before its worker ended.
             return "" if read_record(self._store, task.key) else _fault_name(error)
+        except exceptions.LocalRayletDiedError as error:
+            raise ConnectionError(RAY_DIED) from error
         except exceptions.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, StorageError | ExtractorError):

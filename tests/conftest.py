@@ -5,18 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import threading
-import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-_MARK = "ANOMALY_STUDY_TEST_RUN"
-_ROOT = Path(__file__).parents[1]
+from tests.commands import Command, begin, wait_until
 
 Until = Callable[[Callable[[], bool], str], None]
 
@@ -37,53 +32,6 @@ def _main_stays() -> Iterator[None]:
     sys.modules["__main__"] = main
 
 
-@dataclass
-class Command:
-    """A command of the project at work in a session of its own, with everything it starts."""
-
-    process: subprocess.Popen[bytes]
-    words: list[str]
-    out_path: Path
-    mark: str = field(repr=False)
-
-    @property
-    def out(self) -> str:
-        return self.out_path.read_text(encoding="utf-8", errors="replace")
-
-    @property
-    def err(self) -> str:
-        return self.out_path.with_suffix(".err").read_text(encoding="utf-8", errors="replace")
-
-    @property
-    def status(self) -> int | None:
-        return self.process.poll()
-
-    def wait(self, timeout_s: float = 900.0) -> int:
-        return self.process.wait(timeout_s)
-
-    def kill_group(self) -> None:
-        """SIGKILL to the driver's process group, as a batch system or a terminal does."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def left_over(self) -> list[int]:
-        """Processes that this command has started, directly or not, and that still live."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                environment = (folder / "environ").read_bytes()
-                state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-            except OSError:  # ended meanwhile, or of another user
-                continue
-            if f"{_MARK}={self.mark}".encode() in environment and state not in "ZX":
-                found.append(int(folder.name))
-        return found
-
-    def describe(self) -> str:
-        head = f"{' '.join(self.words)}\nstatus {self.status}"
-        return f"{head}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
-
-
 Start = Callable[..., Command]
 Run = Callable[..., Command]
 
@@ -93,43 +41,23 @@ def until() -> Until:
     """Waits until something holds, looking again and again; fails with a word if it never does."""
 
     def wait(holds: Callable[[], bool], what: str, most_s: float = 600.0) -> None:
-        pause = threading.Event()
-        for _ in range(int(most_s / 0.02)):
-            if holds():
-                return
-            pause.wait(0.02)
-        pytest.fail(f"waited in vain until {what}")
+        if not wait_until(holds, most_s):
+            pytest.fail(f"waited in vain until {what}")
 
     return wait
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory, until: Until) -> Iterator[Start]:
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts ``python -m MODULE ARGS...``; at the end, no process of it may be left."""
     commands: list[Command] = []
     outputs = tmp_path_factory.mktemp("commands")
 
-    def begin(*words: str | Path, cwd: Path | None = None) -> Command:
-        mark = uuid.uuid4().hex
-        out_path = outputs / f"{mark}.out"
-        line = [sys.executable, *(str(w) for w in words)]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-        environment |= {_MARK: mark, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
-        environment["RAY_worker_niceness"] = "0"  # somebody waits for these workers
-        with out_path.open("wb") as out, out_path.with_suffix(".err").open("wb") as err:
-            process = subprocess.Popen(
-                line,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=environment,
-                cwd=cwd or _ROOT,
-                start_new_session=True,
-            )
-        commands.append(Command(process, line[1:], out_path, mark))
+    def start_one(*words: str | Path, cwd: Path | None = None, **environment: str) -> Command:
+        commands.append(begin([str(word) for word in words], outputs, cwd, **environment))
         return commands[-1]
 
-    yield begin
+    yield start_one
     stray = {pid: c for c in commands for pid in c.left_over()}
     for pid in stray:
         os.kill(pid, signal.SIGKILL)

@@ -30,6 +30,7 @@ _STAGES = {
     "report": "writing the report",
     "done": "done",
     "interrupted": "interrupted; the same command goes on",
+    "stopped": "stopped by an error; the same command goes on once it is mended",
 }
 
 
@@ -83,7 +84,7 @@ def _stage(progress: Progress | None, share: float) -> str:
     if progress is None:
         return f"{done} · no run has reported yet"
     stage = markdown_text(_STAGES.get(progress.stage, progress.stage))
-    if is_live(progress) or progress.stage in ("done", "interrupted"):
+    if is_live(progress) or progress.has_ended:
         return f"{done} · {stage}"
     age = duration(heartbeat_age(progress).total_seconds())
     return f"{done} · no sign of life for {age}; run the same command again to go on"
