@@ -363,10 +363,13 @@ def test_real_study_at_work_moves_forward_by_itself(
     start: Callable[..., Any],
     until: Callable[..., None],
 ) -> None:
-    command = start("-m", "study.run", "--grid", "smoke", "--store", prepared_store)
+    url = served(prepared_store).url
+    # Enough epochs that nobody has to hurry to see it at work.
+    words = ("--grid", "smoke", "--epochs", "12", "--store", prepared_store)
+    command = start("-m", "study.run", *words)
     study = StudyStore.open(Storage.open(str(prepared_store)), STUDY)
     until(lambda: study.storage.exists("study.json"), "the study is planned")
-    _open(page, served(prepared_store).url)
+    _open(page, url)
     done = _metric(page, "Trials done")
     expect(done).to_have_text(re.compile("^(?!12 )[0-9]+ of 12$"))
     expect(page.get_by_text("At work", exact=True)).to_be_visible()
