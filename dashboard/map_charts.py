@@ -148,6 +148,11 @@ def _add_map(figure: go.Figure, panel: MapPanel, suffix: str) -> None:
         )
 
 
+def _end(value: float, span: float) -> str:
+    """The end of a colour bar; next to nothing, beside the bar's length, is nothing."""
+    return "0" if abs(value) < 0.005 * span else f"{value:.2g}"
+
+
 def _add_bars(figure: go.Figure, panels: Sequence[MapPanel], n: int, top: float) -> None:
     start = 0
     while start < len(panels):
@@ -155,6 +160,7 @@ def _add_bars(figure: go.Figure, panels: Sequence[MapPanel], n: int, top: float)
         while stop < len(panels) and panels[stop].group == panels[start].group:
             stop += 1
         first = panels[start]
+        ends = [first.low, first.high]
         if not first.grey:
             # A colour bar belongs to a trace; an empty one carries it for the whole group.
             figure.add_scatter(
@@ -178,8 +184,8 @@ def _add_bars(figure: go.Figure, panels: Sequence[MapPanel], n: int, top: float)
                         "len": (stop - start) / n * 0.9,
                         "thickness": 7,
                         "ypad": 0,
-                        "tickvals": [first.low, first.high],
-                        "ticktext": [f"{first.low:.2g}", f"{first.high:.2g}"],
+                        "tickvals": ends,
+                        "ticktext": [_end(value, ends[1] - ends[0]) for value in ends],
                         "ticks": "",
                         "tickfont": {"size": 10},
                         "title": {
