@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from study.guard import command_line, descendants, is_running
@@ -30,18 +31,24 @@ RAY_DIED = (
     "recorded is lost, and the same command goes on from here"
 )
 
+TOKEN = Path("~/.ray/auth_token").expanduser()
+"""Where Ray keeps the token of the clusters of this user."""
+
 _REACH_S = 10.0
 _LEAVE_S, _LOOK_S = 5.0, 0.02
 
 
-def configure(*, verbose: bool) -> None:
+def configure(*, verbose: bool, address: str | None = None) -> None:
     """Set what Ray reads from the environment; to be called before Ray is imported.
 
     Args:
         verbose: Whether Ray's own messages are wanted.
+        address: Of a cluster that is to be reached, which may want to see this user's token.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    if (address or os.environ.get("RAY_ADDRESS")) and TOKEN.is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     if verbose:
         return
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -124,7 +131,10 @@ def _start(ray: Any, target: str, *, verbose: bool) -> None:
                 logging_level=logging.INFO if verbose else logging.CRITICAL,
             )
         except ConnectionError as error:
-            raise ConnectionError(f"there is no Ray cluster at {target!r}") from error
+            raise ConnectionError(
+                f"there is no Ray cluster at {target!r}, or it refused this user, who then needs a "
+                f"copy of its token in {TOKEN}"
+            ) from error
         except Exception as error:
             # Ray gives its own processes 30 s, which a very busy machine can miss, and says so
             # with a bare Exception.

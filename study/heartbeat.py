@@ -139,10 +139,12 @@ class Heartbeat:
 
     def _has_to_yield(self, other: Progress) -> bool:
         mine = self._tracker
-        if other.driver == mine.driver or other.has_ended or other.driver == mine.took_over:
+        if other.driver == mine.driver or other.driver == mine.took_over:
             return False
+        if other.took_over == mine.driver:
+            return True
         # Without a take-over both have begun at the same moment: one of them has to give way.
-        return other.took_over == mine.driver or other.driver < mine.driver
+        return not other.has_ended and other.driver < mine.driver
 
     def _beat(self) -> None:
         try:

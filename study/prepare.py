@@ -169,7 +169,7 @@ def main(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray has to say.")] = False,
 ) -> None:
     """Prepare the scans of all cohorts; running it again goes on and redoes only what changed."""
-    cluster.configure(verbose=verbose)
+    cluster.configure(verbose=verbose, address=address)
     place = cli.open_store(store)
     work = Work(
         cohorts=read_cohorts(cohorts) if cohorts else _phantom(grid, place),

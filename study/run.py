@@ -93,7 +93,7 @@ def main(
     ] = False,
 ) -> None:
     """Run a study from scans to table 1; running it again resumes it."""
-    cluster.configure(verbose=verbose)
+    cluster.configure(verbose=verbose, address=address)
     options = Options(seeds, epochs, address, retry_failed, take_over, verbose)
     settings = preprocess_settings(brain_extractor)
     request = make_request(grid, cohorts, store, study, options, settings)

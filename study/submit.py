@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -18,8 +17,6 @@ from study import run as run_command
 DEFAULT_JOB_SERVER = "http://127.0.0.1:8265"
 
 _EXCLUDED = (".git", ".venv", "runs", "build", "screenshots", "tests", "*.egg-info", ".*_cache")
-
-_TOKEN = Path("~/.ray/auth_token").expanduser()
 
 app = cli.new_app()
 
@@ -43,7 +40,7 @@ def main(
     """
     arguments = list(context.args)
     _check_arguments(arguments)
-    cluster.configure(verbose=False)
+    cluster.configure(verbose=False, address=job_server)
     client = _client(job_server)
     try:
         job = client.submit_job(
@@ -68,8 +65,6 @@ def _check_arguments(arguments: list[str]) -> None:
 
 
 def _client(job_server: str) -> Any:
-    if _TOKEN.is_file():  # a cluster that made it wants to see it
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
@@ -79,7 +74,7 @@ def _client(job_server: str) -> Any:
     except AuthenticationError as error:
         raise ConnectionError(
             f"the Ray job server at {job_server!r} refused this user; copy the cluster's token to "
-            f"{_TOKEN}, or name its file in RAY_AUTH_TOKEN_PATH with RAY_AUTH_MODE=token"
+            f"{cluster.TOKEN}, or name its file in RAY_AUTH_TOKEN_PATH with RAY_AUTH_MODE=token"
         ) from error
     except (ConnectionError, RuntimeError) as error:
         raise ConnectionError(

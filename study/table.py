@@ -123,12 +123,19 @@ def plan_trials(record: StudyRecord, index: pa.Table) -> tuple[PlannedTrial, ...
 def found_by(
     search: PlannedSearch, index: pa.Table, record: StudyRecord
 ) -> tuple[PlannedTrial, ...]:
-    """The trials in the store that a search has asked for so far."""
-    fits = index.select(["spec"]).filter(
+    """The trials in the store that a search has asked for so far.
+
+    Those that another version of this software made have other identities here, and are left out.
+    """
+    fits = index.select(["trial_id", "spec"]).filter(
         pc.and_(pc.equal(index["kind"], "fit"), pc.equal(index["search"], search.search_id))
     )
-    specs = (TrialSpec.model_validate_json(text) for text in fits["spec"].to_pylist())
-    return tuple(searched_trial(spec, search, record.cohorts) for spec in specs)
+    found = []
+    for name, text in zip(fits["trial_id"].to_pylist(), fits["spec"].to_pylist(), strict=True):
+        trial = searched_trial(TrialSpec.model_validate_json(text), search, record.cohorts)
+        if trial.trial_id == name:
+            found.append(trial)
+    return tuple(found)
 
 
 def plan_rows(record: StudyRecord, index: pa.Table) -> pa.Table:

@@ -1,0 +1,86 @@
+"""Detectors that only tests have, found by every process that a command starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_SITE = """
+import trainables.models
+
+trainables.models.__path__.append({folder!r})
+"""
+
+FAILING = '''
+"""The intensity, with a way to fail: by memory or by the death of its process."""
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Literal
+
+from trainables.detector import Params
+from trainables.models import intensity
+
+
+class FailingParams(Params):
+    how: Literal["crowded", "starved", "dying", "dying once"]
+
+
+class Model(intensity.Model):
+    Params = FailingParams
+
+    def __init__(self, params, *, seed, device="cpu"):
+        super().__init__(params, seed=seed, device=device)
+        self.how, self.seed, self.log = params.how, seed, Path(os.environ["FAILING_LOG"])
+
+    def fit(self, train, validation, epochs):
+        if self._epoch:
+            return
+        mine = json.dumps([self.how, self.seed])
+        earlier = self.log.read_text().count(f"begin {mine}") if self.log.exists() else 0
+        self._note(f"begin {mine}")
+        if self.how == "starved" or (self.how == "crowded" and not earlier):
+            raise MemoryError("no room")
+        if self.how == "dying" or (self.how == "dying once" and not earlier):
+            os.kill(os.getpid(), signal.SIGKILL)
+        threading.Event().wait(0.3)  # long enough for another one to begin beside it
+        yield from super().fit(train, validation, epochs)
+        self._note(f"end {mine}")
+
+    def _note(self, text):
+        with self.log.open("a") as file:
+            file.write(text + chr(10))
+'''
+
+GATED = '''
+"""The mixture; from the third fit on, one that begins waits until a gate is opened."""
+
+import os
+import threading
+from pathlib import Path
+
+from trainables.models import gmm
+
+
+class Model(gmm.Model):
+    def fit(self, train, validation, epochs):
+        folder = Path(os.environ["GATE"])
+        number = len(list(folder.iterdir()))
+        (folder / f"{number}-{os.getpid()}").touch()
+        while number >= 2 and not (folder.parent / "open").exists():
+            threading.Event().wait(0.02)
+        yield from super().fit(train, validation, epochs)
+'''
+
+
+def install(folder: Path, **models: str) -> dict[str, str]:
+    """Write detectors by name; returns what the environment of a command needs to find them."""
+    places = {name: folder / name for name in ("site", "models")}
+    for place in places.values():
+        place.mkdir(exist_ok=True)
+    (places["site"] / "sitecustomize.py").write_text(_SITE.format(folder=str(places["models"])))
+    for name, code in models.items():
+        (places["models"] / f"{name}.py").write_text(code)
+    return {"PYTHONPATH": str(places["site"])}
