@@ -1,19 +1,24 @@
-"""The dashboard: ``streamlit run dashboard/app.py -- --store URI``.
-
-Every page shows the study that is picked in the row on top, which is drawn before it. Pages are
-files below ``pages/``; they only run when there is a study to show.
-"""
+"""The dashboard: ``streamlit run dashboard/app.py -- --store URI``."""
 
 from __future__ import annotations
 
-from dashboard.frame import begin
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.options import parse_options
+from dashboard.warmup import warm_up
+
+_OPTIONS = parse_options(sys.argv[1:])
 
 
-def main() -> None:
-    """Draw the frame and run the page that the address names."""
-    with begin() as (page, frame):
-        if frame is not None:
-            page.run()
+@asynccontextmanager
+async def _serving(_: st.App) -> AsyncIterator[None]:
+    warm_up(_OPTIONS)
+    yield
 
 
-main()
+app = st.App(Path(__file__).with_name("main.py"), lifespan=_serving)

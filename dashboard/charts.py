@@ -138,8 +138,19 @@ def precision_recall_figure(curves: Sequence[Curve], chance: float | None) -> go
         _add_curve(figure, curve, "recall", "precision", log_x=False)
     _finish(figure, "Recall (share of lesion pixels)", "Precision", height=460)
     figure.update_xaxes(range=[0, 1])
-    figure.update_yaxes(range=[0, 1.01])
+    figure.update_yaxes(range=[0, _precision_top(curves, chance)])
     return figure
+
+
+def _precision_top(curves: Sequence[Curve], chance: float | None) -> float:
+    """Where the axis of precision ends: lesions are rare, so curves may lie low.
+
+    The first few pixels that a threshold lets in say little, so they do not count.
+    """
+    values = [
+        y for c in curves for x, y in zip(c.x, c.y, strict=True) if x >= 0.02 and y is not None
+    ]
+    return float(min(1.01, 1.15 * max([*values, 2 * (chance or 0.0), 0.01])))
 
 
 def grid_figure(

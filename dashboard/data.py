@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from dashboard.maps import Showcase, decode_showcase
 from dashboard.reader import StudyReader, StudyView
-from dashboard.tables import top_rows
 from datasets.manifest import CohortManifest, ScanRecord, read_manifest
 from datasets.storage import Storage, StorageError
+from study.best import top_rows
 from study.records import EvalRecord, FitRecord
 from study.store import STUDY_NAME, StudyStore, TrialStore
 

@@ -102,7 +102,7 @@ def _fetch_plotly() -> None:
 def current() -> Frame:
     """The frame of the page that is running.
 
-    Until ``app.py`` has registered the pages for the first time, Streamlit takes the folder
+    Until ``main.py`` has registered the pages for the first time, Streamlit takes the folder
     ``pages`` for an older kind of application and runs the file that the address names alone. Its
     widgets would not be those of the runs to come, so the same page is begun again.
     """
@@ -261,7 +261,7 @@ def _badges(view: StudyView) -> None:
         counts = view.counts
         if is_live(progress):
             st.badge("running", icon=":material/sync:", color="green")
-        elif progress is not None and progress.stage not in ("done", "interrupted"):
+        elif progress is not None and (progress.stage == "stopped" or not progress.has_ended):
             st.badge("stopped", icon=":material/sync_problem:", color="red")
         elif counts.planned and counts.done + counts.failed >= counts.planned:
             st.badge("complete", icon=":material/check:", color="blue")

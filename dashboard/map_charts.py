@@ -66,7 +66,7 @@ def map_row(panels: Sequence[MapPanel], largest: int = 230, slots: int = 0) -> g
     """
     n = max(len(panels), slots, 1)
     has_bars = any(not panel.grey for panel in panels)
-    side = min(_ROW_WIDTH / n, largest)
+    side = _side(n, largest)
     above, below = 34, 40 if has_bars else 4
     height = round(above + side + below)
     rows = (below / height, 1 - above / height)
@@ -101,6 +101,15 @@ def map_row(panels: Sequence[MapPanel], largest: int = 230, slots: int = 0) -> g
     _add_bars(figure, panels, n, rows[0])
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, height=height, dragmode=False)
     return figure
+
+
+def row_width(n: int, largest: int = 230) -> int:
+    """The width in pixels that a row of ``n`` pictures needs; a narrower one leaves gaps below."""
+    return round(0.9 * n * _side(n, largest))
+
+
+def _side(n: int, largest: int) -> float:
+    return min(_ROW_WIDTH / n, largest)
 
 
 _ROW_WIDTH = 1160
@@ -139,6 +148,11 @@ def _add_map(figure: go.Figure, panel: MapPanel, suffix: str) -> None:
         )
 
 
+def _end(value: float, span: float) -> str:
+    """The end of a colour bar; next to nothing, beside the bar's length, is nothing."""
+    return "0" if abs(value) < 0.005 * span else f"{value:.2g}"
+
+
 def _add_bars(figure: go.Figure, panels: Sequence[MapPanel], n: int, top: float) -> None:
     start = 0
     while start < len(panels):
@@ -146,6 +160,7 @@ def _add_bars(figure: go.Figure, panels: Sequence[MapPanel], n: int, top: float)
         while stop < len(panels) and panels[stop].group == panels[start].group:
             stop += 1
         first = panels[start]
+        ends = [first.low, first.high]
         if not first.grey:
             # A colour bar belongs to a trace; an empty one carries it for the whole group.
             figure.add_scatter(
@@ -169,8 +184,8 @@ def _add_bars(figure: go.Figure, panels: Sequence[MapPanel], n: int, top: float)
                         "len": (stop - start) / n * 0.9,
                         "thickness": 7,
                         "ypad": 0,
-                        "tickvals": [first.low, first.high],
-                        "ticktext": [f"{first.low:.2g}", f"{first.high:.2g}"],
+                        "tickvals": ends,
+                        "ticktext": [_end(value, ends[1] - ends[0]) for value in ends],
                         "ticks": "",
                         "tickfont": {"size": 10},
                         "title": {

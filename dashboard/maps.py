@@ -119,10 +119,16 @@ def best_overlap(
     return float(dice[best]), float(ranked[best])
 
 
+_REACH = 5.0
+
+
 def score_range(
     maps: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]],
 ) -> tuple[float, float]:
-    """One colour range for all maps of a score: its 0.5th to 99.5th percentile on brain pixels.
+    """One colour range for all maps of a score: its 0.5th to 99.5th percentile.
+
+    A few huge values, such as normalised errors at the brain's border have, would leave the rest
+    dark: an end is at most five times as far from the median as the outer tenth begins.
 
     Args:
         maps: Score maps with the masks of the pixels that count.
@@ -132,7 +138,11 @@ def score_range(
     values = values[np.isfinite(values)]
     if not len(values):
         return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(values, (0.5, 99.5)))
+    percentiles = np.percentile(values, (0.5, 10, 50, 90, 99.5))
+    low, tenth, median, ninetieth, high = (float(v) for v in percentiles)
+    if tenth < median < ninetieth:
+        low = max(low, median - _REACH * (median - tenth))
+        high = min(high, median + _REACH * (ninetieth - median))
     return (low, high) if high > low else (low, low + 1.0)
 
 

@@ -89,7 +89,7 @@ def heartbeat_age(progress: Progress, now: datetime | None = None) -> timedelta:
 
 def is_live(progress: Progress | None, now: datetime | None = None) -> bool:
     """Whether a driver is at work on the study."""
-    if progress is None or progress.stage in ("done", "interrupted"):
+    if progress is None or progress.has_ended:
         return False
     return heartbeat_age(progress, now) < STALE_AFTER
 

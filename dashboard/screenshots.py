@@ -27,6 +27,7 @@ NARROW_PX = 390
 WIDE_PX = 1280
 README = ("study", "best", "heatmaps")
 README_WIDTH_PX = 960
+README_HEIGHT_PX = 1280
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,11 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _small(picture: bytes) -> bytes:
-    """The upper part of a picture, narrower and with 256 colours."""
+    """A picture, or its upper part, narrower and with 256 colours."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(picture)).convert("RGB")
-    image = image.crop((0, 0, image.width, min(image.height, 1000)))
+    image = image.crop((0, 0, image.width, min(image.height, README_HEIGHT_PX)))
     height = round(image.height * README_WIDTH_PX / image.width)
     image = image.resize((README_WIDTH_PX, height), Image.Resampling.LANCZOS)
     sink = io.BytesIO()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 APP = Path(__file__).parent / "app.py"
+SCRIPT = APP.with_name("main.py")
 START_WITHIN_S = 120.0
 
 

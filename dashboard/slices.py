@@ -125,10 +125,15 @@ class SliceSource:
         return self._ranges[score]
 
     def slider_range(self, line: Line) -> tuple[float, float]:
-        """The thresholds worth trying: the stored maps' values, the extreme 0.1 % left out."""
+        """The thresholds worth trying: those that the colours tell apart, and as far again.
+
+        The extreme 0.1 % of the stored maps' values are left out; the best threshold never is.
+        """
         pooled = [score[mask] for score, mask in self._pooled(line.score, line.trial_id)]
         values = np.concatenate(pooled) if pooled else np.zeros(1)
         low, high = (float(v) for v in np.percentile(values, (0.1, 99.9)))
+        dark, bright = self.range_of(line.score)
+        low, high = max(low, 2 * dark - bright), min(high, 2 * bright - dark)
         low, high = min(low, line.best_threshold), max(high, line.best_threshold)
         return (low, high) if high > low else (low, low + 1.0)
 

@@ -15,16 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study.records import StudyRecord
-from study.table import (
-    best_rows,
-    chosen,
-    label,
-    paper_auc,
-    result_rows,
-    table_columns,
-    table_lines,
-)
+from study.table import chosen, label, paper_auc, table_columns, table_lines
 
 METRIC_LABELS = {
     "auc": "ROC-AUC",
@@ -32,8 +23,6 @@ METRIC_LABELS = {
     "best_dice": "Best Dice",
 }
 REGION_LABELS = {"brain": "Brain pixels", "slice": "Whole slice"}
-
-_CELL = ["model", "score", "cohort", "modality", "region"]
 
 
 @dataclass(frozen=True)
@@ -105,37 +94,11 @@ _SYMBOLS = {
 }
 
 
-def top_rows(
-    record: StudyRecord, index: pa.Table, results: pa.Table, metric: str
-) -> list[dict[str, Any]]:
-    """For each cell of table 1 and region, the best trial's row, in table order.
-
-    Equal to ``best_rows(result_rows(record, index), metric)``, without making all rows first.
-
-    Args:
-        record: The study.
-        index: Its index.
-        results: The index's finished evaluation rows of the current plan.
-        metric: One of ``study.table.METRICS``.
-    """
-    kept = results.filter(pc.is_valid(results[metric]))
-    highest = kept.group_by(_CELL).aggregate([(metric, "max")])
-    numbered = kept.select([*_CELL, metric]).append_column(
-        "row", pa.array(range(kept.num_rows), pa.int64())
-    )
-    joined = numbered.join(highest, keys=_CELL)
-    at_top = joined.filter(pc.equal(joined[metric], joined[f"{metric}_max"]))
-    few = kept.take(pa.array(sorted(at_top["row"].to_pylist()), pa.int64()))
-    # A search's trials are known by its fits, not by the study's record.
-    searched = index.filter(pc.and_(pc.equal(index["kind"], "fit"), pc.is_valid(index["search"])))
-    return best_rows(result_rows(record, pa.concat_tables([few, searched])), metric)
-
-
 def best_table(rows: Sequence[dict[str, Any]], region: str, metric: str) -> BestTable:
     """Lay the best rows out as table 1.
 
     Args:
-        rows: From :func:`top_rows` with the same metric.
+        rows: From :func:`study.best.top_rows` with the same metric.
         region: Which pixels count.
         metric: One of ``study.table.METRICS``.
     """

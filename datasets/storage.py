@@ -10,9 +10,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -36,6 +39,20 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 def sha256_hex(data: bytes | memoryview) -> str:
     """SHA-256 of some bytes as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+class FileMark(NamedTuple):
+    """What tells that a file has changed, without reading it.
+
+    Attributes:
+        path: Path below the storage's root.
+        size: Number of its bytes.
+        mtime_ns: When it was last written.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
 
 
 @dataclass(frozen=True)
@@ -191,6 +208,40 @@ class Storage:
             ) from error
         return found
 
+    def matching(self, folder: str, patterns: Sequence[str]) -> list[FileMark]:
+        """The files below a folder whose paths follow a pattern, unsorted; none if it is missing.
+
+        On a local disk only folders that a ``*`` stands in are listed, so what lies beside the
+        wanted files costs nothing; object stores list everything below the folder in one go.
+
+        Args:
+            folder: The folder.
+            patterns: Paths below it, in which a part ``*`` stands for any one name.
+
+        Raises:
+            StorageError: If the store cannot be reached.
+        """
+        base = self.full(folder)
+        if not self.is_local:
+            pattern = re.compile("|".join(_as_expression(pattern) for pattern in patterns))
+            infos = self.infos(folder, recursive=True)
+            found = ((info, info.path[len(base) + 1 :]) for info in infos if info.is_file)
+            return [
+                FileMark(f"{folder}/{path}", info.size, info.mtime_ns or 0)
+                for info, path in found
+                if pattern.fullmatch(path)
+            ]
+        try:
+            return [
+                FileMark(f"{folder}/{path}", stat.st_size, stat.st_mtime_ns)
+                for pattern in patterns
+                for path, stat in _walk_local(base, "", pattern.split("/"))
+            ]
+        except OSError as error:
+            raise StorageError(
+                f"cannot list {folder!r} in the store {self.uri!r}: {error}"
+            ) from error
+
     def delete(self, path: str) -> None:
         """Delete a file or a folder with all below it; missing is fine.
 
@@ -216,6 +267,27 @@ class Storage:
             raise StorageError(
                 f"cannot reach {full!r} in the store {self.uri!r}: {error}"
             ) from error
+
+
+def _as_expression(pattern: str) -> str:
+    return "/".join("[^/]+" if part == "*" else re.escape(part) for part in pattern.split("/"))
+
+
+def _walk_local(
+    base: str, below: str, parts: Sequence[str]
+) -> Iterator[tuple[str, os.stat_result]]:
+    """The files of a pattern and their state; what vanishes meanwhile is left out."""
+    fixed = parts.index("*") if "*" in parts else len(parts)
+    here = "/".join([below, *parts[:fixed]] if below else parts[:fixed])
+    try:
+        if fixed == len(parts):
+            yield here, os.stat(f"{base}/{here}")
+            return
+        names = os.listdir(f"{base}/{here}" if here else base)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in names:
+        yield from _walk_local(base, f"{here}/{name}" if here else name, parts[fixed + 1 :])
 
 
 def _put_local(target: Path, data: bytes) -> None:

@@ -16,12 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from datasets.bulk import many_objects
 from datasets.storage import StorageError
 from study.records import EvalRecord, FitRecord, parse_record
 from study.store import StudyStore, TrialStore
 from trainables.evaluate import METRICS_SCHEMA
 
 INDEX_VERSION = 1
+
+_MANIFESTS = ("*/manifest.json", "*/eval/*/manifest.json")
+"""Where records lie below ``trials``; the many parts beside them need not be looked at."""
 
 METRIC_FIELDS = tuple((field.name, field.type) for field in METRICS_SCHEMA)
 
@@ -86,9 +90,10 @@ def refresh_index(study: StudyStore) -> pa.Table:
 
 def _compact(study: StudyStore) -> tuple[pa.Table, bool]:
     old = stored_index(study)
-    signatures = _signatures(study)
-    ids, marks = (old[c].to_pylist() for c in ("trial_id", "signature"))
-    known = dict(zip(ids, marks, strict=True))
+    with many_objects():
+        signatures = _signatures(study)
+        ids, marks = (old[c].to_pylist() for c in ("trial_id", "signature"))
+        known = dict(zip(ids, marks, strict=True))
     fresh = [t for t, mark in signatures.items() if known.get(t) != mark]
     stale = [t for t, mark in known.items() if signatures.get(t) != mark]
     if not fresh and not stale:
@@ -113,13 +118,10 @@ def stored_index(study: StudyStore) -> pa.Table:
 
 def _signatures(study: StudyStore) -> dict[str, str]:
     """A mark per trial that changes when any of its manifests does."""
-    base = study.storage.full("trials")
     found: dict[str, list[str]] = defaultdict(list)
-    for info in study.storage.infos("trials", recursive=True):
-        if info.base_name == "manifest.json":
-            path = info.path[len(base) + 1 :]
-            mark = f"{path}:{info.size}:{info.mtime_ns}"
-            found[path.split("/", 1)[0]].append(mark)
+    for path, size, mtime_ns in study.storage.matching("trials", _MANIFESTS):
+        below = path.removeprefix("trials/")
+        found[below.split("/", 1)[0]].append(f"{below}:{size}:{mtime_ns}")
     return {
         trial: hashlib.sha256("|".join(sorted(marks)).encode()).hexdigest()[:16]
         for trial, marks in sorted(found.items())

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datasets.bulk import many_objects
 from datasets.identity import digest
 from datasets.plugins import load_plugin, plugin_names
 from datasets.scan import MODALITIES, Modality
@@ -127,6 +128,13 @@ def build_plan(
     Raises:
         PlanError: If no modality has both a train and a test cohort.
     """
+    with many_objects():
+        return _laid_out(grid, cohorts, seeds, epochs)
+
+
+def _laid_out(
+    grid: Grid, cohorts: Sequence[CohortInfo], seeds: Sequence[int], epochs: int | None
+) -> Plan:
     trials: dict[str, PlannedTrial] = {}
     searches = []
     for modality in trainable_modalities(cohorts):

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from datasets.bulk import many_objects
 from datasets.scan import Modality, Role
 from datasets.storage import StorageError
 from trainables.spec import TrialSpec
@@ -315,22 +316,28 @@ def parse_record(kind: type[R], data: bytes, where: str) -> R:
             that its records cannot be read any more.
     """
     try:
-        record = kind.model_validate_json(data)
+        with many_objects():
+            record = kind.model_validate_json(data)
     except ValidationError as error:
-        _check_version(data, where)
+        _check_claimed_version(data, where)
         first = error.errors()[0]
         place = ".".join(str(p) for p in first["loc"])
         raise DamagedError(f"{where} is damaged: {place or 'JSON'}: {first['msg']}") from error
-    _check_version(data, where)
+    _check_version(record, where)
     return record
 
 
-def _check_version(data: bytes, where: str) -> None:
-    """Refuse a record of another version, before its fields look damaged or are misread."""
+def _check_claimed_version(data: bytes, where: str) -> None:
+    """Refuse what is of another version before its fields look damaged."""
     try:
         record = Record.model_validate_json(data)
     except ValidationError:
         return  # no record at all
+    _check_version(record, where)
+
+
+def _check_version(record: Record, where: str) -> None:
+    """Refuse a record of another version before it is misread."""
     version = record.store_version
     if "store_version" not in record.model_fields_set:
         raise DamagedError(f"{where} is damaged: store_version: Field required")

@@ -8,23 +8,26 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from study import cli
+from study.best import found_cells, top_rows
 from study.index import load_index
 from study.records import PlannedSearch, StudyRecord
 from study.store import StudyStore
 from study.table import (
     TrialCounts,
-    best_rows,
     chosen,
     count_trials,
     label,
+    plan_rows,
     result_rows,
     table_columns,
     table_lines,
@@ -57,16 +60,34 @@ class Report:
         grid: Name of its grid.
         synthetic: Whether any cohort is the phantom.
         trials: How far it is.
-        rows: As from :func:`study.table.result_rows`.
         searches: The searches, whose objective is told.
+        record: The study's record.
+        index: All its records.
     """
 
     study: str
     grid: str
     synthetic: bool
     trials: TrialCounts
-    rows: list[dict[str, Any]]
     searches: tuple[PlannedSearch, ...]
+    record: StudyRecord
+    index: pa.Table
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Every result, as from :func:`study.table.result_rows`; many, so only made if wanted."""
+        return result_rows(self.record, self.index)
+
+    @cached_property
+    def results(self) -> pa.Table:
+        """The same in the index's own columns."""
+        results = plan_rows(self.record, self.index)
+        return results.filter(pc.equal(results["status"], "done"))
+
+    @cached_property
+    def best(self) -> list[dict[str, Any]]:
+        """The row of highest AUC for each cell of table 1 and region."""
+        return top_rows(self.record, self.index, self.results, "auc")
 
 
 def make_report(
@@ -89,8 +110,9 @@ def make_report(
         grid=record.grid,
         synthetic=record.synthetic,
         trials=count_trials(record, index, running),
-        rows=result_rows(record, index),
         searches=record.searches,
+        record=record,
+        index=index,
     )
 
 
@@ -145,11 +167,13 @@ def print_report(report: Report, console: Console) -> None:
     console.print(
         f"{counts.done} of {counts.planned} trials done, {counts.failed} failed. {CHOSEN_ON_TEST}"
     )
-    for search in report.searches:
-        console.print(
-            f"Optuna chose {search.parameter} for {search.spec.model} {search.spec.modality} by "
-            f"the AUC of {search.objective_score} on {search.objective}."
-        )
+    said = (  # the same for every seed
+        f"Optuna chose {search.parameter} for {search.spec.model} {search.spec.modality} by "
+        f"the AUC of {search.objective_score} on {search.objective}."
+        for search in report.searches
+    )
+    for sentence in dict.fromkeys(said):
+        console.print(sentence)
 
 
 def _text_table(report: Report, region: str) -> Table:
@@ -188,15 +212,15 @@ def _table(
     dict[tuple[str, str], dict[str, Any]],
 ]:
     """Columns, lines, the best row of each cell, and the best row of each column."""
-    rows = [row for row in report.rows if row["region"] == region]
-    best = best_rows(rows, "auc")
+    found = [cell for cell in found_cells(report.results) if cell["region"] == region]
+    best = [row for row in report.best if row["region"] == region]
     cells = {(r["model"], r["score"], r["cohort"], r["modality"]): r for r in best}
     top: dict[tuple[str, str], dict[str, Any]] = {}
     for row in best:
         column = (row["cohort"], row["modality"])
         if column not in top or row["auc"] > top[column]["auc"]:
             top[column] = row
-    return table_columns(rows), table_lines(rows), cells, top
+    return table_columns(found), table_lines(found), cells, top
 
 
 def _tex(text: str) -> str:

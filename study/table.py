@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datasets.bulk import many_objects
 from study.plan import searched_trial
 from study.records import PlannedSearch, PlannedTrial, StudyRecord
 from trainables.spec import TrialSpec
@@ -126,7 +127,7 @@ def found_by(
 
     Those that another version of this software made have other identities here, and are left out.
     """
-    fits = index.filter(
+    fits = index.select(["trial_id", "spec"]).filter(
         pc.and_(pc.equal(index["kind"], "fit"), pc.equal(index["search"], search.search_id))
     )
     found = []
@@ -154,16 +155,15 @@ def count_trials(record: StudyRecord, index: pa.Table, running: int = 0) -> Tria
         index: Its index.
         running: Trials at work now, as a live driver tells.
     """
-    fits = index.filter(pc.equal(index["kind"], "fit"))
-    fit_columns = (fits[c].to_pylist() for c in ("trial_id", "status", "epochs"))
-    fit_of = {t: (status, epochs) for t, status, epochs in zip(*fit_columns, strict=True)}
-    evals = index.filter(pc.equal(index["kind"], "evaluation"))
-    eval_of = dict(zip(*(evals[c].to_pylist() for c in ("eval_id", "status")), strict=True))
+    fits = _part_of(index, "fit", ("trial_id", "status", "epochs"))
+    fit_of = {row[0]: row[1:] for row in zip(*fits, strict=True)}
+    evals = _part_of(index, "evaluation", ("eval_id", "status"))
+    state_of = dict(zip(*evals, strict=True))
     done = failed = 0
     trials = plan_trials(record, index)
     for trial in trials:
         status, epochs = fit_of.get(trial.trial_id, (None, 0))
-        states = [eval_of.get(e.eval_id) for e in trial.evals]
+        states = [state_of.get(e.eval_id) for e in trial.evals]
         if status == "failed" or "failed" in states:
             failed += 1
         elif status == "done" and epochs == trial.spec.epochs and all(states):
@@ -177,12 +177,21 @@ def result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
     """One row per trial x score x cohort x region, in the order of table 1.
 
     Each has the fields of ``report --format json``; ``best`` marks the cells of table 1: the
-    highest AUC over all trials of a model, for each score, cohort, modality and region.
+    highest AUC over all trials of a model, for each score, cohort, modality and region. ``steps``
+    are those of the fit, unless it has gone on since it was evaluated.
     """
+    with many_objects():
+        return _result_rows(record, index)
+
+
+def _result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
     table = plan_rows(record, index)
     table = table.filter(pc.equal(table["status"], "done"))
     rows: list[dict[str, Any]] = table.select(list(_ROW_FIELDS)).to_pylist()
+    fits = zip(*_part_of(index, "fit", ("trial_id", "epochs", "steps")), strict=True)
+    steps_of = {(trial_id, epochs): steps for trial_id, epochs, steps in fits}
     for row in rows:
+        row["steps"] = steps_of.get((row["trial_id"], row["epochs"]))
         cell = (row["model"], row["score"], row["cohort"], row["modality"])
         row["paper_auc"] = paper_auc(*cell)
     rows.sort(key=_row_order)
@@ -233,6 +242,16 @@ def chosen(row: dict[str, Any]) -> str:
     if row["gmm_lambda"] is not None:
         return f"λ {row['gmm_lambda']:g}"
     return ""
+
+
+def _part_of(index: pa.Table, kind: str, names: Sequence[str]) -> list[list[Any]]:
+    """The distinct values that some columns have together in the rows of a kind, by column.
+
+    An index has a row for each score and region of an evaluation, ten times more than evaluations.
+    """
+    rows = index.select(["kind", *names]).filter(pc.equal(index["kind"], kind))
+    distinct = rows.group_by(list(names)).aggregate([])
+    return [distinct[name].to_pylist() for name in names]
 
 
 def _rank(order: Sequence[str], name: str) -> tuple[int, str]:

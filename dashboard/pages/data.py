@@ -12,7 +12,7 @@ from dashboard import state
 from dashboard.charts import volume_figure
 from dashboard.data import manifest, scan_slices
 from dashboard.frame import Frame, current, empty, problem, synthetic_note, title, wide
-from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row
+from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import outline
 from dashboard.text import markdown_text
 from datasets.manifest import CohortManifest, ScanRecord
@@ -20,6 +20,7 @@ from datasets.storage import StorageError
 from study.records import CohortInfo
 
 EXAMPLES = 6
+_LARGEST = 190
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,9 @@ def _examples(frame: Frame, cohorts: list[_Cohort]) -> None:
                 problem(str(error))
         if not panels:
             continue
-        with wide(f"examples-{number}", EXAMPLES * 112):
+        with wide(f"examples-{number}", row_width(EXAMPLES, _LARGEST)):
             st.plotly_chart(
-                map_row(panels, largest=190, slots=EXAMPLES),
+                map_row(panels, _LARGEST, slots=EXAMPLES),
                 key=f"examples {number}",
                 config={"displayModeBar": False},
                 alt=f"One slice of each of {len(shown)} subjects of {cohort.name}",

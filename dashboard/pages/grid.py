@@ -36,7 +36,7 @@ def main() -> None:
     lines = {f"{model}:{score}": (model, score) for model, score in table_lines(found)}
     gridded = {model for model, n_c in pairs(results, "model", "n_c") if n_c is not None}
     networks = [key for key, (model, _) in lines.items() if model in gridded]
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+    with st.container(horizontal=True, gap="medium"):
         line = state.select(
             "Model and score",
             "line",

@@ -20,7 +20,7 @@ from dashboard.frame import (
     watch,
     wide,
 )
-from dashboard.map_charts import SEGMENT_COLOUR, TRUTH_COLOUR, MapPanel, map_row
+from dashboard.map_charts import SEGMENT_COLOUR, TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import (
     Showcase,
     best_overlap,
@@ -34,6 +34,8 @@ from dashboard.slices import Line, SliceSource, open_source
 from dashboard.tables import line_label
 from dashboard.text import figure_text, markdown_text
 from study.table import PAPER_AUC, label
+
+_LARGEST = 225  # height of the pictures of a segmentation, in pixels
 
 
 def main() -> None:
@@ -87,7 +89,7 @@ def _viewer(frame: Frame, source: SliceSource, where: str) -> None:
         )
     lines = [key for key in keys if key in wanted] or keys
     panels = _row(source, shown, lines, where)
-    with wide("maps", len(panels) * 112):
+    with wide("maps", row_width(len(panels))):
         st.plotly_chart(
             map_row(panels),
             key="map row",
@@ -249,9 +251,9 @@ def _segmentation(
         MapPanel(markdown_text(name), picture, "image", 0.0, source.image_high, (), True)
         for name, picture in list(showcase.pictures.items())[:1]
     ]
-    with wide("segmentation", len(panels) * 190):
+    with wide("segmentation", row_width(len(panels), _LARGEST)):
         st.plotly_chart(
-            map_row(panels, largest=225),
+            map_row(panels, _LARGEST),
             key="segmentation",
             config={"displayModeBar": False},
             alt="The slice with the ground truth and the segmentation, and the score map",

@@ -10,18 +10,19 @@ import streamlit as st
 
 from dashboard import state
 from dashboard.charts import Curve, loss_curves
-from dashboard.data import evaluation_record as read_evaluation
-from dashboard.data import finished_at, finished_history, fit_record, rows_of, running_history
+from dashboard.data import finished_at, finished_history, rows_of, running_history
+from dashboard.failures import failures, setting, show_failure
 from dashboard.frame import Frame, current, empty, guarded, synthetic_note, title
 from dashboard.reader import StudyView, heartbeat_age, is_live
 from dashboard.tables import line_label
 from dashboard.text import figure_text, markdown_text
 from study.live import duration
-from study.records import Failure, Progress, RunningTrial
-from study.table import SCORE_ORDER, chosen, label
+from study.records import Progress, RunningTrial
+from study.table import SCORE_ORDER, label
 
 MOST_CURVES = 6
 MOST_ROWS = 200
+MOST_FAILURES = 20
 _COLOURS = ("#D55E00", "#2F7FC1", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _STAGES = {
     "prepare": "preparing scans",
@@ -29,6 +30,7 @@ _STAGES = {
     "report": "writing the report",
     "done": "done",
     "interrupted": "interrupted; the same command goes on",
+    "stopped": "stopped by an error; the same command goes on once it is mended",
 }
 
 
@@ -82,7 +84,7 @@ def _stage(progress: Progress | None, share: float) -> str:
     if progress is None:
         return f"{done} · no run has reported yet"
     stage = markdown_text(_STAGES.get(progress.stage, progress.stage))
-    if is_live(progress) or progress.stage in ("done", "interrupted"):
+    if is_live(progress) or progress.has_ended:
         return f"{done} · {stage}"
     age = duration(heartbeat_age(progress).total_seconds())
     return f"{done} · no sign of life for {age}; run the same command again to go on"
@@ -161,12 +163,7 @@ def _trial_names(view: StudyView) -> dict[str, str]:
 
 
 def _name(row: dict[str, Any]) -> str:
-    return f"{label(row['model'])} {row['modality']} {_setting(row)}".strip()
-
-
-def _setting(row: dict[str, Any]) -> str:
-    seed = f" seed {row['seed']}" if row["seed"] else ""
-    return f"{chosen(row)}{seed}".strip()
+    return f"{label(row['model'])} {row['modality']} {setting(row)}".strip()
 
 
 def _history(frame: Frame, trial_id: str, *, at_work: bool) -> pa.Table | None:
@@ -207,7 +204,7 @@ def _best(frame: Frame) -> None:
                 "Test cohort": markdown_text(f"{group['cohort']} {group['modality']}"),
                 "ROC-AUC": figure_text(group["auc_max"]),
                 "Model and score": markdown_text(line_label(top[0]["model"], top[0]["score"])),
-                "Setting": markdown_text(_setting(top[0])),
+                "Setting": markdown_text(setting(top[0])),
             }
         )
     st.table(pa.Table.from_pylist(rows), border="horizontal", hide_index=True)
@@ -219,37 +216,14 @@ def _score_rank(score: str) -> int:
 
 
 def _failures(frame: Frame) -> None:
-    index = frame.view.index
-    failed = index.filter(pc.equal(index["status"], "failed"))
+    failed = failures(frame.view.index)
     if not failed.num_rows:
         return
     st.subheader(f"Failed ({failed.num_rows})", anchor=False)
-    columns = ["trial_id", "eval_id", "model", "modality", "n_c", "n_z", "gmm_lambda", "seed"]
-    columns += ["cohort", "failure_kind", "failure_message", "finished"]
-    for row in failed.select(columns).slice(0, 20).to_pylist():
-        where = f", evaluation on {row['cohort']}" if row["cohort"] else ""
-        head = f"{_name(row)}{where}: {row['failure_kind']}: {row['failure_message']}"
-        short = head if len(head) < 160 else f"{head[:160]}…"
-        key = f"failure {row['trial_id']} {row['eval_id'] or ''}"
-        icon = ":material/error:"
-        with st.expander(markdown_text(short), key=key, icon=icon, on_change="rerun") as box:
-            if box.open:
-                st.text(f"trial {row['trial_id']}")
-                guarded(lambda row=row: _traceback(frame, row), "The traceback")  # type: ignore[misc]
-    if failed.num_rows > 20:
-        st.caption(f"and {failed.num_rows - 20} more")
-
-
-def _traceback(frame: Frame, row: dict[str, Any]) -> None:
-    where = (frame.uri, frame.study, row["trial_id"])
-    failure: Failure | None = None
-    if row["eval_id"] is None:
-        fit = fit_record(*where, row["finished"])
-        failure = fit.failure if fit is not None else None
-    else:
-        evaluation = read_evaluation(*where, row["eval_id"], row["finished"])
-        failure = evaluation.failure if evaluation is not None else None
-    st.code(failure.traceback if failure is not None else "no traceback recorded", language=None)
+    for row in failed.slice(0, MOST_FAILURES).to_pylist():
+        show_failure(frame, row)
+    if failed.num_rows > MOST_FAILURES:
+        st.caption(f"and {failed.num_rows - MOST_FAILURES} more; the page **Trial** has each")
 
 
 def _trials(view: StudyView) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
@@ -12,6 +13,7 @@ import streamlit as st
 from dashboard import state
 from dashboard.charts import Curve, loss_curves
 from dashboard.data import evaluation_table, finished_history, rows_of, showcase
+from dashboard.failures import failures, show_failure
 from dashboard.frame import (
     Frame,
     current,
@@ -24,7 +26,7 @@ from dashboard.frame import (
     watch,
     wide,
 )
-from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row
+from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import Showcase, outline, region_mask, score_range
 from dashboard.tables import METRIC_LABELS
 from dashboard.text import figure_text, markdown_text
@@ -44,20 +46,19 @@ def main() -> None:
         empty("No trial has finished yet", "The page **Study** shows how far the study is.")
         return
     names = _options(frame, fits)
-    title("Trial")
+    title("Trial", "One model with one setting, trained once: how it learnt, and what came of it.")
     trial_id = state.select(
         "Trial",
         "trial",
         list(names),
         show=lambda key: names[key],
         label_visibility="collapsed",
-        help=f"The best and the latest, at most {MOST_OPTIONS}; links lead to any.",
+        help="The best, the latest and the failed ones; links lead to any.",
     )
     fit = rows_of(fits, trial_id=trial_id).to_pylist()[0]
     _facts(fit)
-    if fit["status"] == "failed":
-        st.error(markdown_text(f"{fit['failure_kind']}: {fit['failure_message']}"))
-        st.caption("The page **Study** has the traceback.")
+    for row in failures(frame.view.index, trial_id).to_pylist():
+        show_failure(frame, row)
     results = rows_of(frame.view.results, trial_id=trial_id)
     left, right = st.columns([2, 3], gap="large")
     with left:
@@ -69,20 +70,22 @@ def main() -> None:
         _results(frame, rows_of(results, region=where))
     _maps(frame, results, where)
     synthetic_note(frame.record)
-    with st.expander("Specification", icon=":material/data_object:"):
-        st.code(json.dumps(json.loads(fit["spec"]), indent=2), language="json")
+    icon = ":material/data_object:"
+    with st.expander("Specification", key="spec open", icon=icon, on_change="rerun") as box:
+        if box.open:
+            st.code(json.dumps(json.loads(fit["spec"]), indent=2), language="json")
 
 
 def _options(frame: Frame, fits: pa.Table) -> dict[str, str]:
-    """The best trial of each test cohort, the latest ones, and the one the address names."""
+    """The best trials, the latest and the failed ones, and the one that the address names."""
     latest = pc.sort_indices(fits, [("finished", "descending"), ("trial_id", "ascending")])
     brain = rows_of(frame.view.results, region="brain")
     brain = brain.filter(pc.is_valid(brain["auc"]))
     best = brain.take(pc.sort_indices(brain, [("auc", "descending")])[:20])["trial_id"].to_pylist()
     told = [st.query_params.get("trial", ""), st.session_state.get(state.widget_key("trial"), "")]
-    wanted = dict.fromkeys(
-        [*best, *fits.take(latest[:MOST_OPTIONS])["trial_id"].to_pylist(), *told]
-    )
+    newest = fits.take(latest[:MOST_OPTIONS])["trial_id"].to_pylist()
+    failed = failures(frame.view.index)["trial_id"].to_pylist()[:MOST_OPTIONS]
+    wanted = dict.fromkeys([*best, *newest, *failed, *told])
     known = fits.filter(pc.is_in(fits["trial_id"], pa.array(list(wanted), pa.string())))
     rows = {row["trial_id"]: row for row in known.to_pylist()}
     return {key: _name(rows[key]) for key in wanted if key in rows}
@@ -197,7 +200,7 @@ def _map_row(cohort: str, slices: tuple[Showcase, ...], where: str) -> None:
     if not slices:
         return
     first = max(slices, key=lambda s: int(s.lesion_HW.sum()))
-    high = 2.0
+    high = float(np.percentile(first.image_HW[first.brain_HW], 99.7))
     truth = (*outline(first.lesion_HW), TRUTH_COLOUR)
     title_text = f"{first.subject.rpartition('/')[2]}\nslice {first.slice_index}"
     panels = [MapPanel(title_text, first.image_HW, "image", 0.0, high, (truth,), grey=True)]
@@ -210,9 +213,9 @@ def _map_row(cohort: str, slices: tuple[Showcase, ...], where: str) -> None:
         values = first.scores[name].copy()
         values[~region_mask(first.brain_HW, where)] = float("nan")
         panels.append(MapPanel(label(name), values, label(name), low, top, (truth,)))
-    with wide("trial", 6 * 130):
+    with wide("trial", row_width(6, 190)):
         st.plotly_chart(
-            map_row(panels, largest=200, slots=6),
+            map_row(panels, 190, slots=6),
             key="trial maps",
             config={"displayModeBar": False},
             alt=f"Score maps of this trial on {cohort}",

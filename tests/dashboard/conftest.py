@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import shutil
 import sys
 import tempfile
@@ -16,9 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from streamlit.testing.v1 import AppTest
 
-from dashboard.serving import APP, Server, chromium, serve
-
-_ROOT = Path(__file__).parents[2]
+from dashboard.serving import SCRIPT, Server, chromium, serve
 
 Open = Callable[..., AppTest]
 
@@ -26,14 +24,7 @@ Open = Callable[..., AppTest]
 @pytest.fixture(scope="session")
 def synthetic() -> ModuleType:
     """The generator of made-up stores that the benchmark uses too."""
-    path = _ROOT / "benchmarks" / "synthetic_store.py"
-    spec = importlib.util.spec_from_file_location("synthetic_store", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["synthetic_store"] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("benchmarks.synthetic_store")
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +43,7 @@ def open_app(monkeypatch: pytest.MonkeyPatch) -> Open:
 
     def run(folder: Path, page: str = "study", opened: str = "", **address: str) -> AppTest:
         monkeypatch.setattr(sys, "argv", ["app.py", "--store", str(folder)])
-        app = AppTest.from_file(APP, default_timeout=60)
+        app = AppTest.from_file(SCRIPT, default_timeout=60)
         if opened:
             app.session_state[opened] = True
         if page != "study":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -56,9 +57,16 @@ class Served:
         return StudyStore.open(Storage.open(str(self.store)), STUDY)
 
 
+def _tree(store: Path) -> dict[str, int]:
+    return {str(p): p.stat().st_mtime_ns for p in sorted(store.rglob("*"))}
+
+
 @pytest.fixture(scope="module")
-def smoke(smoke_store: Path, served: Callable[[Path], Any]) -> Served:
-    return Served(served(smoke_store).url, smoke_store)
+def smoke(smoke_store: Path, served: Callable[[Path], Any]) -> Iterator[Served]:
+    """The smoke study's store, in which nothing may have changed when all tests are through."""
+    before = _tree(smoke_store)
+    yield Served(served(smoke_store).url, smoke_store)
+    assert _tree(smoke_store) == before
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +99,7 @@ def _address(page: Page) -> dict[str, str]:
 def test_every_page_opens_without_error_or_stranger_and_writes_nothing(
     page: Page, smoke: Served
 ) -> None:
-    before = {str(p): p.stat().st_mtime_ns for p in sorted(smoke.store.rglob("*"))}
+    before = _tree(smoke.store)
     errors: list[str] = []
     strange: list[str] = []
 
@@ -116,7 +124,7 @@ def test_every_page_opens_without_error_or_stranger_and_writes_nothing(
         assert _address(page)["study"] == STUDY
     assert errors == []
     assert strange == []
-    assert {str(p): p.stat().st_mtime_ns for p in sorted(smoke.store.rglob("*"))} == before
+    assert _tree(smoke.store) == before
 
 
 def test_table_equals_the_report(page: Page, smoke: Served, report: dict[str, Any]) -> None:
@@ -139,6 +147,26 @@ def test_table_equals_the_report(page: Page, smoke: Served, report: dict[str, An
             assert shown[(*place, column)] == f"{row['auc']:.3f}"
             if row["paper_auc"] is not None:
                 assert shown[(*place, f"paper {column}")] == f"{row['paper_auc']:.3f}"
+
+
+def test_downloads_have_the_figures_of_the_report(
+    page: Page, smoke: Served, report: dict[str, Any]
+) -> None:
+    _open(page, smoke.url, "best", metric="best_dice", region="slice")
+    rows = [row for row in best_rows(report["rows"], "best_dice") if row["region"] == "slice"]
+    with page.expect_download() as csv_file:
+        page.get_by_role("button", name="CSV").click()
+    text = csv_file.value.path().read_text(encoding="utf-8")
+    lines = list(csv.DictReader(text.splitlines()))
+    names = ("model", "score", "cohort", "modality")
+    found = {tuple(x[n] for n in names): float(x["value"]) for x in lines if x["value"]}
+    assert found == {tuple(row[n] for n in names): row["best_dice"] for row in rows}
+    assert {line["synthetic"] for line in lines} == {"1"}
+    with page.expect_download() as latex_file:
+        page.get_by_role("button", name="LaTeX").click()
+    text = latex_file.value.path().read_text(encoding="utf-8")
+    assert text.startswith("% Synthetic phantom")
+    assert all(f"{row['best_dice']:.3f}" in text for row in rows)
 
 
 def test_counts_equal_the_report(page: Page, smoke: Served, report: dict[str, Any]) -> None:
@@ -304,6 +332,53 @@ def test_link_reproduces_the_view(page: Page, browser: Browser, smoke: Served) -
     other.context.close()
 
 
+def test_link_to_a_trial_shows_that_trial(
+    page: Page, browser: Browser, smoke: Served, report: dict[str, Any]
+) -> None:
+    _open(page, smoke.url, "trial", region="slice")
+    shown = page.get_by_test_id("stSelectbox").nth(1).get_by_role("combobox")
+    shown.click()
+    page.get_by_role("option").filter(has_text="DAE T1w").first.click()
+    wanted = next(r for r in report["rows"] if (r["model"], r["modality"]) == ("dae", "T1w"))
+    expect(page).to_have_url(re.compile(f"trial={wanted['trial_id']}"))
+    settled(page)
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    other = context.new_page()
+    other.goto(page.url)
+    settled(other, "Trial")
+    assert _address(other) == _address(page)
+    expect(_metric(other, "Steps")).to_have_text(f"{wanted['steps']:,}")
+    for tab in (page, other):
+        cells = tab.get_by_test_id("stTable").locator("tbody tr").first.locator("td")
+        found = [r for r in report["rows"] if r["trial_id"] == wanted["trial_id"]]
+        figures = {f"{r['auc']:.3f}" for r in found if r["region"] == "slice"}
+        assert cells.nth(2).inner_text() in figures
+    context.close()
+
+
+def test_real_study_at_work_moves_forward_by_itself(
+    page: Page,
+    served: Callable[[Path], Any],
+    prepared_store: Path,
+    start: Callable[..., Any],
+    until: Callable[..., None],
+) -> None:
+    url = served(prepared_store).url
+    # Enough epochs that nobody has to hurry to see it at work.
+    words = ("--grid", "smoke", "--epochs", "12", "--store", prepared_store)
+    command = start("-m", "study.run", *words)
+    study = StudyStore.open(Storage.open(str(prepared_store)), STUDY)
+    until(lambda: study.storage.exists("study.json"), "the study is planned")
+    _open(page, url)
+    done = _metric(page, "Trials done")
+    expect(done).to_have_text(re.compile("^(?!12 )[0-9]+ of 12$"))
+    expect(page.get_by_text("At work", exact=True)).to_be_visible()
+    expect(page.locator(".js-plotly-plot .legendtext").first).to_be_visible()  # loss curves
+    expect(done).to_have_text("12 of 12", timeout=300_000)
+    expect(_badge(page, "complete")).to_be_visible()
+    assert command.wait() == 0, command.describe()
+
+
 def test_running_study_moves_forward_by_itself(
     page: Page, synthetic: ModuleType, served: Callable[[Path], Any], tmp_path: Path
 ) -> None:
@@ -347,7 +422,7 @@ def test_phone_needs_no_sideways_scrolling_of_the_page(browser: Browser, smoke: 
     context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme="dark")
     context.set_default_timeout(60_000)
     narrow = context.new_page()
-    for name in ("", "best", "grid", "heatmaps"):
+    for name in PAGES:
         _open(narrow, smoke.url, name)
         script = "() => document.querySelector('[data-testid=stMain]').scrollWidth"
         assert narrow.evaluate(script) <= 390

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from dashboard.charts import (
     volume_figure,
 )
 from dashboard.curves import operating_points
-from dashboard.map_charts import MapPanel, map_row
+from dashboard.map_charts import MapPanel, map_row, row_width
 from dashboard.tables import BestTable, Cell, GridCell, GridLine
 from study.table import PAPER_AUC
 
@@ -66,6 +67,15 @@ def test_logarithmic_roc_has_no_point_at_zero() -> None:
     assert figure.data[1].x[0] is None
     assert list(figure.data[1].y) == [0.0, 0.5, 1.0]
     assert list(roc_figure([curve], log_x=False).data[1].x) == [0.0, 0.01, 1.0]
+
+
+def test_precision_of_rare_lesions_fills_its_axis() -> None:
+    recall = [0.001, 0.1, 1.0]
+    low = Curve("a", recall, [1.0, 0.05, 0.02], "#123456")
+    assert precision_recall_figure([low], 0.02).layout.yaxis.range[1] == pytest.approx(0.0575)
+    high = Curve("b", recall, [0.5, 0.99, 0.02], "#123456")
+    assert precision_recall_figure([low, high], 0.02).layout.yaxis.range[1] == 1.01
+    assert precision_recall_figure([], None).layout.yaxis.range[1] > 0
 
 
 def test_hovering_a_curve_tells_its_thresholds() -> None:
@@ -123,6 +133,21 @@ def test_maps_of_one_score_share_one_colour_bar() -> None:
     assert [bar.marker.colorbar.title.text for bar in bars] == ["SE", "E"]
     assert bars[0].marker.colorbar.len == pytest.approx(3 * bars[1].marker.colorbar.len)
     assert sum(t.type == "heatmap" for t in figure.data) == 5
+
+
+def test_colour_bar_ends_on_nothing_where_there_is_next_to_nothing() -> None:
+    figure = map_row([replace(_map("a", "SE"), low=4.3e-5, high=15.7)])
+    (bar,) = (t.marker.colorbar for t in figure.data if t.type == "scatter" and t.marker.showscale)
+    assert list(bar.ticktext) == ["0", "16"]
+
+
+def test_row_is_as_wide_as_its_pictures_are_high() -> None:
+    for n, largest in ((3, 225), (6, 190), (10, 230)):
+        figure = map_row([_map("a", "SE")] * n, largest)
+        pictures = figure.layout.yaxis.domain[1] - figure.layout.yaxis.domain[0]
+        assert row_width(n, largest) == pytest.approx(
+            0.9 * n * pictures * figure.layout.height, 0.02
+        )
 
 
 def test_maps_never_use_a_colour_that_the_theme_replaces() -> None:

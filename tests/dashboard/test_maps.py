@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -9,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from benchmarks.synthetic_records import SCORES, Maps
 from dashboard.maps import (
     best_overlap,
     decode_showcase,
@@ -91,20 +91,29 @@ def test_score_range_ignores_what_does_not_count() -> None:
     assert score_range([]) == (0.0, 1.0)
 
 
+def test_few_huge_scores_do_not_darken_the_others() -> None:
+    score = np.linspace(0, 1, 10_000, dtype=np.float32).reshape(100, 100)
+    everything = np.ones_like(score, bool)
+    plain = score_range([(score, everything)])
+    assert plain == pytest.approx((0.005, 0.995), abs=1e-3)
+    score[-1] = 500.0
+    assert score_range([(score, everything)])[1] < 3.0
+    half = np.where(score < 0.5, 0.0, 1.0).astype(np.float32)  # most values are the same
+    assert score_range([(half, everything)]) == (0.0, 1.0)
+
+
 def test_first_and_last_slice_have_no_further_neighbour() -> None:
     places = [("a", 1), ("a", 2), ("b", 1)]
     assert neighbours(places, ("a", 1)) == (0, 1)
     assert neighbours(places, ("b", 1)) == (1, 2)
 
 
-def test_stored_maps_come_back_as_they_were_written(
-    synthetic: ModuleType, made_up_store: Path
-) -> None:
-    maps = synthetic._Maps(np.random.default_rng(0))
+def test_stored_maps_come_back_as_they_were_written(synthetic: ModuleType) -> None:
+    maps = Maps(np.random.default_rng(0))
     spec = next(s for s in synthetic.specs(80) if s.model == "vae")
     found = decode_showcase(maps.table("atlas", spec, np.random.default_rng(1)))
     assert [s.slice_index for s in found] == [60, 67, 74]
     assert (found[0].brain_HW == maps.brain).all()
     assert (found[1].lesion_HW == maps.lesions[1]).all()
-    assert set(found[0].scores) == set(synthetic.SCORES["vae"])
+    assert set(found[0].scores) == set(SCORES["vae"])
     assert np.allclose(found[0].pictures["reconstruction"], maps.image, atol=1e-3)

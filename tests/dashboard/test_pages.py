@@ -63,6 +63,15 @@ def test_study_page_counts_trials_and_shows_the_traceback(
     assert best["ROC-AUC"][0] == f"{pc.max(top['auc']).as_py():.3f}"
 
 
+def test_trial_page_has_the_traceback_of_its_failure(
+    open_app: Open, made_up_store: Path, view: StudyView
+) -> None:
+    failed = rows_of(view.index, status="failed")["trial_id"][0].as_py()
+    app = open_app(made_up_store, "trial", opened=f"failure {failed} ", trial=failed)
+    assert any("NonFiniteLossError: nan" in code.value for code in app.code)
+    assert any("NonFiniteLossError" in box.label for box in app.expander)
+
+
 def test_loss_curves_are_drawn_for_whoever_asks(open_app: Open, made_up_store: Path) -> None:
     assert len(open_app(made_up_store).get("plotly_chart")) == 1  # the one that is not seen
     app = open_app(made_up_store, **{"curves-on": "1"})
@@ -203,6 +212,20 @@ def test_damaged_part_is_said_in_its_place(
         assert any(word in w.value for w in app.warning)
 
 
+def test_damaged_trial_is_said_on_every_page_and_the_rest_is_shown(
+    open_app: Open, synthetic: ModuleType, tmp_path: Path
+) -> None:
+    study = synthetic.write_store(tmp_path, "bad", synthetic.Wanted(trials=80, failed=0))
+    trial = study.storage.names("trials")[0]
+    study.storage.put(f"trials/{trial}/manifest.json", b'{"half": ')
+    for page in PAGES:
+        app = open_app(tmp_path, page)
+        assert not app.exception
+        assert any("1 problem in this store" in box.label for box in app.expander)
+        assert trial in _texts(app)
+    assert _metrics(open_app(tmp_path))["Trials done"] == "79 of 80"
+
+
 def test_half_written_study_is_said_and_the_others_open(
     open_app: Open, synthetic: ModuleType, tmp_path: Path
 ) -> None:
@@ -219,8 +242,8 @@ def test_half_written_study_is_said_and_the_others_open(
 
 
 def test_dashboard_loads_no_torch_until_it_scores() -> None:
-    modules = "app navigation data slices scoring charts map_charts frame reader tables"
-    names = [f"dashboard.{name}" for name in modules.split() if name != "app"]
+    modules = "navigation data slices scoring charts map_charts frame failures reader tables warmup"
+    names = [f"dashboard.{name}" for name in modules.split()]
     code = f"import sys, importlib; [importlib.import_module(n) for n in {names!r}]; "
     code += "print([n for n in ('torch', 'ray', 'optuna', 'nibabel') if n in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -129,5 +129,6 @@ def test_driver_is_live_while_its_heart_beats() -> None:
     assert not is_live(_progress("trials", timedelta(minutes=5)))
     assert not is_live(_progress("done", now))
     assert not is_live(_progress("interrupted", now))
+    assert not is_live(_progress("stopped", now))
     assert not is_live(None)
     assert not is_live(_progress("trials", now).model_copy(update={"updated": "nonsense"}))

@@ -17,9 +17,9 @@ from dashboard.tables import (
     grid_line,
     table_csv,
     table_latex,
-    top_rows,
 )
 from datasets.storage import Storage
+from study.best import top_rows
 from study.table import METRICS, best_rows, paper_auc, result_rows
 
 
@@ -33,7 +33,7 @@ def test_top_rows_are_the_best_of_all_result_rows(view: StudyView, metric: str) 
     assert view.record is not None
     found = top_rows(view.record, view.index, view.results, metric)
     expected = best_rows(result_rows(view.record, view.index), metric)
-    keys = ("trial_id", "score", "cohort", "modality", "region", metric)
+    keys = ("trial_id", "score", "cohort", "modality", "region", "steps", metric)
     assert [[r[k] for k in keys] for r in found] == [[r[k] for k in keys] for r in expected]
     assert len(found) == 10 * 3 * 2
 

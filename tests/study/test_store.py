@@ -56,6 +56,18 @@ class TestStorage:
         assert storage.files("a") == ("a/x/y",)
         assert storage.names("missing") == storage.files("missing") == ()
 
+    def test_files_of_a_pattern_are_found_with_their_size(self, storage: Storage) -> None:
+        for path in ("t/a/m.json", "t/a/eval/x/m.json", "t/b/parts/m.json", "t/b/eval/y/other"):
+            storage.put(path, path.encode())
+        storage.put("t/m.json", b"too high up")
+        found = storage.matching("t", ("*/m.json", "*/eval/*/m.json"))
+        assert sorted((mark.path, mark.size) for mark in found) == [
+            ("t/a/eval/x/m.json", len("t/a/eval/x/m.json")),
+            ("t/a/m.json", len("t/a/m.json")),
+        ]
+        assert all(mark.mtime_ns > 0 for mark in found)
+        assert storage.matching("nowhere", ("*/m.json",)) == []
+
     def test_deleting_removes_a_file_or_a_whole_folder(self, storage: Storage) -> None:
         for path in ("keep", "folder/a/b", "folder/c", "single"):
             storage.put(path, b"x")

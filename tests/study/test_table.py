@@ -113,6 +113,30 @@ def test_there_is_a_row_per_trial_score_cohort_and_region(
     assert set(found) == expected
 
 
+def test_table_is_made_of_the_best_of_all_rows(report: Report) -> None:
+    assert report.best == best_rows(report.rows, "auc")
+    assert len(report.best) == (2 + 2 + 1 + 4) * 3 * 2  # the DAE's figures are undefined
+    assert "DAE" in _text(report)
+
+
+def test_steps_are_those_of_the_fit(
+    local_study: StudyStore,
+    record: StudyRecord,
+    put_trial: Callable[..., None],
+    make_fit: Callable[..., FitRecord],
+) -> None:
+    first, second = (t for t in record.trials if t.spec.model == "ae" and t.spec.seed == 0)
+    for trial in (first, second):
+        put_trial(local_study, trial, {"squared_error": 0.6})
+    local_study.trial(first.trial_id).write_fit(make_fit(first, steps=132))
+    # A fit that has gone on since its evaluation has taken other steps than the figures show.
+    longer = second.spec.model_copy(update={"epochs": second.spec.epochs + 1})
+    local_study.trial(second.trial_id).write_fit(make_fit(second, steps=165, spec=longer))
+    rows = json.loads(as_json(make_report(local_study, record)))["rows"]
+    steps = {row["trial_id"]: row["steps"] for row in rows}
+    assert steps == {first.trial_id: 132, second.trial_id: None}
+
+
 def test_best_marks_the_highest_figure_of_each_cell_once(report: Report) -> None:
     cells: dict[tuple[str, ...], list[dict[str, object]]] = {}
     for row in report.rows:
@@ -233,6 +257,7 @@ def test_the_text_says_what_is_chosen_on_the_test_set(report: Report) -> None:
     assert "24 of 24 trials done, 0 failed" in text
     assert "chosen on the test set itself" in text
     assert "Optuna chose gmm_lambda for gmm T1w by the AUC of outlier_posterior on atlas" in text
+    assert text.count("Optuna chose") == 2  # once a modality, whatever the number of seeds
 
 
 def test_a_study_without_results_still_reports(

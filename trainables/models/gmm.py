@@ -22,7 +22,6 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from sklearn.cluster import KMeans
 
 from trainables.detector import EpochMetrics, NonFiniteLossError, State
 from trainables.detector import Params as DetectorParams
@@ -149,6 +148,8 @@ def initial_mixture(
             f"the pixels have {len(values)} distinct intensities; "
             f"{n_gaussians} Gaussians need at least as many"
         )
+    from sklearn.cluster import KMeans  # takes half a second, which planning need not wait for
+
     kmeans = KMeans(n_gaussians, n_init=4, random_state=seed)
     labels = kmeans.fit_predict(values[:, None], sample_weight=counts)
     member_KV = labels == np.arange(n_gaussians)[:, None]

@@ -1,0 +1,41 @@
+"""What the first visitor need not wait for: done while the server starts.
+
+Loading what draws pages takes half a second, reading ten thousand records as long again; both end
+up where the pages look for them. Whatever goes wrong here goes wrong again when a page asks for it,
+and is said there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from contextlib import suppress
+
+from dashboard.options import Options
+
+_MODULES = ("dashboard.frame", "dashboard.map_charts", "dashboard.slices", "pyarrow.acero")
+
+
+PATIENCE_S = 3.0
+"""How long a server waits for a slow store before it answers; the rest is done meanwhile."""
+
+
+def warm_up(options: Options) -> None:
+    """Load the pages' modules and the study that is shown first; returns after a while anyway."""
+    work = threading.Thread(target=_warm_up, args=(options,), name="warm-up", daemon=True)
+    work.start()
+    work.join(PATIENCE_S)
+
+
+def _warm_up(options: Options) -> None:
+    for module in _MODULES:
+        importlib.import_module(module)
+    from dashboard.data import best_of, list_studies, open_study
+
+    with suppress(OSError, ValueError):
+        uri = options.stores[0]
+        studies = list_studies(uri).studies
+        name = options.study if options.study in studies else next(iter(studies), None)
+        if name is not None:
+            view = open_study(uri, name).view()
+            best_of(uri, name, view.version, "auc", view)

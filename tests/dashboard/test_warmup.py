@@ -1,0 +1,41 @@
+"""The server has the study at hand before somebody asks for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dashboard import reader, warmup
+from dashboard.data import open_study
+from dashboard.options import Options
+from dashboard.serving import APP
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_known() -> None:
+    open_study.clear()
+
+
+def test_study_is_read_before_the_first_visitor_comes(
+    made_up_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmup.warm_up(Options((str(made_up_store),), None))
+    monkeypatch.setattr(reader, "stored_index", None)  # nobody may read it again
+    monkeypatch.setattr(reader, "load_index", None)
+    assert open_study(str(made_up_store), "synthetic").view().counts.planned == 140
+
+
+@pytest.mark.parametrize("study", [None, "no-such-study"])
+def test_store_without_the_study_stops_no_server(study: str | None, tmp_path: Path) -> None:
+    warmup.warm_up(Options((str(tmp_path / "nothing"), "s3://"), study))
+
+
+def test_wrong_option_ends_the_server_with_a_sentence() -> None:
+    line = [sys.executable, "-m", "streamlit", "run", str(APP), "--", "--stroe", "x"]
+    found = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+    assert found.returncode == 2
+    assert "unrecognized arguments: --stroe x" in found.stderr
+    assert "Traceback" not in found.stderr
