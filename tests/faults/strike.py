@@ -47,7 +47,7 @@ class Striker:
     def __init__(self, command: Command, store: Path) -> None:
         self._command = command
         self._store = store
-        self._inotify = INotify()
+        self._inotify = INotify()  # closed with this object
         self._folders: dict[int, Path] = {}
         self._writers: dict[str, int] = {}
         self._pids: dict[int, str] = {}

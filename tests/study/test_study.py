@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
-from datasets.storage import Storage
 from study.plan import build_plan
 from study.records import StudyRecord
 from study.request import Options, make_request
-from study.store import StudyStore, TrialStore
+from study.store import StudyStore
+from tests.grids import run_words
+from tests.stores import history, open_study, stamps, study_content
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +26,7 @@ NOWHERE = ("--address", "127.0.0.1:1")
 
 
 def _study(store: Path, name: str = NAME) -> StudyStore:
-    return StudyStore.open(Storage.open(str(store)), name)
+    return open_study(store, name)
 
 
 def _record(study: StudyStore) -> StudyRecord:
@@ -41,47 +40,10 @@ def _report(run: Callable[..., Any], store: Path) -> str:
     return out
 
 
-def _stamps(store: Path) -> dict[str, tuple[int, bytes]]:
-    """When and how each record of the trials was written."""
-    folder = store / "studies" / NAME / "trials"
-    return {
-        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
-        for path in folder.rglob("manifest.json")
-    }
-
-
-_OF_THE_RUN = {"wall_s", "finished", "attempts", "provenance", "path", "size", "sha256"}
-
-
-def _lasting(value: Any) -> Any:
-    """What of a record must not depend on when, where and in how many attempts it was made."""
-    if isinstance(value, dict):
-        return {k: _lasting(v) for k, v in value.items() if k not in _OF_THE_RUN}
-    return [_lasting(v) for v in value] if isinstance(value, list) else value
-
-
-def _content(trial: TrialStore) -> dict[str, Any]:
-    """Everything a finished trial says, records and parts, apart from times and attempts."""
-    fit = trial.fit()
-    assert fit is not None
-    found: dict[str, Any] = {"fit": _lasting(fit.model_dump(mode="json"))}
-    for name in sorted(fit.parts):
-        data = trial.read_part(fit, name)
-        is_history = name == "history.parquet"
-        found[name] = pq.read_table(io.BytesIO(data)).to_pydict() if is_history else data
-    for name in ("wall_s", "attempt"):
-        del found["history.parquet"][name]
-    for eval_id in trial.storage.names("eval"):
-        record = trial.evaluation(eval_id)
-        assert record is not None
-        found[eval_id] = _lasting(record.model_dump(mode="json"))
-        for name in sorted(record.parts):
-            found[f"{eval_id}/{name}"] = trial.read_part(record, name)
-    return found
-
-
-def _contents(study: StudyStore) -> dict[str, dict[str, Any]]:
-    return {name: _content(study.trial(name)) for name in study.storage.names("trials")}
+def trial_stamps(store: Path) -> dict[str, tuple[int, bytes]]:
+    """When and how each record of the study's trials was written."""
+    folder = f"studies/{NAME}/trials/"
+    return {p.removeprefix(folder): s for p, s in stamps(store).items() if p.startswith(folder)}
 
 
 def test_a_study_ends_with_every_figure_finite_or_null(
@@ -136,33 +98,33 @@ def test_the_store_passes_its_own_check(run: Callable[..., Any], smoke_store: Pa
 def test_the_same_command_again_runs_nothing_and_needs_no_ray(
     run: Callable[..., Any], smoke_store: Path
 ) -> None:
-    before, report = _stamps(smoke_store), _report(run, smoke_store)
+    before, report = trial_stamps(smoke_store), _report(run, smoke_store)
     again = run(*SMOKE, smoke_store, *NOWHERE)
     assert "12 of 12 trials done, 0 failed" in again.out
     assert again.err == ""
-    assert _stamps(smoke_store) == before
+    assert trial_stamps(smoke_store) == before
     assert _report(run, smoke_store) == report
 
 
 def test_a_dry_run_of_a_finished_study_finds_nothing_to_do(
     run: Callable[..., Any], smoke_store: Path
 ) -> None:
-    before = _stamps(smoke_store)
+    before = trial_stamps(smoke_store)
     lines = run(*SMOKE, smoke_store, "--dry-run").out.splitlines()
     for line in ("networks: 6", "gmm: 4", "baselines: 2", "already done: 12"):
         assert line in lines
-    assert _stamps(smoke_store) == before
+    assert trial_stamps(smoke_store) == before
 
 
 def test_fewer_epochs_than_there_are_is_wrong_use_and_changes_nothing(
     run: Callable[..., Any], smoke_store: Path
 ) -> None:
-    before, stamps = _study(smoke_store).study(), _stamps(smoke_store)
+    before, stamps = _study(smoke_store).study(), trial_stamps(smoke_store)
     refused = run(*SMOKE, smoke_store, "--epochs", "1", *NOWHERE, status=2)
     assert "already trained for 4 epochs" in refused.err
     assert len(refused.err.strip().splitlines()) == 1
     assert _study(smoke_store).study() == before
-    assert _stamps(smoke_store) == stamps
+    assert trial_stamps(smoke_store) == stamps
 
 
 def test_a_study_killed_between_epochs_goes_on_and_ends_on_the_same_bits(
@@ -196,28 +158,28 @@ def test_a_study_killed_between_epochs_goes_on_and_ends_on_the_same_bits(
     assert first.status is None, first.describe()
     first.kill_group()
     until(lambda: not first.left_over(), "the killed driver's workers are gone")
-    stopped, before = interrupted(), _stamps(prepared_store)
+    stopped, before = interrupted(), trial_stamps(prepared_store)
     assert stopped, "the kill came too late: no fit is unfinished"
     assert before, "the kill came too early: no fit is finished"
     epochs = {name: study.trial(name).checkpoint() for name in stopped}
 
     run(*SMOKE, prepared_store)
-    after = _stamps(prepared_store)
+    after = trial_stamps(prepared_store)
     assert {name: after[name] for name in before} == before, "a finished trial ran again"
     for name in stopped:
         trial = study.trial(name)
         fit = trial.fit()
         assert fit is not None
         assert fit.attempts == 2
-        history = pq.read_table(io.BytesIO(trial.read_part(fit, "history.parquet"))).to_pylist()
+        rows = history(trial)
         checkpoint = epochs[name]
         assert checkpoint is not None
-        assert [row["epoch"] for row in history] == [1, 2, 3, 4]
-        assert [row["attempt"] for row in history] == [
-            1 if row["epoch"] <= checkpoint.epoch else 2 for row in history
+        assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+        assert [row["attempt"] for row in rows] == [
+            1 if row["epoch"] <= checkpoint.epoch else 2 for row in rows
         ]
     assert _report(run, prepared_store) == _report(run, smoke_store)
-    ours, undisturbed = _contents(study), _contents(_study(smoke_store))
+    ours, undisturbed = study_content(study), study_content(_study(smoke_store))
     assert ours.keys() == undisturbed.keys()
     for name, content in ours.items():
         differing = [k for k in content if content[k] != undisturbed[name].get(k)]
@@ -255,13 +217,7 @@ GRID = Grid(
 def test_failures_are_records_and_the_study_goes_on(
     start: Callable[..., Any], prepared_store: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "grids").mkdir()
-    (tmp_path / "grids/diverging.py").write_text(DIVERGING)
-    code = (
-        "import study.grids; study.grids.__path__.append({!r}); "
-        "from study import cli, run; cli.run(run.app)"
-    ).format(str(tmp_path / "grids"))
-    words = ("-c", code, "--grid", "diverging", "--study", "s", "--store", prepared_store)
+    words = (*run_words(tmp_path, "diverging", DIVERGING), "--store", prepared_store)
     study = _study(prepared_store, "s")
 
     def run_again(*more: str) -> Any:
