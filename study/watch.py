@@ -47,6 +47,7 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         self._changed = changed
         self._check = check
         self._failed: set[str] = set()
+        self._over: list[Any] = []
         self.lost: list[str] = []
         self.alone: list[TrialOrder] = []
         self.workers_lost = 0
@@ -96,6 +97,7 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has ended."""
+        self._over.append(trial)
         self._ended(self._order(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -110,6 +112,9 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune has gone around once more; here alone it lets errors through as they are."""
+        for trial in self._over:
+            _forget(trial)
+        self._over.clear()
         self._check()
         self._changed(False)
 
@@ -135,3 +140,9 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         for search in self._searches:
             search.ended(trial_id)
         self._changed(True)
+
+
+def _forget(trial: Any) -> None:
+    """Drop the statistics that Tune keeps of a finished trial: 30 KB each, and asked by nobody."""
+    trial.run_metadata.metric_analysis.clear()
+    trial.run_metadata.metric_n_steps.clear()

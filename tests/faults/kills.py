@@ -182,12 +182,8 @@ class Arena:
             return [f"the driver ended with a traceback\n{command.describe()}"]
         return []
 
-    def _compare(self, store: Path, finished: dict[str, tuple[int, bytes]]) -> list[str]:
+    def _compare(self, store: Path) -> list[str]:
         problems = []
-        now = stamps(store) | stamps(store, "record.json")
-        problems += [
-            f"{p} was finished, and is written again" for p in finished if now.get(p) != finished[p]
-        ]
         if shard_content(store) != self._shards:
             problems.append("the shards differ from the undisturbed ones")
         ours = study_content(open_study(store, STUDY))
