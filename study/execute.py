@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.storage import ChecksumError, Storage
-from study.cluster import card_gib
+from study.cluster import card_gib, own_raylet
 from study.data import lesion_outside_brain_share, test_slices, train_slices
 from study.listing import CohortListing
 from study.order import TrialOrder
@@ -97,6 +97,7 @@ def execute(
             changed=changed,
             check=check,
             share=share,
+            at_once=_slots(ray, share),
             verbose=options.verbose,
         )
     )
@@ -133,6 +134,18 @@ def _put(ray: Any, store: Storage, listings: Sequence[CohortListing]) -> DataRef
                 refs.test[place] = ray.put(test_slices(store, listing.manifest))
                 refs.outside[place] = lesion_outside_brain_share(listing.manifest)
     return refs
+
+
+def _slots(ray: Any, share: dict[str, float]) -> int | None:
+    """How many trials run at once on this machine's own Ray; None on a cluster, which may grow.
+
+    Where it is known, Tune asks Ray for no place for a trial that has none, which costs as much
+    as a tiny trial.
+    """
+    if own_raylet() is None:
+        return None
+    have = ray.cluster_resources()
+    return max(1, min(int(have.get(name.upper(), 0) / share[name]) for name in share))
 
 
 def _share(ray: Any) -> tuple[str, dict[str, float]]:

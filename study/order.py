@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pydantic import TypeAdapter
+
 from study.plan import Work
 from trainables.slices import Slices
 from trainables.spec import TrialSpec
@@ -77,3 +79,7 @@ class Event:
     def is_last(self) -> bool:
         """Whether no more events follow, whatever is left of the trial."""
         return self.crowded or (self.failed and self.stage == "fit")
+
+
+EVENTS = TypeAdapter(list[Event])
+"""How events travel to the driver: as JSON in a trial's result."""

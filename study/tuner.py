@@ -9,16 +9,16 @@ workers again and again, has a last try at the end, with nothing beside it.
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
-from pydantic import TypeAdapter
 from ray import tune
 
 from datasets.storage import Storage, StorageError, UnwritableError
-from study.order import Event, TrialOrder
+from study.order import EVENTS, Event, TrialOrder
 from study.outcome import Outcome
 from study.records import PlannedTrial
 from study.search import LambdaSearch
@@ -32,7 +32,8 @@ from trainables.slices import Slices
 LOST_WORKER_RETRIES = 3
 """How often a trial is begun again after its worker was lost; NaN or an exception is a record."""
 
-_EVENT = TypeAdapter(Event)
+STEP_S = 0.2
+"""Seconds of work after which a worker tells the driver how far it is."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _slices(ref: Any) -> Slices:
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]
-    """A worker process that does one trial after another, a step an epoch or an evaluation."""
+    """A worker process that does one trial after another."""
 
     _events: Iterator[Event]
 
@@ -97,15 +98,28 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Do one epoch or one evaluation."""
+        """Do epochs and evaluations until some time has passed; at least one, if one is left.
+
+        Each step costs a round trip to the driver, which tiny trials would wait for most of all.
+        """
+        events: list[Event] = []
+        began = time.monotonic()
         try:
-            event = next(self._events, None)
+            while time.monotonic() - began < STEP_S:
+                event = next(self._events, None)
+                if event is None:
+                    return _told(events, done=True)
+                events.append(event)
+                if event.is_last:
+                    return _told(events, done=True)
         except StorageError as error:  # no record can be written: the driver has to say so
-            unwritable = isinstance(error, UnwritableError)
-            return {"done": True, "event": None, "lost": str(error), "unwritable": unwritable}
-        if event is None:
-            return {"done": True, "event": None}
-        return {"done": event.is_last, "event": _EVENT.dump_json(event).decode()}
+            lost = {"lost": str(error), "unwritable": isinstance(error, UnwritableError)}
+            return _told(events, done=True) | lost
+        return _told(events, done=False)
+
+
+def _told(events: list[Event], *, done: bool) -> dict[str, Any]:
+    return {"done": done, "events": EVENTS.dump_json(events).decode()}
 
 
 @dataclass(frozen=True)
@@ -123,6 +137,7 @@ class TuneRun:
         check: Called all the time; what it raises ends the run.
         device: ``cpu`` or ``cuda``.
         share: CPUs and GPUs of one trial.
+        at_once: How many trials have room at once, if that is known.
         verbose: Whether Ray and Tune may print.
     """
 
@@ -136,6 +151,7 @@ class TuneRun:
     changed: Callable[[bool], None]
     check: Callable[[], None]
     share: dict[str, float] = field(default_factory=lambda: {"cpu": 1.0})
+    at_once: int | None = None
     verbose: bool = False
 
 
@@ -160,7 +176,8 @@ def run_trials(run: TuneRun) -> Outcome:
     if first.alone and not first.unwritable:
         share = {**run.share, "gpu": 1.0} if "gpu" in run.share else run.share
         alone = PlanSearcher(first.alone, (), run.order_of)
-        watches.append(_tune(replace(run, share=share), alone, len(first.alone), at_once=1))
+        last_try = replace(run, share=share, at_once=1)
+        watches.append(_tune(last_try, alone, len(first.alone), begin_again=0))
     return Outcome(
         lost=tuple(sentence for watch in watches for sentence in watch.lost),
         unwritable=any(watch.unwritable for watch in watches),
@@ -168,8 +185,10 @@ def run_trials(run: TuneRun) -> Outcome:
     )
 
 
-def _tune(run: TuneRun, searcher: PlanSearcher, count: int, at_once: int | None = None) -> Watch:
-    """Run the trials of a searcher; ``at_once`` of 1 begins none again."""
+def _tune(
+    run: TuneRun, searcher: PlanSearcher, count: int, begin_again: int = LOST_WORKER_RETRIES
+) -> Watch:
+    """Run the trials of a searcher, beginning them again so often after a lost worker."""
     watch = Watch(run.study, searcher, run.searches, run.tracker, run.changed, run.check)
     actor = tune.with_parameters(TrialActor, refs=run.refs, uri=run.store.uri, study=run.study.name)
     with tempfile.TemporaryDirectory(prefix="anomaly-study-") as scratch:
@@ -179,16 +198,14 @@ def _tune(run: TuneRun, searcher: PlanSearcher, count: int, at_once: int | None 
                 search_alg=searcher,
                 num_samples=count,
                 reuse_actors=True,
-                max_concurrent_trials=at_once,
+                max_concurrent_trials=run.at_once,
             ),
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=scratch,
                 callbacks=[watch],
                 stop=_StopWhenUnwritable(watch),
-                failure_config=tune.FailureConfig(
-                    max_failures=0 if at_once == 1 else LOST_WORKER_RETRIES
-                ),
+                failure_config=tune.FailureConfig(max_failures=begin_again),
                 checkpoint_config=tune.CheckpointConfig(
                     checkpoint_frequency=0, checkpoint_at_end=False
                 ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from ray import tune
 
 from datasets.storage import StorageError
 from study.cost import evaluation_flops, training_flops
-from study.order import Event, TrialOrder
+from study.order import EVENTS, Event, TrialOrder
 from study.search import LambdaSearch
 from study.searcher import OfThisProcess, PlanSearcher
 from study.store import StudyStore
@@ -66,20 +65,22 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """A trial has done an epoch or an evaluation, or cannot go on."""
+        """A trial has done epochs and evaluations, or cannot go on."""
         order = self._order(trial)
-        trial_id = order.work.trial.trial_id
         if result.get("lost"):
             self.lost.append(f"{spec_label(order.spec)}: {result['lost']}")
-            self._failed.add(trial_id)
+            self._failed.add(order.work.trial.trial_id)
             self.unwritable |= result["unwritable"]
-        text = result.get("event")
-        if text is None:
-            return
-        event = Event(**json.loads(text))
+        for event in EVENTS.validate_json(result.get("events") or "[]"):
+            self._told(order, event)
+        self._changed(False)
+
+    def _told(self, order: TrialOrder, event: Event) -> None:
+        """Take in what a worker has done."""
         if event.crowded:
             self._try_alone(order)
             return
+        trial_id = order.work.trial.trial_id
         is_fit = event.stage == "fit"
         flops = training_flops if is_fit else evaluation_flops
         cost = flops(order.spec) * event.n_slices
@@ -93,7 +94,6 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
             self._tracker.evaluated(column, spec_label(order.spec), event.auc)
             for search in self._searches:
                 search.evaluated(trial_id, event.cohort, event.auc)
-        self._changed(False)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has ended."""
