@@ -113,6 +113,7 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune has gone around once more; here alone it lets errors through as they are."""
         for trial in self._over:
+            self._searcher.by_tune_id.pop(trial.trial_id, None)
             _forget(trial)
         self._over.clear()
         self._check()
