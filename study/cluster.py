@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sys
-import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from study.guard import command_line, descendants, is_running
+from study.orphans import end_orphans, mark_children, see_off
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -36,7 +35,6 @@ TOKEN = Path("~/.ray/auth_token").expanduser()
 
 _REACH_S = 10.0
 _START_TRIES = 4
-_LEAVE_S, _LOOK_S = 5.0, 0.02
 
 
 def configure(*, verbose: bool, address: str | None = None) -> None:
@@ -78,6 +76,9 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    if target == "local":
+        end_orphans()
+        mark_children()
     _start(ray, target, verbose=verbose)
     try:
         yield ray
@@ -85,7 +86,7 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
         sys.stdout.flush()
         started = descendants(os.getpid()) if target == "local" else []
         ray.shutdown()
-        _see_off(started)
+        see_off(started)
 
 
 def own_raylet() -> int | None:
@@ -107,19 +108,6 @@ def check_raylet(process: int | None) -> None:
     """
     if process is not None and not is_running(process):
         raise ConnectionError(RAY_DIED)
-
-
-def _see_off(processes: list[int]) -> None:
-    """Wait for Ray's own processes to end, some of which take a second; then end them."""
-    left = processes
-    for _ in range(int(_LEAVE_S / _LOOK_S)):
-        left = [process for process in left if is_running(process)]
-        if not left:
-            return
-        time.sleep(_LOOK_S)
-    for process in left:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(process, signal.SIGKILL)
 
 
 def _start(ray: Any, target: str, *, verbose: bool) -> None:

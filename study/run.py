@@ -18,6 +18,7 @@ from study import cli, cluster
 from study.driver import Driver, interpreter
 from study.dryrun import print_plan
 from study.heartbeat import TakenOverError, check_free
+from study.orphans import end_orphans
 from study.plan import grid_names
 from study.request import (
     ExtractorOption,
@@ -32,6 +33,7 @@ def _drive(request: Request, console: Console) -> int:
     # A shell starts its background jobs with SIGINT ignored; a scheduler ends jobs with SIGTERM.
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+    end_orphans()  # also where there is nothing left to do that needs Ray
     try:
         return Driver(request, console).run()
     except KeyboardInterrupt:
