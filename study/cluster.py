@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from study.guard import command_line, descendants, is_running
-from study.orphans import end_orphans, mark_children, see_off
+from study.guard import RAYLET, command_line, descendants, is_running
+from study.orphans import end_orphans, see_off
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -78,7 +78,6 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
         return
     if target == "local":
         end_orphans()
-        mark_children()
     _start(ray, target, verbose=verbose)
     try:
         yield ray
@@ -92,7 +91,7 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
 def own_raylet() -> int | None:
     """Ray's central process on this machine, if this process has started it."""
     for process in descendants(os.getpid()):
-        if b"/raylet/raylet" in command_line(process):
+        if RAYLET in command_line(process):
             return process
     return None
 

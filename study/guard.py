@@ -17,6 +17,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+RAYLET = b"/raylet/raylet"
+"""What the command line of Ray's central process on a machine has."""
+
 _TICK_S = 0.1
 _GRACE_S = 30.0
 
@@ -110,15 +113,30 @@ def command_line(process: int) -> bytes:
         return b""
 
 
-def descendants(parent: int) -> list[int]:
-    """Processes below a process, at any depth; none where there is no ``/proc``."""
-    parents: dict[int, int] = {}
+def parents() -> dict[int, int]:
+    """Each process of this machine and its parent; empty where there is no ``/proc``."""
+    found: dict[int, int] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
             # The name in brackets may hold anything, so what follows its last bracket counts.
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            parents[int(folder.name)] = int(fields[1])
+            found[int(folder.name)] = int(fields[1])
+    return found
+
+
+def descendants(parent: int) -> list[int]:
+    """Processes below a process, at any depth; none where there is no ``/proc``."""
+    above = parents()
     found = [parent]
     for process in found:
-        found += [child for child, above in sorted(parents.items()) if above == process]
+        found += sorted(child for child, its in above.items() if its == process)
     return found[1:]
+
+
+def process_identity(process: int) -> str:
+    """A process's number and when it began, since numbers are given again; empty if it is gone."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return f"{process}-{fields[19]}" if fields[0] not in "ZX" else ""

@@ -1,8 +1,8 @@
-"""What a killed driver has left running on this machine, found by what it has inherited.
+"""What a killed driver leaves running on this machine: agents of Ray without their raylet.
 
-Ray's processes watch each other and end with their driver, but not all of them in time: some
-agents that are just starting up when the driver is killed stay for good. So the next command ends
-them. Where there is no ``/proc`` (it is Linux's), nothing is found.
+Ray's processes watch each other and end with their driver, but its agents do not all see it when
+they are just starting up, and then stay for good. An agent whose parent is no raylet serves
+nobody, so the next command ends it. Where there is no ``/proc`` (it is Linux's), nothing is found.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from study.guard import command_line, is_running
+from study.guard import RAYLET, command_line, is_running, parents
 
-_NAME = "ANOMALY_STUDY_DRIVER"
+_AGENTS = (
+    b"ray::DashboardAgent",
+    b"ray::RuntimeEnvAgent",
+    b"/ray/dashboard/agent.py",
+    b"/ray/_private/runtime_env/agent/main.py",
+)
 _WAIT_S, _LOOK_S = 5.0, 0.02
 
 
-def mark_children() -> None:
-    """Let all processes that this one starts from now on say whose they are."""
-    os.environ[_NAME] = _identity(os.getpid())
-
-
 def end_orphans() -> None:
-    """End Ray's processes on this machine whose driver is dead."""
-    orphans = [int(f.name) for f in Path("/proc").glob("[0-9]*") if _is_orphan(f)]
+    """End the agents on this machine whose raylet has died."""
+    orphans = [child for child, parent in parents().items() if _is_orphan(child, parent)]
     for process in orphans:
         _kill(process)
     see_off(orphans)
@@ -50,25 +50,13 @@ def _kill(process: int) -> None:
         os.kill(process, signal.SIGKILL)
 
 
-def _is_orphan(folder: Path) -> bool:
-    """Whether a process is Ray's, and was started by a driver that lives no more."""
+def _is_orphan(process: int, parent: int) -> bool:
+    line = command_line(process)
+    # the raylet's own command line names its agents' programs too
+    is_agent = RAYLET not in line and any(name in line for name in _AGENTS)
+    owner = Path(f"/proc/{process}")
     try:
-        variables = (folder / "environ").read_bytes().split(b"\0")
-    except OSError:  # ended meanwhile, or of another user
-        return False
-    prefix = f"{_NAME}=".encode()
-    driver = next((v.removeprefix(prefix).decode() for v in variables if v.startswith(prefix)), "")
-    pid = driver.partition("-")[0]
-    if not pid.isdecimal() or _identity(int(pid)) == driver:
-        return False
-    line = command_line(int(folder.name))
-    return line.startswith(b"ray::") or b"/ray/" in line
-
-
-def _identity(process: int) -> str:
-    """A process's number and when it began, since numbers are given again."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        is_mine = owner.stat().st_uid == os.getuid()
     except OSError:
-        return ""
-    return f"{process}-{fields[19]}" if fields[0] not in "ZX" else ""
+        return False
+    return is_agent and is_mine and RAYLET not in command_line(parent)

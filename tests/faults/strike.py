@@ -70,7 +70,8 @@ class Striker:
             match = moment.file.fullmatch(name)
             if match is None or skip > 0:
                 skip -= match is not None
-                self._writer(path)
+                if _place(path.relative_to(self._store)) not in self._writers:
+                    self._writer(path)  # later files of the same trial come too fast for a look
                 continue
             unfinished = f"{match[1]}/{moment.unfinished}"
             if moment.busy and not self._goes_on(self._writer(path)):
