@@ -13,6 +13,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,8 @@ class UnwritableError(StorageError):
 class ChecksumError(StorageError):
     """A file whose bytes are not those that its manifest promises."""
 
+
+_PUT_TRIES = 3
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -291,7 +294,17 @@ def _walk_local(
 
 
 def _put_local(target: Path, data: bytes) -> None:
-    """Write aside, flush to disk, rename over the target."""
+    """Write aside, flush to disk, rename over the target.
+
+    What lies aside may be taken for a leftover and removed by another process: then once more.
+    """
+    for _ in range(_PUT_TRIES - 1):
+        with suppress(FileNotFoundError):
+            return _put_once(target, data)
+    _put_once(target, data)
+
+
+def _put_once(target: Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:

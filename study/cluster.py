@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,7 +80,10 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
         return
     if target == "local":
         end_orphans()
+    on_term = signal.getsignal(signal.SIGTERM)
     _start(ray, target, verbose=verbose)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_term)  # Ray has put one of its own there
     try:
         yield ray
     finally:

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from datasets.storage import StorageError, UnwritableError
+from datasets.storage import StorageError
 from study import cli, cluster
 from study.cost import longest_first, work_flops
-from study.heartbeat import Heartbeat, last_progress
+from study.heartbeat import Heartbeat, is_there, last_progress
 from study.index import load_index, refresh_index
 from study.listing import CohortListing
 from study.live import View
@@ -41,10 +41,11 @@ class Driver:
         self._request = request
         self._console = console
         self._tracker = Tracker(
-            took_over=before.driver if before is not None and is_cut_off else None,
+            took_over=(*before.took_over, before.driver) if before and is_cut_off else (),
             # What the run before this one has left is swept up at the end of this one.
-            untidy=before is not None and (before.untidy or before.stage != "done"),
+            untidy=before is None or before.untidy or before.stage != "done",
         )
+        self._before = before
         self._view = View(self._tracker, console)
         self._heartbeat = Heartbeat(request.study, self._tracker)
         self._fault_said = False
@@ -87,7 +88,7 @@ class Driver:
                     self._compact()
                     self._tidy(untidy=True)
                 raise
-            except Exception:
+            except BaseException:
                 self._tracker.stage, self._tracker.untidy = "stopped", True
                 raise
         return self._report(record, index, outcome)
@@ -151,18 +152,23 @@ class Driver:
         """The index, written if the store takes it: it is a cache that readers can do without."""
         try:
             return refresh_index(self._request.study)
-        except UnwritableError:
+        except StorageError:
             return load_index(self._request.study)
 
     def _tidy(self, *, untidy: bool) -> None:
         """Remove the parts that no manifest names, once nobody writes parts any more.
 
-        A driver that has been made to stop by this one may still be at it: its parts are left to
-        the next run.
+        A driver that has been made to stop by this one may still be at it, and so may one that has
+        taken over: their parts are left to the next run.
         """
-        if self._request.options.take_over:
-            self._tracker.untidy = True
-        elif untidy or self._tracker.untidy:
+        if not untidy and not self._tracker.untidy:
+            return
+        self._tracker.untidy = True
+        before = self._before
+        others = before is not None and not before.has_ended and is_there(before)
+        if self._request.options.take_over or others or not self._heartbeat.is_owner():
+            return
+        with suppress(StorageError):  # the next run does it
             sweep(self._request.study)
             self._tracker.untidy = False
 

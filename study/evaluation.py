@@ -6,6 +6,7 @@ import io
 import time
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datasets.storage import ChecksumError, StorageError
@@ -32,9 +33,9 @@ def recorded(order: TrialOrder, planned: PlannedEval, trial: TrialStore) -> Even
         if record is None or record.status != "done":
             return None
         parts = {name: trial.read_part(record, name) for name in sorted(record.parts)}
-    except (ChecksumError, DamagedError):
+        rows = pq.read_table(io.BytesIO(parts["metrics.parquet"])).to_pylist()
+    except (ChecksumError, DamagedError, KeyError, pa.ArrowInvalid):
         return None
-    rows = pq.read_table(io.BytesIO(parts["metrics.parquet"])).to_pylist()
     return Event("evaluate", order.spec.epochs, cohort=planned.cohort, auc=_brain_auc(rows))
 
 

@@ -63,12 +63,15 @@ def execute(
     Returns:
         What is to be said beside the records.
     """
-    if options.retry_failed:
-        index = index.filter(pc.not_equal(index["status"], "failed"))
-    searches = [LambdaSearch(search, record.cohorts, index) for search in record.searches]
-    searched = {search.search_id for search in record.searches}
-    # A searched trial whose fit is there but not all its evaluations is work like any other.
-    known = [w for w in left if w.trial.search not in searched or not w.fit]
+    # A grid's failed point is asked for again; a continuous search would choose another one.
+    kept = index.filter(pc.not_equal(index["status"], "failed")) if options.retry_failed else index
+    searches = [
+        LambdaSearch(search, record.cohorts, kept if search.points else index)
+        for search in record.searches
+    ]
+    grids = {search.search_id for search in record.searches if search.points}
+    # A grid's trial whose fit is there but not all its evaluations is work like any other.
+    known = [w for w in left if w.trial.search not in grids or not w.fit]
     if not known and not any(search.left for search in searches):
         return Outcome()
     ray = connect()
@@ -84,7 +87,10 @@ def execute(
     def order_of_point(trial: PlannedTrial) -> TrialOrder:
         return order_of(Work(trial, trial.evals, fit=True))
 
-    refs = put_slices(ray, store, listings, mend)
+    try:
+        refs = put_slices(ray, store, listings, mend)
+    except ray.exceptions.RayError as error:
+        raise ConnectionError(f"Ray cannot hold the slices: {error}") from error
     return run_trials(
         TuneRun(
             orders=[order_of(work) for work in known],

@@ -14,6 +14,7 @@ from types import TracebackType
 
 from datasets.storage import StorageError
 from study import cli
+from study.guard import process_identity
 from study.records import DamagedError, Progress
 from study.store import StudyStore
 from study.tracker import Tracker
@@ -50,7 +51,7 @@ def holder(study: StudyStore) -> Progress | None:
     if progress is None or progress.has_ended:
         return None
     if progress.host == socket.gethostname():
-        return progress if cli.is_alive(progress) and _exists(progress.pid) else None
+        return progress if is_there(progress) else None
     if cli.is_alive(progress) or _beats(study, progress):
         return progress
     return None
@@ -128,23 +129,31 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._over.wait(BEAT_S):
-            try:
-                other = last_progress(self._study)
-            except StorageError:
-                other = None  # writing will fail as well, and say why
+            other = self._latest()
             if other is not None and self._has_to_yield(other):
                 self._successor = other
                 return
             self._beat()
 
+    def _latest(self) -> Progress | None:
+        try:
+            return last_progress(self._study)
+        except StorageError:
+            return None  # writing will fail as well, and say why
+
+    def is_owner(self) -> bool:
+        """Whether no other driver has written a heartbeat since this one's last."""
+        other = self._latest()
+        return other is not None and other.driver == self._tracker.driver
+
     def _has_to_yield(self, other: Progress) -> bool:
         mine = self._tracker
-        if other.driver == mine.driver or other.driver == mine.took_over:
-            return False
-        if other.took_over == mine.driver:
+        if mine.driver in other.took_over:
             return True
+        if other.driver == mine.driver or other.driver in mine.took_over or other.has_ended:
+            return False
         # Without a take-over both have begun at the same moment: one of them has to give way.
-        return not other.has_ended and other.driver < mine.driver
+        return other.driver < mine.driver
 
     def _beat(self) -> None:
         try:
@@ -165,7 +174,15 @@ def _beats(study: StudyStore, progress: Progress) -> bool:
     return False
 
 
+def is_there(progress: Progress) -> bool:
+    """Whether the very process of a heartbeat of this host lives, at work or suspended."""
+    if progress.process:
+        return process_identity(progress.pid) == progress.process
+    return cli.is_alive(progress) and _exists(progress.pid)
+
+
 def _exists(pid: int) -> bool:
+    """Whether there is a process of that number; where there is no ``/proc``, that is all."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -141,6 +141,9 @@ def _trial_rows(trial: TrialStore, trial_id: str, signature: str) -> list[dict[s
         rows.append({**common, **_fit_columns(fit)})
     for name in trial.storage.names("eval"):
         rows += _eval_rows(trial, name, common)
+    if any(row["kind"] == "damaged" for row in rows):
+        # Looked at again next time: what could not be read may be mended, or be made again.
+        rows = [row | {"signature": ""} for row in rows]
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -64,8 +65,9 @@ class View:
             self._live = None
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Print a line that stays; nobody listening, or a full disk behind it, stops nothing."""
+        with suppress(OSError):
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def update(self, *, ended: bool = False) -> None:
         """Tell that the tracker has changed.

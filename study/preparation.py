@@ -142,7 +142,13 @@ class Preparation:
         """Write the manifest of a cohort whose scans all have a record."""
         if listing.manifest is not None:
             return listing
-        records = (read_record(self.store, task.key) for task in listing.tasks)
+        records = [read_record(self.store, task.key) for task in listing.tasks]
+        if None in records:
+            lost = [t.name for t, r in zip(listing.tasks, records, strict=True) if r is None]
+            raise PreparationError(
+                f"the shards of {lost[0]} and {len(lost) - 1} others have vanished from the store "
+                "while others were prepared; the same command prepares them again"
+            )
         manifest = CohortManifest(
             key=listing.key,
             cohort=listing.cohort.name,

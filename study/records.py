@@ -6,9 +6,17 @@ A reader trusts only what a manifest names. Fields may be added; none changes it
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from datetime import datetime
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from datasets.bulk import many_objects
 from datasets.scan import Modality, Role
@@ -36,18 +44,25 @@ class Record(BaseModel):
     store_version: int = STORE_VERSION
 
 
+def _with_zone(text: str) -> str:
+    """A time that can be compared: ISO 8601 with its zone."""
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("the time has no zone")
+    return text
+
+
 class Part(BaseModel):
     """One immutable file that a manifest names.
 
     Attributes:
-        path: Path below the manifest's own folder.
+        path: Path below the manifest's own folder: a file of an attempt, and nothing else.
         sha256: Checksum of its bytes.
         size: Number of its bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    path: str
+    path: Annotated[str, StringConstraints(pattern=r"^attempts/[\w-]+/\w[\w.-]*$")]
     sha256: str
     size: int
 
@@ -92,6 +107,8 @@ class FitRecord(Record):
         train_keys: Keys of their shards.
         search: Identity of the search that asked for it, if one did.
         parts: ``spec.json``, ``history.parquet``, ``model.safetensors``, ``state.safetensors``.
+            Those of a failed fit are of the shorter one that it went on from, if it did.
+        epochs_kept: Epochs of that shorter fit; 0 if there is none.
         n_parameters: Number of trained numbers.
         attempts: How many processes worked on it.
         wall_s: Seconds of training, over all attempts.
@@ -110,6 +127,7 @@ class FitRecord(Record):
     search: str | None = None
     recipe_version: int
     parts: dict[str, Part] = Field(default_factory=dict)
+    epochs_kept: int = 0
     n_parameters: int = 0
     attempts: int = 1
     wall_s: float = 0.0
@@ -267,7 +285,8 @@ class Progress(Record):
 
     Attributes:
         driver: Random identity of the driver process.
-        took_over: The driver that it has taken over from, which has to stop.
+        process: Its process with the time that began, to tell it from a later one of its number.
+        took_over: Drivers that it and its predecessors have taken over from, which have to stop.
         untidy: Whether it may leave parts that no manifest names.
         stage: ``prepare``, ``trials``, ``report`` and others while it runs, then ``done``,
             ``interrupted``, or ``stopped`` by an error.
@@ -280,11 +299,12 @@ class Progress(Record):
     driver: str
     host: str
     pid: int
-    took_over: str | None = None
+    process: str = ""
+    took_over: tuple[str, ...] = ()
     untidy: bool = False
     stage: str
     started: str
-    updated: str
+    updated: Annotated[str, AfterValidator(_with_zone)]
     planned: int = 0
     done: int = 0
     failed: int = 0

@@ -95,11 +95,11 @@ class TrialStore:
 
     def fit(self) -> FitRecord | None:
         """The record of the fit, or None."""
-        return _read(self.storage, "manifest.json", FitRecord)
+        return self._own(_read(self.storage, "manifest.json", FitRecord))
 
     def checkpoint(self) -> Checkpoint | None:
         """Where an unfinished fit can go on, or None."""
-        return _read(self.storage, "checkpoint.json", Checkpoint)
+        return self._own(_read(self.storage, "checkpoint.json", Checkpoint))
 
     def write_fit(self, record: FitRecord, *, keep_checkpoint: bool = False) -> None:
         """Publish a fit in place of the one before; earlier parts are needed no more.
@@ -111,6 +111,24 @@ class TrialStore:
         _replace(self.storage, "manifest.json", self.fit, record)
         if not keep_checkpoint:
             self.drop_checkpoint()
+
+    def write_failure(self, record: FitRecord, *, keep_checkpoint: bool) -> None:
+        """Publish a failed fit; a shorter one that it went on from keeps its parts.
+
+        Args:
+            record: The failed fit.
+            keep_checkpoint: Whether another try may go on from there.
+        """
+        before = _before(self.fit)
+        if before is not None and before.parts:
+            kept = before.spec.epochs if before.status == "done" else before.epochs_kept
+            record = record.model_copy(update={"parts": before.parts, "epochs_kept": kept})
+        self.write_fit(record, keep_checkpoint=keep_checkpoint)
+
+    def has_longer_fit(self, epochs: int) -> bool:
+        """Whether the store has a finished fit of more epochs."""
+        fit = _before(self.fit)
+        return fit is not None and fit.status == "done" and fit.spec.epochs > epochs
 
     def write_checkpoint(self, record: Checkpoint) -> None:
         """Publish a checkpoint in place of the one before, whose parts are removed after."""
@@ -134,7 +152,20 @@ class TrialStore:
 
     def evaluation(self, eval_id: str) -> EvalRecord | None:
         """The record of an evaluation, or None."""
-        return _read(self.evaluation_storage(eval_id), "manifest.json", EvalRecord)
+        record = _read(self.evaluation_storage(eval_id), "manifest.json", EvalRecord)
+        if record is not None and record.eval_id != eval_id:
+            raise DamagedError(f"the record of evaluation {record.eval_id} lies at {eval_id}")
+        return self._own(record)
+
+    def _own(self, record: P | None) -> P | None:
+        """A record of this trial.
+
+        Raises:
+            DamagedError: If it is another one's that was put here.
+        """
+        if record is not None and record.trial_id != self.trial_id:
+            raise DamagedError(f"a record of trial {record.trial_id} lies at {self.trial_id}")
+        return record
 
     def write_evaluation(self, record: EvalRecord) -> None:
         """Publish an evaluation in place of the one before, if there is one."""

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from study.guard import process_identity
 from study.records import Progress, RunningTrial
 from study.store import utc_now
 from trainables.spec import TrialSpec
@@ -37,7 +38,7 @@ class Tracker:
         failed: Trials failed, earlier runs' included.
         cost: Work of this run in floating-point operations, to tell the time left.
         best: Best brain-region AUC so far by ``cohort modality``, and whose it is.
-        took_over: The driver that this one has taken over from, if that had not ended.
+        took_over: Drivers that this one and its predecessors have taken over from.
         untidy: Whether parts may be left that no manifest names.
     """
 
@@ -49,7 +50,7 @@ class Tracker:
     stage_done: int = 0
     stage_total: int = 0
     best: dict[str, tuple[float, str]] = field(default_factory=dict)
-    took_over: str | None = None
+    took_over: tuple[str, ...] = ()
     untidy: bool = False
     driver: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: str = field(default_factory=utc_now)
@@ -130,6 +131,7 @@ class Tracker:
             driver=self.driver,
             host=socket.gethostname(),
             pid=os.getpid(),
+            process=process_identity(os.getpid()),
             took_over=self.took_over,
             untidy=self.untidy,
             stage=self.stage,

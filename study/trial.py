@@ -18,7 +18,7 @@ from study.parts import read_state, state_bytes, table_bytes
 from study.provenance import provenance
 from study.records import Checkpoint, DamagedError, Failure, FitRecord, Part
 from study.store import Attempt, StudyStore, TrialStore, utc_now
-from trainables.detector import Detector, State
+from trainables.detector import Detector, NonFiniteLossError, State
 from trainables.spec import RECIPE_VERSION
 
 HISTORY_SCHEMA = pa.schema(
@@ -45,8 +45,18 @@ def run_trial(order: TrialOrder, data: TrialData, study: StudyStore) -> Iterator
         StorageError: If the store cannot be read or written.
     """
     trial = study.trial(order.work.trial.trial_id)
-    detector = order.spec.detector(order.device)
-    if not _load_fit(order, detector, trial):
+    try:
+        detector = order.spec.detector(order.device)
+        is_fitted = _load_fit(order, detector, trial)
+    except StorageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a trial that fails is a record, not a crash
+        is_crowded = is_out_of_memory(error) and not order.alone
+        if not is_crowded:
+            _record_failure(order, trial, failure_of(error))
+        yield Event("fit", failed=not is_crowded, crowded=is_crowded)
+        return
+    if not is_fitted:
         for event in _fit(order, detector, data, trial):
             yield event
             if event.is_last:
@@ -71,15 +81,22 @@ def record_loss(order: TrialOrder, study: StudyStore, reason: str) -> None:
     Raises:
         StorageError: If the store cannot be written.
     """
-    trial, failure = study.trial(order.work.trial.trial_id), lost_worker(reason)
+    _record_failure(order, study.trial(order.work.trial.trial_id), lost_worker(reason))
+
+
+def _record_failure(order: TrialOrder, trial: TrialStore, failure: Failure) -> None:
+    """Record a failure outside of training: that of the fit, or of what is to be evaluated."""
     if _finished_fit(order, trial) is not None:
         record_failed_evaluations(order, trial, failure)
         return
-    checkpoint = trial.checkpoint()
+    try:
+        checkpoint = trial.checkpoint()
+    except DamagedError:
+        checkpoint = None
     progress = _Progress()
     if checkpoint is not None:
         progress = _Progress(attempts=checkpoint.attempts, wall_s=checkpoint.wall_s)
-    trial.write_fit(_fit_record(order, 0, progress, {}, failure), keep_checkpoint=True)
+    trial.write_failure(_fit_record(order, 0, progress, {}, failure), keep_checkpoint=True)
 
 
 def _finished_fit(order: TrialOrder, trial: TrialStore) -> FitRecord | None:
@@ -141,7 +158,9 @@ def _fit(
         is_crowded = is_out_of_memory(error) and not order.alone
         if not is_crowded:
             n = detector.n_parameters
-            trial.write_fit(_fit_record(order, n, progress, {}, failure_of(error)))
+            record = _fit_record(order, n, progress, {}, failure_of(error))
+            may_go_on = not isinstance(error, NonFiniteLossError)
+            trial.write_failure(record, keep_checkpoint=may_go_on)
         yield Event("fit", failed=not is_crowded, crowded=is_crowded)
         return
     parts = attempt.put_all(
@@ -152,7 +171,9 @@ def _fit(
             "state.safetensors": state_bytes(detector.state()),
         }
     )
-    trial.write_fit(_fit_record(order, detector.n_parameters, progress, parts, None))
+    record = _fit_record(order, detector.n_parameters, progress, parts, None)
+    if not trial.has_longer_fit(record.spec.epochs):  # another driver may have gone on
+        trial.write_fit(record)
     last = progress.last
     yield Event("fit", order.spec.epochs, last.get("n_slices", 0), last.get("wall_s", 0.0))
 
@@ -188,10 +209,10 @@ def _resume(order: TrialOrder, detector: Detector, trial: TrialStore) -> _Progre
 
 
 def _epoch(source: FitRecord | Checkpoint) -> int:
-    """Epochs that a state has complete; a failed fit has none."""
+    """Epochs that a state has complete; a failed fit has those of a shorter one, or none."""
     if isinstance(source, Checkpoint):
         return source.epoch
-    return source.spec.epochs if source.status == "done" else 0
+    return source.spec.epochs if source.status == "done" else source.epochs_kept
 
 
 def _write_checkpoint(

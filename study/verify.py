@@ -11,6 +11,7 @@ import typer
 from datasets.manifest import ScanRecord, read_manifest
 from datasets.storage import Storage, StorageError
 from study import cli
+from study.heartbeat import holder
 from study.records import Checkpoint, EvalRecord, FitRecord, Record, parse_record
 from study.store import StudyStore, study_names
 
@@ -68,15 +69,18 @@ def sweep(study: StudyStore, *, dry_run: bool = False) -> list[str]:
     Returns:
         The paths, below the study's folder, that were removed.
     """
-    needed, unclear = set(), []
+    needed, unclear, stale = set(), [], []
     for named in _manifests(study):
-        if isinstance(named, Named):
-            needed |= {f"{named.folder}{part.path}" for part in named.record.parts.values()}
-        else:
+        if not isinstance(named, Named):
             unclear.append(named.folder)  # a damaged manifest may need anything
+        elif isinstance(named.record, Checkpoint) and _is_over(study, named.record):
+            stale.append(f"{named.folder}checkpoint.json")
+        else:
+            needed |= {f"{named.folder}{part.path}" for part in named.record.parts.values()}
     aside = [name for name in study.storage.names() if name.endswith(_ASIDE)]
     parts = (p for p in study.storage.files("trials") if _is_part(p) and p not in needed)
-    orphans = [p for p in parts if not any(p.startswith(folder) for folder in unclear)] + aside
+    orphans = [p for p in parts if not any(p.startswith(folder) for folder in unclear)]
+    orphans = [*stale, *orphans, *aside]
     if not dry_run:
         for path in orphans:
             study.storage.delete(path)
@@ -84,6 +88,15 @@ def sweep(study: StudyStore, *, dry_run: bool = False) -> list[str]:
             if "/attempts/" in folder and not study.storage.names(folder):
                 study.storage.delete(folder)
     return orphans
+
+
+def _is_over(study: StudyStore, checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint's fit has been finished: a kill came before the checkpoint was gone."""
+    try:
+        fit = study.trial(checkpoint.trial_id).fit()
+    except StorageError:
+        return False
+    return fit is not None and fit.status == "done" and fit.spec.epochs >= checkpoint.epoch
 
 
 def sweep_shards(store: Storage, *, dry_run: bool = False) -> list[str]:
@@ -94,6 +107,10 @@ def sweep_shards(store: Storage, *, dry_run: bool = False) -> list[str]:
         record = _scan_record(store, key)
         kept = {f"{folder}/record.json", record.part if record else ""}
         orphans += [path for path in store.files(folder) if path not in kept]
+    for key in store.names("shards"):
+        if key != "scans":
+            orphans += [p for p in store.files(f"shards/{key}") if p.endswith(_ASIDE)]
+    orphans += [f"shards/{name}" for name in store.names("shards") if name.endswith(_ASIDE)]
     if not dry_run:
         for path in orphans:
             store.delete(path)
@@ -200,8 +217,8 @@ def gc(
     removed = []
     for name in study_names(store):
         study = StudyStore.open(store, name)
-        progress = study.progress()
-        if progress is not None and cli.is_alive(progress):
+        progress = holder(study)
+        if progress is not None:
             raise cli.UsageError(
                 f"study {name!r} is being run by process {progress.pid} on {progress.host}; "
                 "wait for it or stop it first"

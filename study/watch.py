@@ -9,7 +9,7 @@ from typing import Any
 
 from ray import tune
 
-from datasets.storage import StorageError
+from datasets.storage import StorageError, UnwritableError
 from study.cost import evaluation_flops, training_flops
 from study.order import EVENTS, Event, TrialOrder
 from study.search import LambdaSearch
@@ -103,6 +103,7 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has lost its worker more often than it is begun again."""
         order = self._order(trial)
+        self._over.append(trial)
         self.workers_lost += 1
         if order.alone:
             self._give_up(order, trial.get_error() or "its worker process was lost")
@@ -128,6 +129,7 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
             record_loss(order, self._study, reason)
         except StorageError as error:
             self.lost.append(f"{spec_label(order.spec)}: {error}")
+            self.unwritable |= isinstance(error, UnwritableError)
 
     def _try_alone(self, order: TrialOrder) -> None:
         self.alone.append(replace(order, alone=True))

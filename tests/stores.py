@@ -97,7 +97,8 @@ def unnamed(store: Path) -> list[str]:
         own = ("study.json", "progress.json", "index.parquet")
         named |= {str((folder / name).relative_to(store)) for name in own}
         for path in folder.glob("trials/**/*.json"):
-            if path.name in ("manifest.json", "checkpoint.json") and "attempts" not in path.parts:
+            is_over = path.name == "checkpoint.json" and path.with_name("manifest.json").exists()
+            if path.name in ("manifest.json", "checkpoint.json") and not is_over:
                 named |= _named(store, path)
     files = {str(p.relative_to(store)) for p in store.rglob("*") if p.is_file()}
     return sorted(p for p in files - named if not p.startswith("phantom/"))

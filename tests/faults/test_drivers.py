@@ -72,13 +72,17 @@ def test_a_second_driver_is_told_who_runs_the_study_and_may_take_it_over(
     assert unnamed(store) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_study_says_how_to_go_on_and_does(
-    arena: Arena, start: Callable[..., Command], until: Until
+    arena: Arena, start: Callable[..., Command], until: Until, number: signal.Signals
 ) -> None:
-    store = arena.prepared("interrupted")
+    store = arena.prepared(f"interrupted-{number}")
     first = arena.start(store)
     until(_training(store), "a fit has a checkpoint")
-    os.killpg(first.process.pid, signal.SIGINT)  # as a terminal does
+    if number == signal.SIGINT:
+        os.killpg(first.process.pid, number)  # as a terminal does
+    else:
+        first.process.send_signal(number)  # as a scheduler does
     assert first.wait() == 130
     assert first.left_over() == []
     assert first.err == ""

@@ -11,6 +11,7 @@ from datasets.storage import StorageError
 from study.records import (
     STORE_VERSION,
     Checkpoint,
+    DamagedError,
     EvalRecord,
     Failure,
     FitRecord,
@@ -55,6 +56,7 @@ def records(make_trial: Callable[..., PlannedTrial]) -> dict[str, Record]:
             search="s",
             recipe_version=3,
             parts={"spec.json": _PART},
+            epochs_kept=3,
             n_parameters=5,
             attempts=2,
             wall_s=1.25,
@@ -97,8 +99,11 @@ def records(make_trial: Callable[..., PlannedTrial]) -> dict[str, Record]:
             host="h",
             pid=7,
             stage="trials",
+            process="7-123",
+            took_over=("c",),
+            untidy=True,
             started="2026",
-            updated="2027",
+            updated="2027-01-02T03:04:05.678+00:00",
             planned=3,
             done=1,
             failed=1,
@@ -144,6 +149,27 @@ def test_damaged_json_is_named(records: dict[str, Record], data: bytes) -> None:
     for record in records.values():
         with pytest.raises(StorageError, match=r"here\.json is damaged: \S+"):
             parse_record(type(record), data, "here.json")
+
+
+@pytest.mark.parametrize("updated", ["not a date", "2026-01-02T03:04:05"])
+def test_a_heartbeat_whose_time_says_nothing_is_damage(
+    records: dict[str, Record], updated: str
+) -> None:
+    content = json.loads(records["Progress"].model_dump_json()) | {"updated": updated}
+    with pytest.raises(DamagedError, match="updated"):
+        parse_record(Progress, json.dumps(content).encode(), "here.json")
+
+
+@pytest.mark.parametrize(("version", "kind"), [(0, StorageError), (None, DamagedError)])
+def test_a_record_of_an_older_version_or_of_none_is_never_read(
+    records: dict[str, Record], version: int | None, kind: type[Exception]
+) -> None:
+    for record in records.values():
+        content = json.loads(record.model_dump_json()) | {"store_version": version}
+        if version is None:
+            del content["store_version"]
+        with pytest.raises(kind, match=r"older version|store_version"):
+            parse_record(type(record), json.dumps(content).encode(), "here.json")
 
 
 def test_every_truncation_of_a_record_is_damage(records: dict[str, Record]) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from datasets.storage import ChecksumError, Storage, StorageError, sha256_hex
-from study.records import Checkpoint, FitRecord, PlannedTrial, Progress, StudyRecord
+from study.records import Checkpoint, DamagedError, FitRecord, PlannedTrial, Progress, StudyRecord
 from study.store import StudyStore, TrialStore, check_study_name, study_names
+
+NOW = "2026-01-02T03:04:05.678+00:00"
 
 
 class TestStorage:
@@ -146,7 +149,7 @@ class TestTrialStore:
         part = trial.attempt().put("model.safetensors", b"weights")
         assert trial.fit() is None
         assert trial.checkpoint() is None
-        record = make_fit(make_trial(), parts={"model.safetensors": part})
+        record = make_fit(make_trial(), trial_id="t1", parts={"model.safetensors": part})
         trial.write_fit(record)
         assert trial.fit() == record
         assert trial.read_part(record, "model.safetensors") == b"weights"
@@ -158,7 +161,7 @@ class TestTrialStore:
         make_fit: Callable[..., FitRecord],
     ) -> None:
         part = trial.attempt().put("model.safetensors", b"published")
-        record = make_fit(make_trial(), parts={"model.safetensors": part})
+        record = make_fit(make_trial(), trial_id="t1", parts={"model.safetensors": part})
         trial.write_fit(record)
         trial.attempt().put("model.safetensors", b"of an orphan")
         assert trial.fit() == record
@@ -181,7 +184,7 @@ class TestTrialStore:
     ) -> None:
         attempt = trial.attempt()
         trial.write_checkpoint(_checkpoint(attempt.put("state-1", b"1"), 1))
-        record = make_fit(make_trial(), parts={"m": attempt.put("m", b"2")})
+        record = make_fit(make_trial(), trial_id="t1", parts={"m": attempt.put("m", b"2")})
         trial.write_fit(record)
         assert trial.checkpoint() is None
         assert trial.storage.files() == tuple(sorted([record.parts["m"].path, "manifest.json"]))
@@ -194,7 +197,7 @@ class TestTrialStore:
     ) -> None:
         attempt = trial.attempt()
         parts = attempt.put_all({"a.parquet": b"a", "b.parquet": b"b"})
-        record = make_fit(make_trial(), parts=parts)
+        record = make_fit(make_trial(), trial_id="t1", parts=parts)
         trial.storage.delete(parts["a.parquet"].path)
         trial.storage.put(parts["b.parquet"].path, b"B")
         with pytest.raises(StorageError, match=r"a\.parquet.* missing"):
@@ -204,16 +207,35 @@ class TestTrialStore:
         with pytest.raises(StorageError, match=r"names no 'c\.parquet'"):
             trial.read_part(record, "c.parquet")
 
-    def test_a_manifest_that_points_outside_is_refused(
+    @pytest.mark.parametrize(
+        "path",
+        ["../../../../secret", "/etc/passwd", "manifest.json", "eval", "attempts/../manifest.json"],
+    )
+    def test_a_manifest_that_names_anything_but_a_part_of_an_attempt_is_damaged(
         self,
         trial: TrialStore,
         make_trial: Callable[..., PlannedTrial],
         make_fit: Callable[..., FitRecord],
+        path: str,
     ) -> None:
-        part = {"path": "../../../../secret", "sha256": sha256_hex(b"s"), "size": 1}
-        record = make_fit(make_trial(), parts={"state.safetensors": part})
-        with pytest.raises(StorageError, match="no path inside the store"):
-            trial.read_part(record, "state.safetensors")
+        part = {"path": path, "sha256": sha256_hex(b"s"), "size": 1}
+        record = make_fit(make_trial(), trial_id="t1").model_dump(mode="json")
+        forged = json.dumps(record | {"parts": {"state.safetensors": part}}).encode()
+        trial.storage.put("manifest.json", forged)
+        with pytest.raises(DamagedError, match=r"parts\.state\.safetensors\.path"):
+            trial.fit()
+
+    def test_a_record_of_another_trial_is_damaged(
+        self,
+        study: StudyStore,
+        trial: TrialStore,
+        make_trial: Callable[..., PlannedTrial],
+        make_fit: Callable[..., FitRecord],
+    ) -> None:
+        study.trial("t2").write_fit(make_fit(make_trial(), trial_id="t2"))
+        trial.storage.put("manifest.json", study.trial("t2").storage.read("manifest.json"))
+        with pytest.raises(DamagedError, match="a record of trial t2 lies at t1"):
+            trial.fit()
 
     def test_evaluations_have_folders_of_their_own(self, study: StudyStore) -> None:
         trial = study.trial("t1")
@@ -250,9 +272,7 @@ class TestStudyStore:
         )
         study.write_study(record)
         study.write_study(record.model_copy(update={"updated": "2027"}))
-        progress = Progress(
-            driver="d", host="h", pid=1, stage="trials", started="2026", updated="2026"
-        )
+        progress = Progress(driver="d", host="h", pid=1, stage="trials", started=NOW, updated=NOW)
         study.write_progress(progress)
         assert study.study() == record.model_copy(update={"updated": "2027"})
         assert study.progress() == progress

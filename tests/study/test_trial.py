@@ -264,6 +264,56 @@ def test_a_loss_that_runs_off_is_a_record_with_its_traceback(
     assert not any(store.evaluation(e.eval_id) for e in trial.evals)
 
 
+def test_a_failed_continuation_keeps_the_shorter_fit(
+    local_study: StudyStore,
+    network: PlannedTrial,
+    make_trial: MakeTrial,
+    order_of: OrderOf,
+    small_data: Any,
+) -> None:
+    short = make_trial("vae", n_c=8, n_z=8, batch_size=8, epochs=2)
+    list(run_trial(order_of(short), small_data, local_study))
+    store = local_study.trial(network.trial_id)
+    before = _record(store)
+
+    class Gone:
+        """Data that cannot be had any more."""
+
+        test = small_data.test
+        lesion_outside_brain_share = small_data.lesion_outside_brain_share
+
+        def train(self) -> Slices:
+            raise RuntimeError("the healthy slices are gone")
+
+    assert [e.failed for e in run_trial(order_of(network), Gone(), local_study)] == [True]
+    failed = _record(store)
+    assert (failed.status, failed.epochs_kept, failed.parts) == ("failed", 2, before.parts)
+    events = list(run_trial(order_of(short), small_data, local_study))  # back to 2 epochs
+    assert [event.stage for event in events] == ["fit", "evaluate", "evaluate"]
+    again = _record(store)
+    assert (again.status, again.spec.epochs) == ("done", 2)
+    names = ("model.safetensors", "state.safetensors")
+    assert [again.parts[n].sha256 for n in names] == [before.parts[n].sha256 for n in names]
+    list(run_trial(order_of(network), small_data, local_study))  # and on, from there
+    assert _attempts(store)[:2] == [1, 1]
+
+
+def test_a_shorter_fit_does_not_replace_a_longer_one(
+    local_study: StudyStore,
+    network: PlannedTrial,
+    make_trial: MakeTrial,
+    order_of: OrderOf,
+    small_data: Any,
+) -> None:
+    short = make_trial("vae", n_c=8, n_z=8, batch_size=8, epochs=2)
+    stale = run_trial(order_of(short), small_data, local_study)
+    next(stale)  # a worker of a driver that another one takes over from
+    list(run_trial(order_of(network), small_data, local_study))
+    longer = _record(local_study.trial(network.trial_id))
+    list(stale)
+    assert _record(local_study.trial(network.trial_id)) == longer
+
+
 def test_an_exception_in_an_evaluation_fails_that_evaluation_alone(
     local_study: StudyStore, make_trial: MakeTrial, order_of: OrderOf, small_data: Any
 ) -> None:
