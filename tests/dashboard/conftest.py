@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -95,3 +96,12 @@ def page(browser: Browser) -> Iterator[Page]:
     tab = context.new_page()
     yield tab
     context.close()
+
+
+@pytest.fixture(scope="session")
+def report(smoke_store: Path) -> dict[str, Any]:
+    """What the report's command says of the smoke study."""
+    line = [sys.executable, "-m", "study.report", "--format", "json", "--store", str(smoke_store)]
+    found = subprocess.run(line, capture_output=True, text=True, check=True)
+    content: dict[str, Any] = json.loads(found.stdout)
+    return content

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlparse
+from urllib.parse import urlparse
 
 import numpy as np
 import pyarrow as pa
@@ -29,77 +25,33 @@ from datasets.storage import Storage
 from study.plan import planned_trial
 from study.store import StudyStore, utc_now
 from study.table import best_rows, label, table_lines
+from tests.dashboard.browsing import (
+    PAGES,
+    STUDY,
+    Served,
+    address_of,
+    badge,
+    metric,
+    open_page,
+    tree,
+)
 from trainables.slices import Slices
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-STUDY = "smoke-phantom"
-PAGES = {
-    "": "Study",
-    "best": "Best per data set",
-    "grid": "Grid",
-    "roc": "ROC and precision-recall",
-    "heatmaps": "Heatmaps",
-    "data": "Data",
-    "trial": "Trial",
-}
-
-
-@dataclass(frozen=True)
-class Served:
-    """A store and where it is served."""
-
-    url: str
-    store: Path
-
-    @property
-    def study(self) -> StudyStore:
-        return StudyStore.open(Storage.open(str(self.store)), STUDY)
-
-
-def _tree(store: Path) -> dict[str, int]:
-    return {str(p): p.stat().st_mtime_ns for p in sorted(store.rglob("*"))}
 
 
 @pytest.fixture(scope="module")
 def smoke(smoke_store: Path, served: Callable[[Path], Any]) -> Iterator[Served]:
     """The smoke study's store, in which nothing may have changed when all tests are through."""
-    before = _tree(smoke_store)
+    before = tree(smoke_store)
     yield Served(served(smoke_store).url, smoke_store)
-    assert _tree(smoke_store) == before
-
-
-@pytest.fixture(scope="module")
-def report(smoke_store: Path) -> dict[str, Any]:
-    line = [sys.executable, "-m", "study.report", "--format", "json", "--store", str(smoke_store)]
-    found = subprocess.run(line, capture_output=True, text=True, check=True)
-    content: dict[str, Any] = json.loads(found.stdout)
-    return content
-
-
-def _open(page: Page, url: str, name: str = "", **address: str) -> None:
-    page.goto(f"{url}/{name}?{urlencode(address)}")
-    settled(page, PAGES[name])
-
-
-def _metric(page: Page, name: str) -> Any:
-    box = page.get_by_test_id("stMetric").filter(has_text=name)
-    return box.get_by_test_id("stMetricValue")
-
-
-def _badge(page: Page, text: str) -> Any:
-    """One of the marks beside the study's name."""
-    return page.locator(".stMarkdownBadge").filter(has_text=text)
-
-
-def _address(page: Page) -> dict[str, str]:
-    return {k: v[0] for k, v in parse_qs(urlparse(page.url).query).items()}
+    assert tree(smoke_store) == before
 
 
 def test_every_page_opens_without_error_or_stranger_and_writes_nothing(
     page: Page, smoke: Served
 ) -> None:
-    before = _tree(smoke.store)
+    before = tree(smoke.store)
     errors: list[str] = []
     strange: list[str] = []
 
@@ -114,22 +66,22 @@ def test_every_page_opens_without_error_or_stranger_and_writes_nothing(
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", heard)
     page.on("request", asked)
-    _open(page, smoke.url)
+    open_page(page, smoke.url)
     for name, heading in PAGES.items():
         link = "Study" if not name else "ROC" if name == "roc" else name.capitalize()
         page.get_by_test_id("stTopNavLink").filter(has_text=link).click()
         settled(page, heading)
-        expect(_badge(page, "synthetic phantom")).to_be_visible()
+        expect(badge(page, "synthetic phantom")).to_be_visible()
         expect(page.get_by_test_id("stException")).to_have_count(0)
-        assert _address(page)["study"] == STUDY
+        assert address_of(page)["study"] == STUDY
     assert errors == []
     assert strange == []
-    assert _tree(smoke.store) == before
+    assert tree(smoke.store) == before
 
 
 def test_table_equals_the_report(page: Page, smoke: Served, report: dict[str, Any]) -> None:
     for region in ("brain", "slice"):
-        _open(page, smoke.url, "best", region=region)
+        open_page(page, smoke.url, "best", region=region)
         rows = [row for row in best_rows(report["rows"], "auc") if row["region"] == region]
         table = page.get_by_test_id("stTable")
         expect(table.locator("tbody tr")).to_have_count(len(table_lines(rows)))
@@ -152,7 +104,7 @@ def test_table_equals_the_report(page: Page, smoke: Served, report: dict[str, An
 def test_downloads_have_the_figures_of_the_report(
     page: Page, smoke: Served, report: dict[str, Any]
 ) -> None:
-    _open(page, smoke.url, "best", metric="best_dice", region="slice")
+    open_page(page, smoke.url, "best", metric="best_dice", region="slice")
     rows = [row for row in best_rows(report["rows"], "best_dice") if row["region"] == "slice"]
     with page.expect_download() as csv_file:
         page.get_by_role("button", name="CSV").click()
@@ -170,16 +122,16 @@ def test_downloads_have_the_figures_of_the_report(
 
 
 def test_counts_equal_the_report(page: Page, smoke: Served, report: dict[str, Any]) -> None:
-    _open(page, smoke.url)
+    open_page(page, smoke.url)
     trials = report["trials"]
-    expect(_metric(page, "Trials done")).to_have_text(f"{trials['done']} of {trials['planned']}")
-    expect(_metric(page, "Failed")).to_have_text(str(trials["failed"]))
+    expect(metric(page, "Trials done")).to_have_text(f"{trials['done']} of {trials['planned']}")
+    expect(metric(page, "Failed")).to_have_text(str(trials["failed"]))
 
 
 def test_cell_of_the_grid_opens_its_trial(
     page: Page, smoke: Served, report: dict[str, Any]
 ) -> None:
-    _open(page, smoke.url, "grid", line="ae:squared_error", left="brats T2w", right="none")
+    open_page(page, smoke.url, "grid", line="ae:squared_error", left="brats T2w", right="none")
     # The smoke grid has one cell, in the middle of its square.
     page.locator(".js-plotly-plot .nsewdrag").first.click()
     expect(page.get_by_role("heading", name="Trial", exact=True)).to_be_visible()
@@ -189,7 +141,7 @@ def test_cell_of_the_grid_opens_its_trial(
     settled(page)
     fit = smoke.study.trial(rows[0]["trial_id"]).fit()
     assert fit is not None
-    expect(_metric(page, "Steps")).to_have_text(f"{fit.steps:,}")
+    expect(metric(page, "Steps")).to_have_text(f"{fit.steps:,}")
 
 
 def _stored(smoke: Served, trial_id: str, eval_id: str) -> tuple[Showcase, ...]:
@@ -219,8 +171,8 @@ def test_slider_prints_the_dice_of_its_threshold(
 ) -> None:
     row = _best_vae(report, "atlas", "T1w")
     stored = _stored(smoke, row["trial_id"], row["eval_id"])
-    _open(page, smoke.url, "heatmaps", cohort="atlas T1w", segment="vae:normalized_error")
-    address = _address(page)
+    open_page(page, smoke.url, "heatmaps", cohort="atlas T1w", segment="vae:normalized_error")
+    address = address_of(page)
     showcase = next(
         s
         for s in stored
@@ -233,8 +185,8 @@ def test_slider_prints_the_dice_of_its_threshold(
         for _ in range(presses):
             thumb.press("ArrowRight")
         page.wait_for_function(_SLIDER_IS_IN_THE_ADDRESS)
-        threshold = float(_address(page)["threshold-normalized_error"])
-        text = _metric(page, "Dice, this slice")
+        threshold = float(address_of(page)["threshold-normalized_error"])
+        text = metric(page, "Dice, this slice")
         expect(text).to_have_text(_dice(showcase, "normalized_error", threshold))
         seen.append(text.inner_text())
     assert len(set(seen)) == 3
@@ -254,18 +206,18 @@ def test_any_other_slice_is_scored_from_the_saved_weights(
 ) -> None:
     row = _best_vae(report, "brats", "T2w")
     view = {"cohort": "brats T2w", "segment": "vae:normalized_error", "all": "1"}
-    _open(page, smoke.url, "heatmaps", **view)
-    before = _address(page)["slice"]
+    open_page(page, smoke.url, "heatmaps", **view)
+    before = address_of(page)["slice"]
     page.keyboard.press("n")
     page.wait_for_function(
         "before => new URL(location).searchParams.get('slice') !== before", arg=before
     )
     expect(page.get_by_text("Segmentation", exact=True).first).to_be_visible()
     settled(page)
-    address = _address(page)
+    address = address_of(page)
     showcase = _scored(smoke, row, address["subject"], int(address["slice"]))
     threshold = float(address["threshold-normalized_error"])
-    expect(_metric(page, "Dice, this slice")).to_have_text(
+    expect(metric(page, "Dice, this slice")).to_have_text(
         _dice(showcase, "normalized_error", threshold)
     )
     expect(page.get_by_test_id("stAlert")).to_have_count(0)
@@ -311,7 +263,7 @@ def _scored(smoke: Served, row: dict[str, Any], subject: str, index: int) -> Sho
 
 
 def test_link_reproduces_the_view(page: Page, browser: Browser, smoke: Served) -> None:
-    _open(page, smoke.url, "heatmaps", cohort="brats T1w")
+    open_page(page, smoke.url, "heatmaps", cohort="brats T1w")
     page.get_by_role("radio", name="Whole slice").click()
     expect(page).to_have_url(re.compile("region=slice"))
     settled(page)
@@ -326,16 +278,16 @@ def test_link_reproduces_the_view(page: Page, browser: Browser, smoke: Served) -
     other.goto(page.url)
     expect(other.get_by_text("2 of 3")).to_be_visible(timeout=60_000)
     settled(other)
-    assert _address(other) == _address(page)
+    assert address_of(other) == address_of(page)
     for name in ("Dice, this slice", "Best possible here", "Best Dice, cohort"):
-        expect(_metric(page, name)).to_have_text(_metric(other, name).inner_text())
+        expect(metric(page, name)).to_have_text(metric(other, name).inner_text())
     other.context.close()
 
 
 def test_link_to_a_trial_shows_that_trial(
     page: Page, browser: Browser, smoke: Served, report: dict[str, Any]
 ) -> None:
-    _open(page, smoke.url, "trial", region="slice")
+    open_page(page, smoke.url, "trial", region="slice")
     shown = page.get_by_test_id("stSelectbox").nth(1).get_by_role("combobox")
     shown.click()
     page.get_by_role("option").filter(has_text="DAE T1w").first.click()
@@ -346,8 +298,8 @@ def test_link_to_a_trial_shows_that_trial(
     other = context.new_page()
     other.goto(page.url)
     settled(other, "Trial")
-    assert _address(other) == _address(page)
-    expect(_metric(other, "Steps")).to_have_text(f"{wanted['steps']:,}")
+    assert address_of(other) == address_of(page)
+    expect(metric(other, "Steps")).to_have_text(f"{wanted['steps']:,}")
     for tab in (page, other):
         cells = tab.get_by_test_id("stTable").locator("tbody tr").first.locator("td")
         found = [r for r in report["rows"] if r["trial_id"] == wanted["trial_id"]]
@@ -369,13 +321,13 @@ def test_real_study_at_work_moves_forward_by_itself(
     command = start("-m", "study.run", *words)
     study = StudyStore.open(Storage.open(str(prepared_store)), STUDY)
     until(lambda: study.storage.exists("study.json"), "the study is planned")
-    _open(page, url)
-    done = _metric(page, "Trials done")
+    open_page(page, url)
+    done = metric(page, "Trials done")
     expect(done).to_have_text(re.compile("^(?!12 )[0-9]+ of 12$"))
     expect(page.get_by_text("At work", exact=True)).to_be_visible()
     expect(page.locator(".js-plotly-plot .legendtext").first).to_be_visible()  # loss curves
     expect(done).to_have_text("12 of 12", timeout=300_000)
-    expect(_badge(page, "complete")).to_be_visible()
+    expect(badge(page, "complete")).to_be_visible()
     assert command.wait() == 0, command.describe()
 
 
@@ -387,9 +339,9 @@ def test_running_study_moves_forward_by_itself(
     record, progress = study.study(), study.progress()
     assert record is not None
     assert progress is not None
-    _open(page, served(tmp_path).url)
-    expect(_metric(page, "Trials done")).to_have_text("9 of 12")
-    expect(_badge(page, "running")).not_to_contain_text("not")
+    open_page(page, served(tmp_path).url)
+    expect(metric(page, "Trials done")).to_have_text("9 of 12")
+    expect(badge(page, "running")).not_to_contain_text("not")
     page.get_by_text("Logarithmic loss").click()
     expect(page).to_have_url(re.compile("logloss=1"))
     rng = np.random.default_rng(0)
@@ -398,10 +350,10 @@ def test_running_study_moves_forward_by_itself(
         for evaluation in trial.evals:
             synthetic.write_evaluation(study, trial, evaluation, rng, None)
         study.write_progress(progress.model_copy(update={"updated": utc_now(), "done": done}))
-        expect(_metric(page, "Trials done")).to_have_text(f"{done} of 12")
-    assert _address(page)["logloss"] == "1"
+        expect(metric(page, "Trials done")).to_have_text(f"{done} of 12")
+    assert address_of(page)["logloss"] == "1"
     study.write_progress(progress.model_copy(update={"updated": utc_now(), "stage": "done"}))
-    expect(_badge(page, "not running")).to_be_visible()
+    expect(badge(page, "not running")).to_be_visible()
 
 
 def test_names_run_no_script(
@@ -413,7 +365,7 @@ def test_names_run_no_script(
     page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
     url = served(tmp_path).url
     for name in ("", "best", "roc", "heatmaps"):
-        _open(page, url, name, study="<script>alert(3)</script>", trial="../../etc")
+        open_page(page, url, name, study="<script>alert(3)</script>", trial="../../etc")
         expect(page.locator("img[src=x]")).to_have_count(0)
     assert said == []
 
@@ -423,7 +375,7 @@ def test_phone_needs_no_sideways_scrolling_of_the_page(browser: Browser, smoke: 
     context.set_default_timeout(60_000)
     narrow = context.new_page()
     for name in PAGES:
-        _open(narrow, smoke.url, name)
+        open_page(narrow, smoke.url, name)
         script = "() => document.querySelector('[data-testid=stMain]').scrollWidth"
         assert narrow.evaluate(script) <= 390
     context.close()

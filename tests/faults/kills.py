@@ -44,6 +44,9 @@ MOMENTS: dict[str, tuple[Moment, ...]] = {
     "index compaction": (_moment(r"(studies/smoke)/\.index\.parquet\..*", "index.parquet"),),
 }
 
+_TRIES = 5
+"""How often a study is run until a moment of some milliseconds is met."""
+
 TARGETS = ("driver", "worker", "raylet", "process group")
 
 KINDS = tuple(
@@ -114,18 +117,10 @@ class Arena:
             moment: One of :data:`MOMENTS`.
             nth: Chooses among the moment's variants, and how many of its files are let pass.
         """
-        variants = MOMENTS[moment]
-        variant = variants[nth % len(variants)]
-        name = f"{target}-{moment}-{nth}".replace(" ", "-").replace(",", "")
-        of_scans = variant.unfinished == "record.json"
-        store = self._folder / name if of_scans else self.prepared(name)
-        first = self.start(store)
-        striker = Striker(first, store)
-        # The index is written once, before the report, and only if it is new.
-        seen = striker.wait(variant, 0 if moment == "index compaction" else nth // len(variants))
-        if seen is None:
-            return Outcome(target, moment, "", (f"missed\n{first.describe()}",))
-        file, unfinished, writer = seen
+        met = self._meet(target, moment, nth)
+        if met is None:
+            return Outcome(target, moment, "", ("the moment was missed again and again",))
+        store, first, striker, (file, unfinished, writer) = met
         finished = stamps(store) | stamps(store, "record.json")
         epochs = _epochs(store)
         hit = self._strike(first, striker, target, writer)
@@ -151,6 +146,26 @@ class Arena:
             shutil.rmtree(store)
         hit = f"{hit} at {file}, before {unfinished}"
         return Outcome(target, moment, hit, tuple(problems), len(finished), len(again), repeated)
+
+    def _meet(
+        self, target: str, moment: str, nth: int
+    ) -> tuple[Path, Command, Striker, tuple[str, str, int]] | None:
+        """Run studies until one is stopped at the moment; its store, command and processes."""
+        variants = MOMENTS[moment]
+        variant = variants[nth % len(variants)]
+        # The index is written once, before the report, and only if it is new.
+        skip = 0 if moment == "index compaction" else nth // len(variants)
+        for tries in range(_TRIES):
+            name = f"{target}-{moment}-{nth}-{tries}".replace(" ", "-").replace(",", "")
+            of_scans = variant.unfinished == "record.json"
+            store = self._folder / name if of_scans else self.prepared(name)
+            command = self.start(store)
+            striker = Striker(command, store)
+            seen = striker.wait(variant, skip)
+            if seen is not None:
+                return store, command, striker, seen
+            command.wait()  # all such moments had passed when they were looked at
+        return None
 
     def _strike(self, command: Command, striker: Striker, target: str, writer: int) -> str:
         """Kill one process or all; returns what was hit, or nothing."""

@@ -1,0 +1,60 @@
+"""What the browser's tests share: a served store, and how to find things on its pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlparse
+
+from playwright.sync_api import Page
+
+from dashboard.serving import settled
+from datasets.storage import Storage
+from study.store import StudyStore
+
+STUDY = "smoke-phantom"
+PAGES = {
+    "": "Study",
+    "best": "Best per data set",
+    "grid": "Grid",
+    "roc": "ROC and precision-recall",
+    "heatmaps": "Heatmaps",
+    "data": "Data",
+    "trial": "Trial",
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A store and where it is served."""
+
+    url: str
+    store: Path
+
+    @property
+    def study(self) -> StudyStore:
+        return StudyStore.open(Storage.open(str(self.store)), STUDY)
+
+
+def tree(store: Path) -> dict[str, int]:
+    return {str(p): p.stat().st_mtime_ns for p in sorted(store.rglob("*"))}
+
+
+def open_page(page: Page, url: str, name: str = "", **address: str) -> None:
+    page.goto(f"{url}/{name}?{urlencode(address)}")
+    settled(page, PAGES[name])
+
+
+def metric(page: Page, name: str) -> Any:
+    box = page.get_by_test_id("stMetric").filter(has_text=name)
+    return box.get_by_test_id("stMetricValue")
+
+
+def badge(page: Page, text: str) -> Any:
+    """One of the marks beside the study's name."""
+    return page.locator(".stMarkdownBadge").filter(has_text=text)
+
+
+def address_of(page: Page) -> dict[str, str]:
+    return {k: v[0] for k, v in parse_qs(urlparse(page.url).query).items()}
