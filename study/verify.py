@@ -107,10 +107,8 @@ def sweep_shards(store: Storage, *, dry_run: bool = False) -> list[str]:
         record = _scan_record(store, key)
         kept = {f"{folder}/record.json", record.part if record else ""}
         orphans += [path for path in store.files(folder) if path not in kept]
-    for key in store.names("shards"):
-        if key != "scans":
-            orphans += [p for p in store.files(f"shards/{key}") if p.endswith(_ASIDE)]
-    orphans += [f"shards/{name}" for name in store.names("shards") if name.endswith(_ASIDE)]
+    beside = (p for p in store.files("shards") if not p.startswith("shards/scans/"))
+    orphans += [path for path in beside if path.endswith(_ASIDE)]
     if not dry_run:
         for path in orphans:
             store.delete(path)

@@ -164,6 +164,7 @@ class Arena:
             seen = striker.wait(variant, skip)
             if seen is not None:
                 return store, command, striker, seen
+            striker.resume()
             command.wait()  # all such moments had passed when they were looked at
         return None
 

@@ -47,7 +47,7 @@ class Striker:
     def __init__(self, command: Command, store: Path) -> None:
         self._command = command
         self._store = store
-        self._inotify = INotify()  # closed with this object
+        self._inotify = INotify()
         self._folders: dict[int, Path] = {}
         self._writers: dict[str, int] = {}
         self._pids: dict[int, str] = {}
@@ -84,8 +84,9 @@ class Striker:
         return None
 
     def resume(self) -> None:
-        """Let all processes go on that still live."""
+        """Let all processes go on that still live, and watch them no more."""
         self._signal(signal.SIGCONT)
+        self._inotify.close()
 
     def raylet(self) -> int:
         """The process that is Ray's own on this machine."""
