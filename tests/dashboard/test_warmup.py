@@ -31,6 +31,7 @@ def test_study_is_read_before_the_first_visitor_comes(
 @pytest.mark.parametrize("study", [None, "no-such-study"])
 def test_store_without_the_study_stops_no_server(study: str | None, tmp_path: Path) -> None:
     warmup.warm_up(Options((str(tmp_path / "nothing"), "s3://"), study))
+    assert list(tmp_path.iterdir()) == []  # and nothing is written for it
 
 
 def test_wrong_option_ends_the_server_with_a_sentence() -> None:
