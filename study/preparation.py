@@ -30,6 +30,7 @@ from datasets.storage import ChecksumError, Storage, StorageError
 from study.cluster import RAY_DIED, card_gib, core_count
 from study.cohorts import Cohort
 from study.guard import Limits, guarded
+from study.heap import hand_back, keep_freed
 from study.listing import CohortListing, ScanTask, Surveyor, scan_name
 from study.tracker import Tracker
 
@@ -307,8 +308,12 @@ def _process(task: ScanTask, settings: PreprocessSettings, uri: str, limits: Lim
     def last_word(reason: str) -> None:
         write_record(store, task.set_aside(reason))
 
-    with guarded(limits, last_word):
-        process_scan(task.scan, task.cohort, task.role, settings, task.key, store)
+    keep_freed()
+    try:
+        with guarded(limits, last_word):
+            process_scan(task.scan, task.cohort, task.role, settings, task.key, store)
+    finally:
+        hand_back()
 
 
 def _name(record: ScanRecord) -> str:

@@ -18,6 +18,7 @@ import ray
 from ray import tune
 
 from datasets.storage import Storage, StorageError, UnwritableError
+from study.heap import hand_back, keep_freed
 from study.order import EVENTS, Event, TrialOrder
 from study.outcome import Outcome
 from study.records import PlannedTrial
@@ -86,6 +87,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         import torch
 
         torch.set_num_threads(1)  # one CPU trial = one thread
+        keep_freed()
         self._refs = refs
         self._study = StudyStore.open(Storage.open(uri), study)
         self.reset_config(config)
@@ -95,6 +97,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         order = ORDER.validate_json(new_config["order"])
         data = _WorkerData(self._refs, order.spec.modality)
         self._events = run_trial(order, data, self._study)
+        hand_back()  # the last trial's
         return True
 
     def step(self) -> dict[str, Any]:
