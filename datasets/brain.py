@@ -6,7 +6,7 @@ is tried once more in another way; what fails again sets the scan aside with its
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +66,7 @@ def brain_source(scan: Scan, tool: Tool) -> str:
         ExtractorError: If the tool is needed and is not there.
     """
     if scan.brain_mask is not None:
-        return GIVEN
+        return f"{GIVEN}, or else {extractor_identity(tool)}"
     return STRIPPED if scan.stripped else extractor_identity(tool)
 
 
@@ -126,25 +126,31 @@ def recognise_stripped(volume: Volume, limits: BrainLimits = LIMITS) -> NDArray[
     return None if verdict(measures, limits) else brain_XYZ
 
 
-def _attempts(volume: Volume, scan: Scan, tool: Tool, limits: BrainLimits) -> list[_Attempt]:
-    """At most two ways to a mask, the better first."""
+def _attempts(volume: Volume, scan: Scan, tool: Tool, limits: BrainLimits) -> Iterator[_Attempt]:
+    """At most two ways to a mask, the better first; the second is looked for when it is asked."""
     given = scan.brain_mask
-    if given is not None:
-        return [_Attempt(GIVEN, "as it is", lambda: load_mask(given, volume, scan.image))]
+    if given is None:
+        yield from _unaided_attempts(volume, scan, tool, limits)
+    else:
+        yield _Attempt(GIVEN, "as it is", lambda: load_mask(given, volume, scan.image))
+        yield next(_unaided_attempts(volume, scan, tool, limits))
+
+
+def _unaided_attempts(
+    volume: Volume, scan: Scan, tool: Tool, limits: BrainLimits
+) -> Iterator[_Attempt]:
     if scan.stripped:
-        return [
-            _Attempt(STRIPPED, "exact background", lambda: (_foreground(volume, 0.0), ())),
-            _Attempt(STRIPPED, "background within 2 %", lambda: (_foreground(volume, 0.02), ())),
-        ]
+        yield _Attempt(STRIPPED, "exact background", lambda: (_foreground(volume, 0.0), ()))
+        yield _Attempt(STRIPPED, "background within 2 %", lambda: (_foreground(volume, 0.02), ()))
+        return
     identity = extractor_identity(tool)
     recognised_XYZ = recognise_stripped(volume, limits) if scan.stripped is None else None
     if recognised_XYZ is not None:
         note = ("recognised as already stripped",)
-        return [_Attempt(STRIPPED, "recognised", lambda: (recognised_XYZ, note))]
-    return [
-        _Attempt(identity, "first settings", lambda: _extracted(tool, volume, False)),
-        _Attempt(identity, "second settings", lambda: _extracted(tool, volume, True)),
-    ]
+        yield _Attempt(STRIPPED, "recognised", lambda: (recognised_XYZ, note))
+        return
+    yield _Attempt(identity, "first settings", lambda: _extracted(tool, volume, False))
+    yield _Attempt(identity, "second settings", lambda: _extracted(tool, volume, True))
 
 
 def _extracted(

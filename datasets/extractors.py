@@ -101,8 +101,9 @@ def _run_deepbet(data_XYZ: NDArray[np.float32], affine: NDArray[np.float64]) -> 
     try:
         _, mask, _ = model.run(image)
     except (AssertionError, ValueError, RuntimeError) as error:
-        # What deepbet raises when its first, coarse mask is empty. A full GPU is another matter.
-        if type(error).__name__ == "OutOfMemoryError":
+        # What deepbet raises when its first, coarse mask is empty or thinner than a voxel; any
+        # other error of torch is the machine's, such as a GPU that failed.
+        if isinstance(error, RuntimeError) and "sizes should be greater than 0" not in str(error):
             raise
         raise ScanError(f"deepbet finds no brain ({error})") from error
     return np.asarray(mask.dataobj) > 0

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.nifti_grid import place_mask
+from datasets.nifti_grid import Grid, place_mask
 from datasets.nifti_header import (
     SLACK_BYTES,
     HeaderFacts,
@@ -23,15 +23,13 @@ from datasets.nifti_header import (
     named_errors,
     open_stream,
 )
+from datasets.nifti_labels import binarise
 
 __all__ = ["HeaderFacts", "ScanError", "Volume", "check_header", "load_mask", "load_volume"]
 
-MAX_NON_FINITE = 0.9
+MAX_NON_FINITE = 0.98
 """Above this share of NaN or infinite voxels an image is refused. Some tools fill all but the
-brain with NaN, and a brain may be less than a fifth of its image."""
-
-MAX_LABEL = 16
-"""Whole numbers up to this in a mask are labels; others are shades between 0 and full."""
+brain with NaN, and in a field of view of 256 mm a brain is 4 to 11 % of the image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +41,20 @@ class Volume:
         affine: (4, 4) float64, from voxel indices to mm.
         spacing_mm: Voxel size along x, y, z.
         notes: What a person should know about the file.
+        other_affine: The affine that the file gives as well and that is not used; ``None`` if it
+            agrees or there is none.
     """
 
     data_XYZ: NDArray[np.float32]
     affine: NDArray[np.float64]
     spacing_mm: tuple[float, float, float]
     notes: tuple[str, ...] = ()
+    other_affine: NDArray[np.float64] | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """Where its voxels lie."""
+        return Grid(self.data_XYZ.shape, self.affine, self.other_affine)
 
 
 def load_volume(path: Path) -> Volume:
@@ -69,7 +75,7 @@ def load_volume(path: Path) -> Volume:
         notes = (*notes, f"{non_finite} voxels are NaN or infinite and count as 0")
     if data_XYZ.min() == data_XYZ.max():
         raise ScanError(f"{path} has the value {data_XYZ.flat[0]:g} in every voxel")
-    return Volume(data_XYZ, facts.affine, facts.spacing_mm, notes)
+    return Volume(data_XYZ, facts.affine, facts.spacing_mm, notes, facts.other_affine)
 
 
 def load_mask(
@@ -77,12 +83,9 @@ def load_mask(
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """Read a mask onto the grid of its image.
 
-    Labels (one value, or whole numbers up to ``MAX_LABEL``: BraTS) count from above 0. Anything
-    else is a shaded mask, such as a smoothed or interpolated one of ATLAS R1 or a probability: it
-    counts from half its full value (1, or the largest value if that is above 1), which is where an
-    edge lies after smoothing; counting all above 0 would thicken every lesion by the filter's
-    width. A mask of zeros is empty, with a note. When a mask on another grid is resampled and when
-    it is refused is told in ``datasets.nifti_grid.place_mask``.
+    Labels count from above 0, shades from half; which of both it holds is told in
+    ``datasets.nifti_labels``, when a mask on another grid is resampled or refused, in
+    ``datasets.nifti_grid.place_mask``. A mask of zeros is empty, with a note.
 
     Args:
         path: The mask.
@@ -103,30 +106,14 @@ def load_mask(
         if non_finite == values_XYZ.size:
             raise ScanError(f"{path} has no finite voxel")
         notes.append(f"{non_finite} voxels of the mask are NaN or infinite and count as 0")
-    mask_XYZ, how = _binarise(values_XYZ, path)
+    step = abs(facts.slope) if facts.dtype.kind in "iu" else 0.0
+    mask_XYZ, how = binarise(values_XYZ, step, path)
     del values_XYZ
-    placed, where = place_mask(mask_XYZ, facts.affine, like.data_XYZ.shape, like.affine)
+    grid = Grid(facts.shape, facts.affine, facts.other_affine)
+    placed, where = place_mask(mask_XYZ, grid, like.grid)
     if placed is None:
         raise ScanError(f"the mask {path} cannot be laid over {image_path}: {where}")
     return placed, tuple(note for note in (*notes, how, where) if note)
-
-
-def _binarise(values_XYZ: NDArray[np.float32], path: Path) -> tuple[NDArray[np.bool_], str]:
-    marked = values_XYZ > 0
-    positive = values_XYZ[marked]
-    if positive.size == 0:
-        return marked, "the mask is empty"
-    if positive.size == values_XYZ.size:
-        raise ScanError(f"the mask {path} marks every voxel")
-    largest = float(positive.max())
-    one_value = float(positive.min()) == largest
-    if one_value or (largest <= MAX_LABEL and bool((positive == np.rint(positive)).all())):
-        return marked, ""
-    half = max(largest, 1.0) / 2
-    marked = values_XYZ >= half
-    if not marked.any():
-        raise ScanError(f"the mask {path} holds shades up to {largest:g}; none reaches {half:g}")
-    return marked, f"a shaded mask up to {largest:g}, counted from {half:g}"
 
 
 def _read(path: Path, facts: HeaderFacts) -> tuple[NDArray[np.float32], int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,17 +20,42 @@ _TIE = 1e-6
 """Points half-way between two voxels go to the lower one, whatever rounding errors say."""
 
 
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where the voxels of a volume lie.
+
+    Attributes:
+        shape: Voxels along the RAS axes.
+        affine: (4, 4), from voxel indices to mm.
+        other_affine: What the file says as well, where it contradicts itself.
+    """
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    other_affine: NDArray[np.float64] | None = None
+
+    def matches(self, other: Grid) -> bool:
+        """Whether no voxel lies more than ``SAME_GRID_MM`` from the same voxel of another grid."""
+        if self.shape != other.shape:
+            return False
+        target = (self.shape[0], self.shape[1], self.shape[2])
+        return largest_shift_mm(self.affine, other.affine, target) <= SAME_GRID_MM
+
+    def versions(self) -> list[Grid]:
+        """This grid by each of its affines."""
+        affines = [self.affine] if self.other_affine is None else [self.affine, self.other_affine]
+        return [Grid(self.shape, affine) for affine in affines]
+
+
 def place_mask(
-    mask_XYZ: NDArray[np.bool_],
-    mask_affine: NDArray[np.float64],
-    shape: tuple[int, ...],
-    affine: NDArray[np.float64],
+    mask_XYZ: NDArray[np.bool_], mask_grid: Grid, grid: Grid
 ) -> tuple[NDArray[np.bool_] | None, str]:
     """A mask on an image's grid.
 
     If the shapes are equal and no voxel lies more than ``SAME_GRID_MM`` apart, it is the mask as
-    it is. Otherwise each voxel of the image takes the value of the nearest voxel of the mask, by
-    both affines, unless that is not safe:
+    it is, also where that holds only for the affine that an image or mask gives besides the one
+    in use: whoever drew the mask went by that. Otherwise each voxel of the image takes the value
+    of the nearest voxel of the mask, by both affines, unless that is not safe:
 
     - the voxel sizes differ by more than ``MAX_SIZE_RATIO`` along any direction, where small
       lesions would be lost or turned into blocks;
@@ -40,19 +67,19 @@ def place_mask(
 
     Args:
         mask_XYZ: The mask on RAS axes.
-        mask_affine: (4, 4), from its voxel indices to mm.
-        shape: The image's shape on RAS axes.
-        affine: (4, 4), from the image's voxel indices to mm.
+        mask_grid: Its grid.
+        grid: The image's grid.
 
     Returns:
         The mask on the image's grid and a note, empty if there is nothing to say; or ``None`` and
         the reason.
     """
-    target = (shape[0], shape[1], shape[2])
-    if mask_XYZ.shape == target:
-        shift_mm = largest_shift_mm(mask_affine, affine, target)
-        if shift_mm <= SAME_GRID_MM:
-            return mask_XYZ, ""
+    target = (grid.shape[0], grid.shape[1], grid.shape[2])
+    mask_affine, affine = mask_grid.affine, grid.affine
+    if mask_grid.matches(grid):
+        return mask_XYZ, ""
+    if any(m.matches(g) for m in mask_grid.versions() for g in grid.versions()):
+        return mask_XYZ, "the mask lies on the image's voxels by another of their affines"
     reason = _unlike(mask_affine, affine)
     if reason is not None:
         return None, reason

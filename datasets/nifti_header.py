@@ -67,6 +67,7 @@ class HeaderFacts:
         dtype: How the file stores a voxel, byte order included.
         peak_bytes: Estimate of the memory that loading takes.
         notes: What a person should know, such as disagreeing affines.
+        other_affine: The qform, likewise from RAS voxel indices, where it disagrees with the sform.
         axes: For each stored axis the RAS axis it becomes.
         flips: For each stored axis whether it runs against the RAS one.
         offset: Where the voxels begin in the (unpacked) file.
@@ -81,6 +82,7 @@ class HeaderFacts:
     dtype: np.dtype[Any]
     peak_bytes: int
     notes: tuple[str, ...]
+    other_affine: NDArray[np.float64] | None
     axes: tuple[int, int, int]
     flips: tuple[bool, bool, bool]
     offset: int
@@ -130,8 +132,27 @@ def check_header(path: Path) -> HeaderFacts:
     offset = _offset(header, path)
     _check_size(path, status.st_size, packed, offset + dtype.itemsize * _count(stored_shape))
     slope, inter = _scaling(header, path)
-    stored_affine, notes = _affine(header, stored_shape, path)
-    return _oriented(stored_shape, stored_affine, notes, dtype, offset, (slope, inter), packed)
+    stored_affine, other, notes = _affine(header, stored_shape, path)
+    orientation = nib.io_orientation(stored_affine)
+    to_stored = nib.orientations.inv_ornt_aff(orientation, stored_shape)
+    affine = stored_affine @ to_stored
+    axes = cast("tuple[int, int, int]", tuple(int(a) for a in orientation[:, 0]))
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    return HeaderFacts(
+        shape=cast("tuple[int, int, int]", tuple(stored_shape[axes.index(a)] for a in range(3))),
+        spacing_mm=cast("tuple[float, float, float]", tuple(round(float(s), 6) for s in lengths)),
+        affine=affine,
+        dtype=dtype,
+        peak_bytes=4 * _count(stored_shape) + 32 * stored_shape[0] * stored_shape[1],
+        notes=(*notes, *_oblique(affine)),
+        other_affine=None if other is None else other @ to_stored,
+        axes=axes,
+        flips=cast("tuple[bool, bool, bool]", tuple(bool(f < 0) for f in orientation[:, 1])),
+        offset=offset,
+        slope=slope,
+        inter=inter,
+        packed=packed,
+    )
 
 
 @contextmanager
@@ -252,8 +273,8 @@ def _check_size(path: Path, size: int, packed: bool, promised: int) -> None:
 
 def _affine(
     header: Any, shape: tuple[int, int, int], path: Path
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """The affine of the stored axes, and whether sform and qform disagree."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, tuple[str, ...]]:
+    """The affine of the stored axes, and the qform with a note if it disagrees with the sform."""
     sform = None
     if int(header["sform_code"]) > 0:
         sform = np.asarray(header.get_sform(), dtype=np.float64)
@@ -261,16 +282,17 @@ def _affine(
     if sform is not None:
         _check_affine(sform, path)
         if problem is not None:
-            return sform, (f"the qform is invalid ({problem}); the sform is used",)
+            return sform, None, (f"the qform is invalid ({problem}); the sform is used",)
         if qform is None:
-            return sform, ()
+            return sform, None, ()
         shift_mm = largest_shift_mm(sform, qform, shape)
         if not shift_mm <= _DISAGREEMENT_NOTE_MM:
-            return sform, (f"sform and qform disagree by {shift_mm:.1f} mm; the sform is used",)
-        return sform, ()
+            note = f"sform and qform disagree by {shift_mm:.1f} mm; the sform is used"
+            return sform, qform, (note,)
+        return sform, None, ()
     if qform is not None:
         _check_affine(qform, path)
-        return qform, ()
+        return qform, None, ()
     if problem is not None:
         raise ScanError(f"{path} has no sform and an invalid qform: {problem}")
     raise ScanError(
@@ -308,37 +330,10 @@ def _check_affine(affine: NDArray[np.float64], path: Path) -> None:
         raise ScanError(f"{path} has an affine whose origin lies more than 10 m away")
 
 
-def _oriented(
-    stored_shape: tuple[int, int, int],
-    stored_affine: NDArray[np.float64],
-    notes: tuple[str, ...],
-    dtype: np.dtype[Any],
-    offset: int,
-    scaling: tuple[float, float],
-    packed: bool,
-) -> HeaderFacts:
-    orientation = nib.io_orientation(stored_affine)
-    axes = tuple(int(a) for a in orientation[:, 0])
-    flips = tuple(bool(f < 0) for f in orientation[:, 1])
-    affine = stored_affine @ nib.orientations.inv_ornt_aff(orientation, stored_shape)
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    cosines = np.diag(affine[:3, :3]) / lengths
+def _oblique(affine: NDArray[np.float64]) -> tuple[str, ...]:
+    """A note if the axes are far from the directions of the body."""
+    cosines = np.diag(affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)
     angle = float(np.degrees(np.arccos(np.clip(cosines, -1, 1)).max()))
-    if angle > _OBLIQUE_NOTE_DEG:
-        notes = (*notes, f"axes are up to {angle:.0f} degrees from right, anterior and superior")
-    shape = tuple(stored_shape[axes.index(axis)] for axis in range(3))
-    voxels = _count(stored_shape)
-    return HeaderFacts(
-        shape=cast("tuple[int, int, int]", shape),
-        spacing_mm=cast("tuple[float, float, float]", tuple(round(float(s), 6) for s in lengths)),
-        affine=affine,
-        dtype=dtype,
-        peak_bytes=4 * voxels + 32 * stored_shape[0] * stored_shape[1],
-        notes=notes,
-        axes=cast("tuple[int, int, int]", axes),
-        flips=cast("tuple[bool, bool, bool]", flips),
-        offset=offset,
-        slope=scaling[0],
-        inter=scaling[1],
-        packed=packed,
-    )
+    if angle <= _OBLIQUE_NOTE_DEG:
+        return ()
+    return (f"axes are up to {angle:.0f} degrees from right, anterior and superior",)

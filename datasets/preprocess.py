@@ -24,6 +24,10 @@ from datasets.settings import SIZE, PreprocessSettings
 MARGIN = 0.03
 """Free border on each side of the square, as a share of the brain's longer in-plane side."""
 
+MAX_NEGATIVE = 0.1
+"""Share of brain voxels below zero above which an image is no longer in intensities: some tools
+store means of zero, and dividing those by their median, near zero, makes noise of them."""
+
 TIE = 1e-9
 """Rounding that a resized mask may have just below 0.5 and still count."""
 
@@ -87,7 +91,8 @@ def preprocess(
         settings: Normalisation and the smallest brain that makes a slice.
 
     Raises:
-        ScanError: If no slice is left, or a brain voxel is not finite.
+        ScanError: If no slice is left, a brain voxel is not finite, or more than ``MAX_NEGATIVE``
+            of them are negative.
         ValueError: If the shapes differ: a mistake of the caller.
     """
     data_XYZ = volume.data_XYZ
@@ -101,6 +106,7 @@ def preprocess(
     masked_XYS = np.where(brain_XYZ[:, :, z_S], data_XYZ[:, :, z_S], np.float32(0))
     if not np.isfinite(masked_XYS).all():
         raise ScanError("the image has NaN or infinite voxels inside the brain")
+    _refuse_standardised(data_XYZ[brain_XYZ])
     images_SHW = np.where(brain_SHW, to_slices(masked_XYS, geometry), 0.0)
     median_S = brain_medians(images_SHW, brain_SHW, settings)
     positive_S = median_S > 0
@@ -204,6 +210,15 @@ def _slices_with_brain(
             f"{settings.min_brain_fraction:.0%} of the {SIZE}x{SIZE} image"
         )
     return z_S[enough_S], brain_SHW[enough_S]
+
+
+def _refuse_standardised(values_N: NDArray[np.float32]) -> None:
+    share = float((values_N < 0).mean())
+    if share > MAX_NEGATIVE:
+        raise ScanError(
+            f"{share:.0%} of the brain is below zero, as in images that were standardised; the "
+            "intensities before that are needed, since slices are divided by their median"
+        )
 
 
 def _notes(left_out: NDArray[np.int32], images_SHW: NDArray[np.float64]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PREPROCESS_VERSION = 2
+PREPROCESS_VERSION = 3
 """Raised whenever the same scan and settings give other slices than before."""
 
 SIZE = 128

@@ -116,8 +116,8 @@ def process_scan(
     )
     try:
         prepared = _prepare(scan, role, settings)
-    except (ScanError, OSError) as error:
-        update: dict[str, Any] = {"reason": _sentence(error)}
+    except ScanError as error:
+        update: dict[str, Any] = {"reason": " ".join(str(error).split())}
     else:
         data = _part_bytes(prepared, base)
         # Named by its content: two processes that prepare a scan write the same file.
@@ -137,7 +137,7 @@ def process_scan(
             "notes": prepared.notes,
         }
     update["wall_s"] = round(time.perf_counter() - started, 3)
-    record = base.model_copy(update=update)
+    record = ScanRecord.model_validate(base.model_dump() | update)
     write_record(storage, record)
     return record
 
@@ -263,10 +263,3 @@ def _fixed(table: pa.Table, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
     values = np.frombuffer(column.buffers()[1], dtype=dtype)
     per_row = width // dtype.itemsize
     return values[column.offset * per_row :][: len(column) * per_row].reshape(-1, per_row)
-
-
-def _sentence(error: Exception) -> str:
-    """The reason for people: one line, and for system errors the file and what happened to it."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot read {str(error.filename)!r}: {error.strerror}"
-    return " ".join(str(error).split())

@@ -83,7 +83,7 @@ def read_cohorts(path: Path) -> tuple[Cohort, ...]:
         CohortsError: If it is missing, is no TOML, or says something that cannot be meant.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise CohortsError(f"cannot read the cohorts file {path}: {error}") from error
     except tomllib.TOMLDecodeError as error:
@@ -138,4 +138,8 @@ def _cohort(name: str, table: Any, path: Path) -> Cohort:
     if (cohort.options is not None) != cohort.synthetic:
         needs = "needs" if cohort.synthetic else "takes no"
         raise CohortsError(f"{where}: source {cohort.source!r} {needs} options")
-    return cohort.model_copy(update={"root": (path.parent / cohort.root.expanduser()).absolute()})
+    try:
+        root = cohort.root.expanduser()
+    except RuntimeError as error:
+        raise CohortsError(f"{where}: root: {cohort.root} names the home of nobody") from error
+    return cohort.model_copy(update={"root": (path.parent / root).absolute()})

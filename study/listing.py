@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from datasets.checksums import ChecksumCache, scan_checksums, scan_key
@@ -13,7 +13,8 @@ from datasets.manifest import (
     cohort_key,
     read_manifest,
 )
-from datasets.scan import Modality, Role, Scan, SourceError
+from datasets.retries import read_retries, retried_key
+from datasets.scan import Listing, Modality, Role, Scan, SourceError
 from datasets.settings import PreprocessSettings
 from datasets.sources import phantom
 from datasets.storage import Storage
@@ -30,12 +31,14 @@ class ScanTask:
         cohort: Name of its cohort.
         role: Of the cohort.
         key: The scan's key.
+        content_key: Its key if it was never tried again, see :mod:`datasets.retries`.
     """
 
     scan: Scan
     cohort: str
     role: Role
     key: str
+    content_key: str
 
     @property
     def name(self) -> str:
@@ -116,7 +119,7 @@ def survey(
         ExtractorError: If brain extraction needs a tool that is not there.
         StorageError: If the store cannot be read.
     """
-    return Surveyor(store, settings, ChecksumCache.load(store)).survey(cohorts)
+    return Surveyor(store, settings, ChecksumCache.load(store), read_retries(store)).survey(cohorts)
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ class Surveyor:
         store: Where the shards lie.
         settings: Of preprocessing.
         cache: Checksums of source files that are known; told the others.
+        retries: Of scans that were set aside and came through later.
         looked: Called before each scan with how many of how many of its cohort were looked at.
         say: Told in a sentence what is wrong with the store and does no harm.
     """
@@ -134,6 +138,7 @@ class Surveyor:
     store: Storage
     settings: PreprocessSettings
     cache: ChecksumCache
+    retries: Mapping[str, int]
     looked: Callable[[int, int], None] = lambda done, total: None
     say: Callable[[str], None] = lambda sentence: None
 
@@ -169,12 +174,17 @@ class Surveyor:
                 found.append(
                     CohortListing(cohort, modality, key, chosen, skipped, len(chosen), manifest)
                 )
+            elif "modalities" in cohort.model_fields_set:  # asked for by name
+                raise SourceError(_nothing(cohort, modality, listing))
+        if not found:
+            raise SourceError(_nothing(cohort, " or ".join(cohort.modalities), listing))
         return found
 
     def _task(self, cohort: Cohort, scan: Scan) -> ScanTask:
         checksums = scan_checksums(scan, self.cache)
         key = scan_key(scan, cohort.name, cohort.role, self.settings, checksums)
-        return ScanTask(scan, cohort.name, cohort.role, key)
+        retried = retried_key(key, self.retries.get(key, 0))
+        return ScanTask(scan, cohort.name, cohort.role, retried, key)
 
     def _manifest(self, key: str) -> CohortManifest | None:
         """The manifest of a cohort; one that is damaged is made again from the scans' records."""
@@ -183,6 +193,16 @@ class Surveyor:
         except DamagedManifestError as error:
             self.say(f"made again: {error}")
             return None
+
+
+def _nothing(cohort: Cohort, modality: str, listing: Listing) -> str:
+    """Says that a cohort has no scan of a modality, with the most likely reason."""
+    sentence = f"cohort {cohort.name!r}: {cohort.root} has no {modality} scan that can be used"
+    if not listing.skipped:
+        return sentence
+    first, *others = listing.skipped
+    more = f", and {len(others)} more" if others else ""
+    return f"{sentence}; left out: {first.path}: {first.reason}{more}"
 
 
 def is_written(cohort: Cohort) -> bool:

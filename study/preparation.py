@@ -23,6 +23,7 @@ from datasets.manifest import (
     write_manifest,
     write_record,
 )
+from datasets.retries import read_retries, retried_key, write_retries
 from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
 from datasets.shards import process_scan
 from datasets.sources import phantom
@@ -88,7 +89,8 @@ class Preparation:
         self._write_phantoms()
         cache = ChecksumCache.load(self.store)
         self.stage("checking files", 0)
-        surveyor = Surveyor(self.store, self.settings, cache, self._looked, self.say)
+        retries = read_retries(self.store)
+        surveyor = Surveyor(self.store, self.settings, cache, retries, self._looked, self.say)
         listings = surveyor.survey(self.cohorts)
         unfinished = [listing for listing in listings if listing.manifest is None]
         if unfinished:
@@ -99,13 +101,45 @@ class Preparation:
             for task in listing.tasks
             if read_record(self.store, task.key) is None
         }
-        self.stage("prepare", len(todo))
-        if todo:
-            ray = self.connect()
-            scans = _Scans(self, ray)
-            scans.run(list(todo.values()))
-            self.prepared += len(todo)
+        self._prepare(list(todo.values()))
         return [self._complete(listing) for listing in listings]
+
+    def retry(self, listings: Sequence[CohortListing]) -> list[CohortListing]:
+        """Prepare again what was set aside, such as for a limit that was too low.
+
+        What comes through gets another key, and so does its cohort; the rest stays as it was.
+
+        Raises:
+            Errors as :meth:`run`.
+        """
+        retries = read_retries(self.store)
+        again = []
+        for listing in listings:
+            for task, record in zip(listing.tasks, listing.records, strict=True):
+                if record.status == "quarantined":
+                    count = retries.get(task.content_key, 0) + 1
+                    again.append(replace(task, key=retried_key(task.content_key, count)))
+        self._prepare(again)
+        n_back = 0
+        for task in again:
+            outcome = read_record(self.store, task.key)
+            if outcome is not None and outcome.status == "ok":
+                retries[task.content_key] = retries.get(task.content_key, 0) + 1
+                n_back += 1
+        if n_back:
+            write_retries(self.store, retries)
+        for task in again:
+            if task.key != retried_key(task.content_key, retries.get(task.content_key, 0)):
+                self.store.delete(record_path(task.key).rpartition("/")[0])
+        self.say(f"{n_back} of {len(again)} scans that were set aside came through now")
+        return self.run() if n_back else list(listings)
+
+    def _prepare(self, tasks: Sequence[ScanTask]) -> None:
+        """Prepare scans, with Ray if there are any."""
+        self.stage("prepare", len(tasks))
+        if tasks:
+            _Scans(self, self.connect()).run(tasks)
+            self.prepared += len(tasks)
 
     def mend(self, listings: Sequence[CohortListing]) -> list[CohortListing]:
         """Check every byte of some prepared cohorts, and prepare again what is damaged or gone.
@@ -217,8 +251,9 @@ class _Scans:
     def run(self, tasks: Sequence[ScanTask]) -> None:
         """Prepare all scans; each has a record at the end.
 
-        What breaks its worker is tried once more with nothing beside it, for it may be a
-        neighbour that took the memory; what breaks it again is set aside.
+        What breaks its worker, or ends in an error that is not the file's, is tried once more
+        with nothing beside it, for it may be a neighbour that took the memory; what fails again is
+        set aside.
 
         Raises:
             PreparationError: If not one of many came through.
@@ -226,17 +261,17 @@ class _Scans:
         broken = self._pass(tasks, 2 * core_count(self._ray))
         if len(broken) == len(tasks) >= _HOPELESS:
             raise PreparationError(
-                f"every worker process that began a scan broke ({broken[0][1]}), so the fault lies "
-                "with the machine or its Ray cluster; no scan was set aside"
+                f"every scan failed, the first of them so: {broken[0][1]}; the fault lies with the "
+                "machine or its Ray cluster, and no scan was set aside"
             )
         for task, _ in broken:
             for _, fault in self._pass([task], 1):
-                reason = f"it broke its worker process twice, the second time alone ({fault})"
+                reason = f"it failed twice, the second time with nothing beside it: {fault}"
                 write_record(self._store, task.set_aside(reason))
                 self._preparation.step()
 
     def _pass(self, tasks: Iterable[ScanTask], at_once: int) -> list[tuple[ScanTask, str]]:
-        """Run scans once; returns those that broke their workers, and how."""
+        """Run scans once; returns those that failed for no reason found in their files, and how."""
         waiting = deque(tasks)
         running: dict[Any, ScanTask] = {}
         broken = []
@@ -257,7 +292,7 @@ class _Scans:
         return broken
 
     def _collect(self, ref: Any, task: ScanTask) -> str:
-        """Take a finished scan; returns how it broke its worker, or nothing."""
+        """Take a finished scan; returns how it failed if its files are not the reason."""
         exceptions = self._ray.exceptions
         try:
             self._ray.get(ref)
@@ -276,14 +311,14 @@ class _Scans:
                 raise cause from error
             if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
                 return "the memory was not enough"
-            reason = f"an error of this software, please report it: {type(cause).__name__}: {cause}"
-            write_record(self._store, task.set_aside(" ".join(reason.split())))
+            words = f"an error, please report it: {type(cause).__name__}: {cause}"
+            return " ".join(words.split())
         return ""
 
 
 def _fault_name(error: Exception) -> str:
     names = {
-        "WorkerCrashedError": "its process died",
+        "WorkerCrashedError": "its worker process died",
         "OutOfMemoryError": "the machine ran out of memory",
         "NodeDiedError": "its machine was lost",
     }

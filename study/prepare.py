@@ -42,6 +42,7 @@ class Work:
         address: Of a Ray cluster, or None for one of this process alone.
         report: Folder for the pages, if they are wanted.
         verify: Whether to check what was prepared earlier.
+        retry: Whether to try again what was set aside earlier.
         verbose: Whether Ray may print.
     """
 
@@ -52,6 +53,7 @@ class Work:
     address: str | None
     report: Path | None
     verify: bool
+    retry: bool
     verbose: bool
 
 
@@ -79,6 +81,8 @@ def prepare(work: Work, console: Console) -> int:
             work.limits,
         )
         listings = preparation.run()
+        if work.retry:
+            listings = preparation.retry(listings)
         if work.verify or work.report is not None:
             # A page shows the slices, so it is made of shards that are whole.
             listings = preparation.mend(listings)
@@ -157,6 +161,10 @@ def main(
         bool,
         typer.Option("--verify", help="Check every byte of the shards; mend what is damaged."),
     ] = False,
+    retry_set_aside: Annotated[
+        bool,
+        typer.Option("--retry-set-aside", help="Try scans again that were set aside earlier."),
+    ] = False,
     time_limit: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Set a scan aside that takes longer.")
     ] = Limits.time_s,
@@ -179,6 +187,7 @@ def main(
         address=address,
         report=_folder(report),
         verify=verify,
+        retry=retry_set_aside,
         verbose=verbose,
     )
     console = cli.console()

@@ -2,7 +2,9 @@
 
 A mask is known by its name: a ``label`` or ``desc`` entity, or a word without a key, that speaks
 of a lesion or of the brain (``label-lesion_mask``, ``desc-lesion_mask``, ``label-L_desc-T1lesion_
-mask``, ``lesion_roi``, ``desc-brain_mask``, ``brainmask``). It belongs to an image if
+mask``, ``lesion_roi``, ``desc-brain_mask``, ``brainmask``), but not of a part of the brain
+(``brainstem``, ``hemi-L``) or of what surrounds a lesion (``perilesion``). It belongs to an image
+if
 
 - the subject is the same;
 - the session is the same; a mask without one is taken if the subject has one session only;
@@ -26,7 +28,11 @@ from typing import Literal
 from datasets.scan import MODALITIES, Modality, Scan, Skipped
 from datasets.sources._files import Entry, Tree, make_scan
 
-_LESION_WORDS = ("lesion", "stroke", "infarct", "tumor", "tumour")
+_LESION = re.compile(
+    r"(?P<before>non|no|without|peri|contra|mirror|mirrored|healthy)?"
+    r"(?:lesions?|stroke|infarct|tumou?r)(?P<after>free|mirror|mirrored)?"
+)
+_BRAIN = re.compile(r"brain(?P<stem>stem)?")
 _MASK_SUFFIXES = frozenset(
     {"mask", "roi", "seg", "dseg", "probseg", "label", "lesion", "lesionmask", "brainmask"}
 )
@@ -39,7 +45,7 @@ _NATIVE_SPACES = frozenset({"", "orig", "native", "individual", "scanner"})
 _NO_CONDITION = frozenset({"sub", "ses", "space", "label", "desc", "res", "den", "hemi", "from"})
 _FOREIGN_FOLDERS = frozenset({"func", "dwi", "fmap", "perf", "eeg", "meg", "sourcedata"})
 
-Kind = Literal["image", "lesion", "brain", "other"]
+Kind = Literal["image", "lesion", "brain", "unlike", "other"]
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,11 @@ def bids_scans(
         brain = _belonging(image, brains[image.subject], sessions)
         used.update(mask.entry for mask in brain)
         found.append(_scan(image, masks, brain, skipped))
+    skipped.extend(
+        Skipped(file.entry.path, "a mask of a part of the brain, or of what is not the lesion")
+        for file in files
+        if file.kind == "unlike"
+    )
     masks_of_all = [file for file in files if file.kind in ("lesion", "brain")]
     skipped.extend(_left_over(masks_of_all, used))
     return found, skipped, bool(images)
@@ -157,12 +168,14 @@ def _kind(entities: dict[str, str], words: Sequence[str]) -> Kind:
     if suffix in MODALITIES:
         return "image"
     said = [entities.get("label", ""), entities.get("desc", ""), *words]
-    text = " ".join(said).lower()
     if suffix.lower() in _MASK_SUFFIXES or "mask" in suffix.lower():
-        if any(word in text for word in _LESION_WORDS) or entities.get("label") == "L":
-            return "lesion"
-        if "brain" in text:
-            return "brain"
+        lesions = [match for word in said for match in _LESION.finditer(word.lower())]
+        if lesions or entities.get("label") == "L":
+            return "unlike" if any(m["before"] or m["after"] for m in lesions) else "lesion"
+        brains = [match for word in said for match in _BRAIN.finditer(word.lower())]
+        if brains:
+            is_part = "hemi" in entities or any(match["stem"] for match in brains)
+            return "unlike" if is_part else "brain"
     return "other"
 
 
@@ -171,7 +184,7 @@ def _images(files: Sequence[_File], at_any_depth: bool) -> tuple[list[_File], li
     images: list[_File] = []
     skipped: list[Skipped] = []
     for file in files:
-        if file.derivative or file.kind in ("lesion", "brain"):
+        if file.derivative or file.kind not in ("image", "other"):
             continue
         start = next((i for i, n in enumerate(file.folders) if n.startswith("sub-")), None)
         if start is None or (start > 0 and not at_any_depth):

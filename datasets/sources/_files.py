@@ -99,8 +99,16 @@ def _items(
                 yield Skipped(path, "hidden file")
         elif stem is not None:
             yield Entry(path, stem, _problem(path))
-        elif name not in leave_out and path.is_dir():
-            yield from _items(path, above | {identity}, leave_out)
+        elif name not in leave_out:
+            try:
+                is_folder = stat.S_ISDIR(os.stat(path).st_mode)
+            except FileNotFoundError:
+                continue  # a link to nothing
+            except OSError as error:
+                yield Skipped(path, f"cannot be looked at: {error.strerror}")
+                continue
+            if is_folder:
+                yield from _items(path, above | {identity}, leave_out)
 
 
 def _problem(path: Path) -> str | None:

@@ -6,7 +6,9 @@
 - R2.0: BIDS below a folder for each site, perhaps below ``Training``:
   ``R001/sub-r001s001/ses-1/anat/sub-r001s001_ses-1_T1w.nii.gz`` with ``*_label-L_*_mask.nii.gz``
 
-The union of a scan's lesion masks is its ground truth. Liew et al., Scientific Data 2018 and 2022.
+Where a folder of release 1 holds several images, a mask belongs to the one whose name it begins
+with. The union of a scan's lesion masks is its ground truth. Liew et al., Scientific Data 2018 and
+2022.
 """
 
 from __future__ import annotations
@@ -53,19 +55,36 @@ def _release_1(tree: Tree) -> tuple[list[Scan | Skipped], list[Skipped]]:
         elif _LESION.fullmatch(entry.stem):
             lesions[entry.path.parent].append(entry)
     found: list[Scan | Skipped] = []
+    beside: dict[Path, list[Entry]] = defaultdict(list)
+    for image in images:
+        beside[image.path.parent].append(image)
+    used: set[Entry] = set()
     for image in images:
         subject, session = _subject_and_session(image, tree.root)
         masks = lesions.get(image.path.parent, [])
+        if len(beside[image.path.parent]) > 1:
+            masks = [mask for mask in masks if _owner(mask, beside[image.path.parent]) is image]
+        used.update(masks)
         scan = make_scan(image, subject=subject, session=session, modality="T1w", lesions=masks)
         found.append(scan)
-    folders = {image.path.parent for image in images}
     orphans = [
-        Skipped(entry.path, "a lesion mask without a T1w image beside it")
-        for folder, entries in lesions.items()
-        if folder not in folders
+        Skipped(entry.path, "a lesion mask without a T1w image of its own beside it")
+        for entries in lesions.values()
         for entry in entries
+        if entry not in used
     ]
     return found, orphans
+
+
+def _owner(mask: Entry, images: list[Entry]) -> Entry | None:
+    """The image with the longest name that a mask's name begins with."""
+    names = {image: _IMAGE.fullmatch(image.stem) for image in images}
+    own = {
+        image: name["name"].lower()
+        for image, name in names.items()
+        if name and re.match(rf"{re.escape(name['name'])}(?![A-Za-z0-9])", mask.stem, re.IGNORECASE)
+    }
+    return max(own, key=lambda image: len(own[image]), default=None)
 
 
 def _subject_and_session(image: Entry, root: Path) -> tuple[str, str]:

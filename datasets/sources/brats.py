@@ -12,7 +12,7 @@ agent and FLAIR are passed over.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,9 +56,12 @@ def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
     if not images:
         raise nothing_found(tree, LAYOUT)
     found: list[Scan | Skipped] = []
+    cases = Counter(folder for folder, _ in images)
     for (folder, case_name), entries in images.items():
         time_point = _TIME_POINT.fullmatch(case_name)
-        masks = lesions.get((folder, case_name)) or odd_masks.get(folder, [])
+        masks = lesions.get((folder, case_name), [])
+        if not masks and cases[folder] == 1:
+            masks = odd_masks.pop(folder, [])
         for entry, modality in entries:
             scan = make_scan(
                 entry,
@@ -70,7 +73,9 @@ def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
                 stripped=True,
             )
             found.append(scan)
-    orphans = _orphans({case: entries for case, entries in lesions.items() if case not in images})
+    left = {case: entries for case, entries in lesions.items() if case not in images}
+    left |= {(folder, ""): entries for folder, entries in odd_masks.items()}
+    orphans = _orphans(left)
     return close(found, [*tree.skipped, *orphans], modalities)
 
 

@@ -201,7 +201,8 @@ def test_asking_for_a_bet_that_is_not_there_says_what_to_do(
     with pytest.raises(ExtractorError, match="PATH"):
         brain_source(scan_of(), "bet")
     assert brain_source(scan_of(stripped=True), "bet") == "already stripped"
-    assert brain_source(scan_of(brain_mask=Path("m.nii")), "bet") == "given mask"
+    with pytest.raises(ExtractorError, match="PATH"):
+        brain_source(scan_of(brain_mask=Path("m.nii")), "bet")  # the mask may be no brain
 
 
 def test_the_version_of_bet_is_fsls_or_the_programs_own_content(

@@ -108,10 +108,18 @@ def test_a_mask_that_comes_with_the_data_is_used_but_checked(tmp_path: Path) -> 
     np.testing.assert_array_equal(found.mask_XYZ, BRAIN)
     assert found.tool == "given mask"
     assert found.notes == ("dropped 1 voxels of the brain mask that lie apart",)
+
+
+def test_where_a_given_mask_is_no_brain_another_way_is_tried_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "mask.nii.gz"
     half = BRAIN & (np.arange(SHAPE[0]) < SHAPE[0] // 2)[:, None, None]
     nib.save(nib.Nifti1Image(half.astype(np.uint8), AFFINE), path)
-    with pytest.raises(ScanError, match=r"given mask.*left-right"):
-        extract_brain(volume_of(whole_head()), scan_of(brain_mask=path))
+    found = extract_brain(volume_of(stripped_image()), scan_of(brain_mask=path))
+    np.testing.assert_array_equal(found.mask_XYZ, BRAIN)
+    assert found.tool == "already stripped"
+    assert found.notes[0].startswith("tried before: given mask (as it is): ")
+    with pytest.raises(ScanError, match=r"given mask.*left-right.*already stripped"):
+        extract_brain(volume_of(whole_head()), scan_of(brain_mask=path, stripped=True))
 
 
 def fault_of(mask: NDArray[np.bool_], spacing: tuple[float, float, float] = SPACING) -> str:

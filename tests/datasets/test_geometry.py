@@ -217,6 +217,22 @@ class TestMaskOnItsImage:
         assert str(path) in str(caught.value)
         assert str(mask) in str(caught.value)
 
+    @pytest.mark.parametrize("drawn_by", ["sform", "qform"])
+    def test_a_mask_drawn_by_either_orientation_of_an_image_lies_on_its_voxels(
+        self, tmp_path: Path, drawn_by: str
+    ) -> None:
+        affines = {"sform": grid((1, 1, 1), (0, 0, 5)), "qform": grid((1, 1, 1), (3, 0, 0))}
+        image = nib.Nifti1Image(head(), affines["sform"])
+        image.set_sform(affines["sform"], 1)
+        image.set_qform(affines["qform"], 1)
+        image.to_filename(tmp_path / "image.nii.gz")
+        volume = load_volume(tmp_path / "image.nii.gz")
+        truth = ball(head().shape, affines["sform"], centre_mm(head() > 0, affines["sform"]), 4)
+        path = save(tmp_path / "mask.nii.gz", truth.astype(np.uint8), affines[drawn_by])
+        placed, notes = load_mask(path, volume, tmp_path / "image.nii.gz")
+        np.testing.assert_array_equal(placed, truth > 0)
+        assert len(notes) == (drawn_by == "qform")
+
     def test_lesion_lost_between_the_voxels_is_refused(self, tmp_path: Path) -> None:
         volume, path = self.image(tmp_path)
         data = np.zeros((80, 88, 84), np.uint8)

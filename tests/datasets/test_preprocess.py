@@ -130,7 +130,15 @@ def test_slices_without_a_positive_median_are_left_out_and_named() -> None:
     assert 20 not in stack.slice_index_S
     assert stack.notes == ("left out slices whose median brain intensity is not positive: 20",)
     with pytest.raises(ScanError, match="positive"):
-        preprocess(volume_of(-abs(data), volume.spacing_mm), brain, lesion, SETTINGS)
+        preprocess(volume_of(np.minimum(data, 0), volume.spacing_mm), brain, lesion, SETTINGS)
+
+
+def test_images_that_were_standardised_are_refused() -> None:
+    volume, brain, lesion = head()
+    values = volume.data_XYZ[brain]
+    standardised = volume_of((volume.data_XYZ - values.mean()) / values.std(), volume.spacing_mm)
+    with pytest.raises(ScanError, match=r"\d\d% of the brain is below zero"):
+        preprocess(standardised, brain, lesion, SETTINGS)
 
 
 def test_extreme_voxels_stay_finite_and_are_reported() -> None:

@@ -158,13 +158,15 @@ def test_files_that_cannot_be_used_are_set_aside_with_their_reason(
         replace(good, image=tmp_path),
         replace(good, image=pipe),
         replace(good, lesion_masks=(text,)),
-        replace(good, brain_mask=other_grid),
     ]
     records = [run(scan, storage) for scan in broken]
     assert {r.status for r in records} == {"quarantined"}
     assert all(r.reason and "\n" not in r.reason for r in records)
     assert "missing.nii.gz" in records[1].reason
     assert len({r.key for r in records}) == len(broken)
+    fallback = run(replace(good, brain_mask=other_grid), storage)
+    assert fallback.status == "ok"
+    assert fallback.notes[0].startswith("tried before: given mask (as it is): ")
     with pytest.raises(ValueError, match="quarantined"):
         read_slices(storage, records[0])
 

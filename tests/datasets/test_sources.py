@@ -93,6 +93,43 @@ def test_atlas_release_1_takes_every_lesion_mask_of_a_scan(tmp_path: Path) -> No
     assert atlas.list_scans(tmp_path, ("T2w",)).scans == ()
 
 
+def test_atlas_release_1_in_one_folder_gives_each_scan_its_own_masks(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        "c0001s0004t01_t1w_deface_stx.nii.gz",
+        "c0001s0004t01_LesionSmooth_stx.nii.gz",
+        "c0001s0004t01_LesionSmooth_1_stx.nii.gz",
+        "c0001s0004t011_t1w_stx.nii.gz",
+        "c0001s0004t011_LesionSmooth_stx.nii.gz",
+        "c0001s0005t01_t1w_deface_stx.nii.gz",
+        "c0009s0009t01_LesionSmooth_stx.nii.gz",
+    )
+    listing = atlas.list_scans(tmp_path, MODALITIES)
+    assert {scan.scan_id: masks(tmp_path, scan) for scan in listing.scans} == {
+        "c0001s0004_t01_T1w": [
+            "c0001s0004t01_LesionSmooth_1_stx.nii.gz",
+            "c0001s0004t01_LesionSmooth_stx.nii.gz",
+        ],
+        "c0001s0004_t011_T1w": ["c0001s0004t011_LesionSmooth_stx.nii.gz"],
+        "c0001s0005_t01_T1w": [],
+    }
+    assert list(reasons(listing)) == ["c0009s0009t01_LesionSmooth_stx.nii.gz"]
+
+
+def test_brats_mask_under_a_strange_name_belongs_to_a_lone_case(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        "lone/BraTS20_Training_355_t1.nii",
+        "lone/W39_1998.09.19_Segm.nii",
+        "flat/BraTS20_Training_001_t1.nii",
+        "flat/BraTS20_Validation_001_t1.nii",
+        "flat/W40_1998.09.19_Segm.nii",
+    )
+    listing = brats.list_scans(tmp_path, ("T1w",))
+    assert [len(scan.lesion_masks) for scan in listing.scans] == [0, 1, 0]
+    assert list(reasons(listing)) == ["W40_1998.09.19_Segm.nii"]
+
+
 @pytest.mark.parametrize("top", ["", "Training/"])
 @pytest.mark.parametrize("space", ["", "_space-MNI152NLin2009aSym"])
 def test_atlas_release_2_has_a_folder_for_each_site(tmp_path: Path, top: str, space: str) -> None:
@@ -199,6 +236,24 @@ def test_bids_lesion_mask_of_something_else_is_reported(tmp_path: Path, mask: st
     assert ids(listing) == ["01_a_T1w"]
     assert listing.scans[0].lesion_masks == ()
     assert "a lesion mask that belongs to no" in reasons(listing)[Path(mask).name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "label-brainstem_mask",
+        "hemi-L_label-brain_mask",
+        "label-nonlesion_mask",
+        "desc-lesionfree_mask",
+        "desc-perilesion_mask",
+        "desc-mirroredlesion_mask",
+    ],
+)
+def test_bids_mask_of_a_part_or_of_what_is_no_lesion_is_reported(tmp_path: Path, name: str) -> None:
+    put(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", f"derivatives/x/sub-01/anat/sub-01_{name}.nii")
+    listing = bids.list_scans(tmp_path, MODALITIES)
+    assert (listing.scans[0].lesion_masks, listing.scans[0].brain_mask) == ((), None)
+    assert "a part of the brain" in reasons(listing)[f"sub-01_{name}.nii"]
 
 
 def test_bids_mask_without_a_session_is_not_guessed_among_several(tmp_path: Path) -> None:

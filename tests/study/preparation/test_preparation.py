@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from datasets.manifest import manifest_path, read_record
+from datasets.scan import SourceError
 from datasets.shards import read_slices
 from datasets.storage import ChecksumError, Storage
 from study.cohort_report import write_reports
 from study.execute import put_slices
 from study.guard import Limits
-from study.preparation import PreparationError
+from study.listing import ScanTask
+from study.preparation import PreparationError, _process
 
 Prepare = Callable[..., Any]
 Head = Callable[..., Path]
@@ -145,12 +147,53 @@ def test_a_scan_that_breaks_its_worker_is_set_aside_and_never_tried_again(
     assert first.records["fine"].status == "ok"
     broken = first.records["breaks"]
     assert broken.status == "quarantined"
-    assert "it broke its worker process twice" in broken.reason
+    assert "it failed twice, the second time with nothing beside it" in broken.reason
+    assert "its worker process died" in broken.reason
     assert broken.image.endswith("sub-breaks_T1w.nii.gz")
     assert _calls(bet, 41) == 2
     again = prepare(cohorts, "bet")
     assert again.count == 0
     assert _calls(bet, 41) == 2
+
+
+def test_what_the_machine_failed_comes_back_when_it_is_asked_for_under_another_key(
+    make_cohorts: Callable[[int, int], Path],
+    prepare: Prepare,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def fails(task: ScanTask, *others: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    cohorts = make_cohorts(2, 1)
+    damaged = tmp_path / "scans/healthy/sub-h001/anat/sub-h001_T1w.nii.gz"
+    damaged.write_bytes(b"no image")
+    with monkeypatch.context() as patch:
+        patch.setattr("study.preparation._process", fails)
+        first = prepare(cohorts)
+    assert {r.status for r in first.records.values()} == {"quarantined"}
+    second = prepare(cohorts)
+    assert second.count == 0
+    assert second.records == first.records
+
+    second.listings = second.preparation.retry(second.listings)
+    assert second.count == 3
+    assert "2 of 3 scans that were set aside came through now" in second.said
+    assert {s: r.status for s, r in second.records.items()} == {
+        "h000": "ok",
+        "h001": "quarantined",
+        "s000": "ok",
+    }
+    healthy, stroke = second.listings
+    assert {x.key for x in first.listings}.isdisjoint({healthy.key, stroke.key})
+    third = prepare(cohorts)
+    assert third.count == 0
+    assert [x.key for x in third.listings] == [healthy.key, stroke.key]
+
+    # Nothing comes through any more, so nothing changes.
+    third.listings = third.preparation.retry(third.listings)
+    assert [x.key for x in third.listings] == [healthy.key, stroke.key]
+    assert third.records == second.records
 
 
 def test_a_scan_that_breaks_its_worker_once_arrives(
@@ -168,6 +211,54 @@ def test_when_every_worker_breaks_the_machine_is_blamed_and_no_scan_set_aside(
     with pytest.raises(PreparationError, match="no scan was set aside"):
         prepare(cohorts, "bet")
     assert not [path for path in store.files("shards") if path.endswith("record.json")]
+
+
+def test_an_error_that_is_not_the_files_is_tried_once_more_and_told(
+    make_cohorts: Callable[[int, int], Path],
+    prepare: Prepare,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    tries = tmp_path / "tries"
+
+    def fails_on_one(task: ScanTask, *others: Any) -> None:
+        if task.scan.subject == "h001":
+            with tries.open("a") as file:
+                file.write("x")
+            raise OSError(28, "No space left on device")
+        _process(task, *others)
+
+    monkeypatch.setattr("study.preparation._process", fails_on_one)
+    records = prepare(make_cohorts(2, 1)).records
+    assert records["h000"].status == "ok"
+    reason = "with nothing beside it: an error, please report it: OSError: [Errno 28] No space left"
+    assert reason in records["h001"].reason
+    assert tries.read_text() == "xx"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("", "has no T1w or T2w scan that can be used; left out: "),
+        ('modalities = ["T1w", "T2w"]\n', "has no T1w scan that can be used; left out: "),
+    ],
+)
+def test_a_cohort_without_a_usable_image_is_wrong_use(
+    make_cohorts: Callable[[int, int], Path],
+    prepare: Prepare,
+    tmp_path: Path,
+    table: str,
+    words: str,
+) -> None:
+    cohorts = make_cohorts(2, 1)
+    for path in (tmp_path / "scans/healthy").rglob("*.nii.gz"):
+        path.unlink()
+        path.symlink_to(tmp_path / "annex" / path.name)  # as where a data set's files are not got
+    text = cohorts.read_text()
+    cohorts.write_text(text.replace("[cohorts.healthy]\n", "[cohorts.healthy]\n" + table))
+    with pytest.raises(SourceError, match=words) as caught:
+        prepare(cohorts)
+    assert "h000_T1w.nii.gz: a link to a file that does not exist, and 1 more" in str(caught.value)
 
 
 @pytest.mark.slow

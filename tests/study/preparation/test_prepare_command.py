@@ -68,7 +68,7 @@ def _undisturbed(cohorts: Path, folder: Path) -> tuple[list[ScanTask], dict[str,
 def test_an_interrupt_ends_with_130_and_says_how_to_go_on(
     make_cohorts: Callable[[int, int], Path], store: Storage
 ) -> None:
-    process = _start(make_cohorts(40, 1), store)
+    process = _start(make_cohorts(150, 1), store)
     _wait_for(process, store, 1)
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=120)

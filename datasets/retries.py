@@ -1,0 +1,56 @@
+"""Scans that were prepared again after they had been set aside, and came through.
+
+A scan's key tells its content, so one that was set aside because a disk or the memory failed would
+keep that verdict. Whoever has it tried again gets, if it comes through, a scan of another key in a
+cohort of another key: what was computed without it stays what it was, and is not mixed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
+from datasets.identity import digest
+from datasets.storage import Storage, StorageError
+
+PATH = "shards/retries.json"
+
+
+class _Retries(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    version: int = 1
+    retries: dict[str, PositiveInt]
+
+
+def read_retries(storage: Storage) -> dict[str, int]:
+    """How often scans were tried again until they came through, by the key of their content.
+
+    Raises:
+        StorageError: If it cannot be read, or is damaged: without it, other cohorts would be meant.
+    """
+    try:
+        return _Retries.model_validate_json(storage.read(PATH)).retries
+    except FileNotFoundError:
+        return {}
+    except ValidationError as error:
+        raise StorageError(
+            f"{PATH!r} in the store {storage.uri!r} is damaged; delete it, and prepare with "
+            "--retry-set-aside what it had brought back"
+        ) from error
+
+
+def write_retries(storage: Storage, retries: Mapping[str, int]) -> None:
+    """Write what :func:`read_retries` reads.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    content = _Retries(retries=dict(sorted(retries.items())))
+    storage.put(PATH, content.model_dump_json(indent=1).encode())
+
+
+def retried_key(content_key: str, count: int) -> str:
+    """The key of a scan that came through when it was tried again so often; its own for 0."""
+    return digest({"scan": content_key, "retries": count}) if count else content_key
