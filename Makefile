@@ -28,8 +28,9 @@ study: install
 dashboard: install
 	@$(BIN)/python -m streamlit run dashboard/app.py -- --store $(STORE) $(ARGS)
 
+# Two processes: much of the time goes into waiting for Ray and browsers.
 test: install browser
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 # Kills of every kind, several of each; the tests do one of each.
 faults: install

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,6 +62,21 @@ def run(app: typer.Typer) -> None:
     except (StorageError, ConnectionError, PreparationError) as error:
         _complain(error)
         sys.exit(EXIT_FAILED)
+
+
+def end_in_order_on_signals() -> None:
+    """Make the first SIGINT or SIGTERM a KeyboardInterrupt; the second ends the process at once.
+
+    A shell starts its background jobs with SIGINT ignored; a scheduler ends jobs with SIGTERM.
+    """
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise KeyboardInterrupt
 
 
 def console() -> Console:

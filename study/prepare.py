@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from study.cohorts import Cohort, phantom_cohorts, read_cohorts
 from study.guard import Limits
 from study.listing import CohortListing, scan_name
 from study.live import View
+from study.orphans import end_orphans
 from study.plan import grid_names, load_grid
 from study.preparation import Preparation
 from study.request import ExtractorOption, phantom_folder, preprocess_settings
@@ -197,10 +197,11 @@ def main(
 
 
 def _drive(work: Work, console: Console) -> int:
+    cli.end_in_order_on_signals()
+    end_orphans()  # also where there is nothing left to do that needs Ray
     try:
         return prepare(work, console)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the second one ends it at once
         console.print(
             "Interrupted; every finished scan is kept. The same command goes on from here."
         )

@@ -6,7 +6,6 @@ Running the same command again resumes a study: what the store has is not done a
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -30,9 +29,7 @@ from study.request import (
 
 
 def _drive(request: Request, console: Console) -> int:
-    # A shell starts its background jobs with SIGINT ignored; a scheduler ends jobs with SIGTERM.
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
+    cli.end_in_order_on_signals()
     end_orphans()  # also where there is nothing left to do that needs Ray
     try:
         return Driver(request, console).run()
@@ -45,13 +42,6 @@ def _drive(request: Request, console: Console) -> int:
     except TakenOverError as error:
         console.print(str(error), markup=False, soft_wrap=True)
         return cli.EXIT_FAILED
-
-
-def _interrupt(number: int, frame: object) -> None:
-    """The first signal ends the run in order, the second one ends this process at once."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    raise KeyboardInterrupt
 
 
 def _this_command() -> str:

@@ -24,6 +24,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a finished study or a cluster run in one process, one after another."""
+    for item in items:
+        group = item.path.stem
+        if item.path.parent.name == "faults":
+            group = "faults"
+        elif group in ("test_browser", "test_study", "test_cli"):
+            group = "smoke"
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.path.parent.name != "faults")  # the longest first
+
+
 @pytest.fixture(autouse=True)
 def _main_stays() -> Iterator[None]:
     """Streamlit's AppTest puts a page in ``__main__``, which spawned processes then import."""

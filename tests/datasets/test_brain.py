@@ -205,3 +205,22 @@ def test_what_holds_no_head_is_set_aside_by_deepbet_after_two_tries() -> None:
     noise = np.random.default_rng(0).standard_normal((30, 30, 30))
     with pytest.raises(ScanError, match=r"first settings.*\|.*second settings"):
         extract_brain(volume_of(noise), scan_of(), limits=LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("CUDA error: an illegal memory access was encountered", RuntimeError),
+        ("Input and output sizes should be greater than 0, but got 0", ScanError),
+    ],
+)
+def test_what_fails_in_deepbet_for_the_machines_sake_is_not_the_scans_fault(
+    monkeypatch: pytest.MonkeyPatch, message: str, expected: type[Exception]
+) -> None:
+    class Failing:
+        def run(self, image: object) -> None:
+            raise RuntimeError(message)
+
+    monkeypatch.setattr("datasets.extractors._deepbet", Failing)
+    with pytest.raises(expected, match=message[:10]):
+        extract_brain(volume_of(whole_head(background=3)), scan_of())

@@ -171,6 +171,16 @@ def test_files_that_cannot_be_used_are_set_aside_with_their_reason(
         read_slices(storage, records[0])
 
 
+def test_a_name_that_is_no_utf_8_is_spelled_out_in_the_reason(
+    tmp_path: Path, storage: Storage
+) -> None:
+    image = tmp_path / os.fsdecode(b"M\xfcller_T1.nii.gz")
+    image.write_bytes(b"no image at all")
+    record = run(replace(make_scan(tmp_path, (LESION,)), image=image), storage)
+    assert record.status == "quarantined"
+    assert "M\\udcfcller_T1.nii.gz is no NIfTI file" in record.reason
+
+
 def test_a_bug_is_not_mistaken_for_a_bad_scan(
     tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,12 +65,16 @@ def _undisturbed(cohorts: Path, folder: Path) -> tuple[list[ScanTask], dict[str,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_with_130_and_says_how_to_go_on(
-    make_cohorts: Callable[[int, int], Path], store: Storage
+    make_cohorts: Callable[[int, int], Path], store: Storage, number: signal.Signals
 ) -> None:
     process = _start(make_cohorts(150, 1), store)
     _wait_for(process, store, 1)
-    os.killpg(process.pid, signal.SIGINT)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)  # as a scheduler does
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
     assert "The same command goes on from here" in output
