@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from datasets.qc import largest_piece
 from datasets.symmetry import darker_than_mirror_image
 
 CLOSING_MM = 20.0
@@ -26,6 +27,15 @@ WIDENING_MM = 4.0
 
 REACH_MM = 7.0
 """How near to tissue darker than its mirror image a mask is widened."""
+
+MIRROR_REACH_MM = 12.0
+"""How near to it what the other side has of the brain is brain as well: a long lesion along the
+cortex is shaved off evenly, by more than ``WIDENING_MM``, and leaves no dent that could be filled.
+"""
+
+LARGE_ML = 20.0
+"""So much given back means that the plane between the sides was found from a mask that was far
+off; it is looked for again, and the mirror image laid over once more."""
 
 _GRID_MM = 2.5
 """Both is done on a grid about this coarse, which is fast and fine enough."""
@@ -73,7 +83,7 @@ def widen_at_lesions(
     data_XYZ: NDArray[np.float32],
     spacing_mm: tuple[float, float, float],
 ) -> NDArray[np.bool_]:
-    """Widen a brain mask by ``WIDENING_MM`` where it is darker than its mirror image.
+    """Widen a brain mask by ``WIDENING_MM``, or to its mirror image, where it is darker than that.
 
     Args:
         mask_XYZ: bool brain mask in RAS, one piece.
@@ -83,24 +93,40 @@ def widen_at_lesions(
     Returns:
         The widened mask; that very mask if both sides are alike, as in healthy heads.
     """
-    box = _box(mask_XYZ)
-    if box is None:
+    widened_XYZ = _widened(mask_XYZ, data_XYZ, spacing_mm, WIDENING_MM)
+    added_ml = float(widened_XYZ.sum() - mask_XYZ.sum()) * float(np.prod(spacing_mm)) / 1000
+    if added_ml < LARGE_ML:
+        return widened_XYZ
+    return _widened(widened_XYZ, data_XYZ, spacing_mm, 0.0)
+
+
+def _widened(
+    mask_XYZ: NDArray[np.bool_],
+    data_XYZ: NDArray[np.float32],
+    spacing_mm: tuple[float, float, float],
+    widening_mm: float,
+) -> NDArray[np.bool_]:
+    if not mask_XYZ.any():
         return mask_XYZ
+    # The mirror image may reach beyond the mask.
+    box = _around(mask_XYZ, MIRROR_REACH_MM, spacing_mm)
     steps, sampling = _coarse_grid(spacing_mm)
     coarse = _thinned(mask_XYZ[box], steps)
     if not coarse.any():
         return mask_XYZ
-    dark = darker_than_mirror_image(_thinned(data_XYZ[box], steps), coarse, sampling)
+    dark, mirror = darker_than_mirror_image(_thinned(data_XYZ[box], steps), coarse, sampling)
     if not dark.any():
         return mask_XYZ
-    marked_XYZ = np.zeros_like(mask_XYZ)
-    marked_XYZ[box] = _refined(dark, steps, mask_XYZ[box].shape)
-    around = _around(marked_XYZ, spacing_mm)
+    shape = mask_XYZ[box].shape
     widened_XYZ = mask_XYZ.copy()
-    widened_XYZ[around] |= _within(marked_XYZ[around], REACH_MM, spacing_mm) & _within(
-        mask_XYZ[around], WIDENING_MM, spacing_mm
+    widened_XYZ[box] |= _refined(mirror & _within(dark, MIRROR_REACH_MM, sampling), steps, shape)
+    marked_XYZ = np.zeros_like(mask_XYZ)
+    marked_XYZ[box] = _refined(dark, steps, shape)
+    near = _around(marked_XYZ, REACH_MM + widening_mm, spacing_mm)
+    widened_XYZ[near] |= _within(marked_XYZ[near], REACH_MM, spacing_mm) & _within(
+        mask_XYZ[near], widening_mm, spacing_mm
     )
-    return fill_holes(widened_XYZ)
+    return fill_holes(largest_piece(widened_XYZ)[0])
 
 
 def _coarse_grid(
@@ -124,10 +150,10 @@ def _refined(
 
 
 def _around(
-    mask_XYZ: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
+    mask_XYZ: NDArray[np.bool_], reach_mm: float, spacing_mm: tuple[float, float, float]
 ) -> tuple[slice, ...]:
-    """The box of a mask, widened so far that distances up to ``REACH_MM`` are right in it."""
-    margins = [2 * int(np.ceil(REACH_MM / d)) for d in spacing_mm]
+    """The box of a mask, widened."""
+    margins = [int(np.ceil(reach_mm / d)) for d in spacing_mm]
     box = _box(mask_XYZ) or ()
     return tuple(slice(max(0, b.start - m), b.stop + m) for b, m in zip(box, margins, strict=True))
 

@@ -87,8 +87,8 @@ def darker_than_mirror_image(
     data_XYZ: NDArray[np.float32],
     mask_XYZ: NDArray[np.bool_],
     spacing_mm: tuple[float, float, float],
-) -> NDArray[np.bool_]:
-    """Thick pieces of brain that are far darker than the other side's.
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Thick pieces of brain that are far darker than the other side's, and the other side's mask.
 
     They are farther from the brain's median than what they are compared with, so dark tissue
     opposite a bright lesion is not meant. Made for a grid of about 2 mm; finer ones cost time.
@@ -97,6 +97,9 @@ def darker_than_mirror_image(
         data_XYZ: Intensities, any unit.
         mask_XYZ: bool brain mask, not empty.
         spacing_mm: Voxel size.
+
+    Returns:
+        bool masks: the pieces, and the brain mask's mirror image.
     """
     median = float(np.median(data_XYZ[mask_XYZ]))
     sigmas = [SMOOTHING_MM / d for d in spacing_mm]
@@ -105,10 +108,11 @@ def darker_than_mirror_image(
     own_XYZ = ndimage.gaussian_filter(inside_XYZ, sigmas) / np.maximum(weight_XYZ, 1e-3)
     plane = find_midplane(mask_XYZ, spacing_mm)
     other_XYZ = mirrored(own_XYZ, spacing_mm, plane)
-    known_XYZ = mask_XYZ & (mirrored(mask_XYZ.astype(np.float32), spacing_mm, plane) > 0.5)
+    mirror_XYZ = mirrored(mask_XYZ.astype(np.float32), spacing_mm, plane) > 0.5
+    known_XYZ = mask_XYZ & mirror_XYZ
     darker_XYZ = other_XYZ - own_XYZ > DARKER * abs(median)
     stranger_XYZ = np.abs(own_XYZ) > np.abs(other_XYZ)
-    return _thick_pieces(known_XYZ & darker_XYZ & stranger_XYZ, spacing_mm)
+    return _thick_pieces(known_XYZ & darker_XYZ & stranger_XYZ, spacing_mm), mirror_XYZ
 
 
 def _thick_pieces(

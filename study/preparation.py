@@ -119,6 +119,8 @@ class Preparation:
                 if record.status == "quarantined":
                     count = retries.get(task.content_key, 0) + 1
                     again.append(replace(task, key=retried_key(task.content_key, count)))
+        if not again:
+            return list(listings)
         self._prepare(again)
         n_back = 0
         for task in again:

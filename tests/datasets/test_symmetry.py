@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from datasets.repair import WIDENING_MM, widen_at_lesions
+from datasets.repair import WIDENING_MM, _within, widen_at_lesions
 from datasets.symmetry import darker_than_mirror_image, find_midplane, mirrored
 
 SHAPE = (76, 90, 70)
@@ -56,10 +56,11 @@ def test_a_dark_lesion_is_marked_on_its_own_side_and_fissures_are_not(
     side: int, degrees: float
 ) -> None:
     data, mask = image(degrees), brain(degrees)
-    assert not darker_than_mirror_image(data, mask, SPACING).any()
+    assert not darker_than_mirror_image(data, mask, SPACING)[0].any()
     lesion = ball(side * 48, 20, 30, 16, degrees) & mask
     data[lesion] = 80
-    marked = darker_than_mirror_image(data, mask, SPACING)
+    marked, mirror = darker_than_mirror_image(data, mask, SPACING)
+    assert 2 * (mirror & mask).sum() / (mirror.sum() + mask.sum()) > 0.97
     assert (marked & lesion).sum() > 0.7 * lesion.sum()
     assert (marked & ~ndimage.binary_dilation(lesion)).sum() == 0
 
@@ -83,9 +84,26 @@ def test_the_rim_that_a_dark_lesion_lost_is_given_back_and_no_more_than_it_may()
     widened = widen_at_lesions(cut, data, SPACING)
     assert (lesion & ~widened).sum() <= 0.01 * lesion.sum()
     added = widened & ~cut
-    assert ndimage.distance_transform_edt(~cut, sampling=SPACING)[added].max() <= WIDENING_MM
+    assert (
+        ndimage.distance_transform_edt(~cut, sampling=SPACING)[added].max()
+        <= WIDENING_MM + SPACING[0]
+    )
     far = ndimage.distance_transform_edt(~lesion, sampling=SPACING) > 12
     assert not (added & far).any()
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_lesion_that_was_shaved_off_deeply_is_given_back_by_the_other_side(side: int) -> None:
+    data, whole = image(), brain()
+    distance_mm = ndimage.distance_transform_edt(whole, sampling=SPACING)
+    lesion = ball(side * 60, 0, 20, 45) & whole & (distance_mm <= 25)
+    data[lesion] = 80
+    cut = whole & ~(lesion & (distance_mm <= 9))
+    assert (lesion & ~cut).sum() > 0.35 * lesion.sum()
+    widened = widen_at_lesions(cut, data, SPACING)
+    only_widened = _within(cut, WIDENING_MM, SPACING)
+    assert (lesion & ~widened).sum() < 0.8 * (lesion & ~only_widened).sum()
+    assert not (widened & ~ndimage.binary_dilation(whole)).any()
 
 
 def test_finer_voxels_give_the_same_brain() -> None:
