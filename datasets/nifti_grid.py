@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +16,8 @@ MAX_ROTATION_DEG = 30.0
 MAX_OUTSIDE = 0.01
 MIN_OVERLAP = 0.5
 MAX_VOLUME_CHANGE = 0.25
+
+_RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
 _TIE = 1e-6
 """Points half-way between two voxels go to the lower one, whatever rounding errors say."""
@@ -41,6 +44,13 @@ class Grid:
         target = (self.shape[0], self.shape[1], self.shape[2])
         return largest_shift_mm(self.affine, other.affine, target) <= SAME_GRID_MM
 
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether its two affines put its axes in different directions."""
+        if self.other_affine is None:
+            return False
+        return not np.array_equal(nib.io_orientation(self.other_affine), _RAS)
+
     def versions(self) -> list[Grid]:
         """This grid by each of its affines."""
         affines = [self.affine] if self.other_affine is None else [self.affine, self.other_affine]
@@ -57,6 +67,7 @@ def place_mask(
     in use: whoever drew the mask went by that. Otherwise each voxel of the image takes the value
     of the nearest voxel of the mask, by both affines, unless that is not safe:
 
+    - the sform and qform of the image or mask put its axes in different directions;
     - the voxel sizes differ by more than ``MAX_SIZE_RATIO`` along any direction, where small
       lesions would be lost or turned into blocks;
     - the grids are turned against each other by more than ``MAX_ROTATION_DEG``, more than scans of
@@ -80,6 +91,11 @@ def place_mask(
         return mask_XYZ, ""
     if any(m.matches(g) for m in mask_grid.versions() for g in grid.versions()):
         return mask_XYZ, "the mask lies on the image's voxels by another of their affines"
+    if grid.is_ambiguous or mask_grid.is_ambiguous:
+        return None, (
+            "an sform and a qform put the axes in different directions, and it is unknown by which "
+            "the mask was drawn"
+        )
     reason = _unlike(mask_affine, affine)
     if reason is not None:
         return None, reason

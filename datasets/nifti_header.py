@@ -10,6 +10,7 @@ Reference: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import stat
@@ -47,6 +48,10 @@ _OTHER_TYPES = {
     **{1: "single bits", 32: "complex numbers", 128: "RGB colours", 1536: "128-bit floats"},
     **{1792: "complex numbers", 2048: "complex numbers", 2304: "RGBA colours"},
 }
+_MACHINE_FAULTS = frozenset(
+    getattr(errno, name)
+    for name in ("EIO", "ESTALE", "EMFILE", "ENFILE", "ENOMEM", "ENOTCONN", "ETIMEDOUT")
+)
 _SHEAR_LIMIT = 0.9
 _OBLIQUE_NOTE_DEG = 20.0
 _DISAGREEMENT_NOTE_MM = 0.1
@@ -157,7 +162,10 @@ def check_header(path: Path) -> HeaderFacts:
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Turn what opening and unpacking can raise into a ``ScanError`` that names the file."""
+    """Turn what opening and unpacking can raise into a ``ScanError`` that names the file.
+
+    What a disk, a network or a lack of memory is to blame for stays an ``OSError``.
+    """
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -168,6 +176,8 @@ def named_errors(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise ScanError(f"{path} cannot be read: permission denied") from error
     except OSError as error:
+        if error.errno in _MACHINE_FAULTS:
+            raise
         raise ScanError(f"{path} cannot be read: {error.strerror or error}") from error
 
 

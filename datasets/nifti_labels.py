@@ -25,6 +25,9 @@ _WHOLE_SCALED = 0.1
 """What a label may differ from a whole number by computing with it, and at most by being stored in
 steps of another size."""
 
+_HIGH_EDGE = 0.05
+"""Share of the voxels at the background that have half of the largest label at least."""
+
 
 def binarise(
     values_XYZ: NDArray[np.float32], step: float, path: Path
@@ -65,19 +68,24 @@ def binarise(
 
 
 def _has_plateaus(values_XYZ: NDArray[np.float32]) -> bool:
-    """Whether values keep their height up to the background, as labels do and shades do not."""
+    """Whether values keep their height up to the background, as labels do and shades do not.
+
+    Shades that fall slowly or were enlarged may keep it for a voxel, but are low there.
+    """
     box = ndimage.find_objects((values_XYZ > 0).astype(np.uint8))[0]
     padded_XYZ = np.pad(values_XYZ[box], 1)
     border_XYZ = (padded_XYZ > 0) & ~ndimage.binary_erosion(padded_XYZ > 0)
-    inward, any_way = _Pairs(), _Pairs()
+    edge = padded_XYZ[border_XYZ]
+    if float((edge >= padded_XYZ.max() / 2).mean()) < _HIGH_EDGE:
+        return False
+    inward = _Pairs()
     for axis in range(3):
         one, other = np.arange(padded_XYZ.shape[axis] - 1), np.arange(1, padded_XYZ.shape[axis])
         a, b = padded_XYZ.take(one, axis), padded_XYZ.take(other, axis)
         inside = (a > 0) & (b > 0)
-        any_way.add(inside, a == b)
         # One lies at the background and the other does not.
         inward.add(inside & (border_XYZ.take(one, axis) ^ border_XYZ.take(other, axis)), a == b)
-    return (inward if inward.count else any_way).mostly_equal
+    return inward.mostly_equal
 
 
 @dataclass
@@ -93,4 +101,4 @@ class _Pairs:
 
     @property
     def mostly_equal(self) -> bool:
-        return 2 * self.equal > self.count
+        return 2 * self.equal >= self.count

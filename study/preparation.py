@@ -76,6 +76,7 @@ class Preparation:
     say: Callable[[str], None] = lambda sentence: None
     limits: Limits = field(default_factory=Limits)
     prepared: int = 0
+    _set_aside_now: set[str] = field(default_factory=set)
 
     def run(self) -> list[CohortListing]:
         """Prepare what is not prepared; each listing comes back with its manifest.
@@ -101,46 +102,57 @@ class Preparation:
             for task in listing.tasks
             if read_record(self.store, task.key) is None
         }
-        self._prepare(list(todo.values()))
+        # Where others came through, it is not the machine that fails those that are left.
+        others = [task for x in unfinished for task in x.tasks if task.key not in todo]
+        works = any(r.status == "ok" for x in listings for r in x.records)
+        works = works or any(self._came_through(task) for task in others)
+        self._prepare(list(todo.values()), works=works)
+        self._set_aside_now |= todo.keys()
         return [self._complete(listing) for listing in listings]
 
     def retry(self, listings: Sequence[CohortListing]) -> list[CohortListing]:
-        """Prepare again what was set aside, such as for a limit that was too low.
+        """Prepare again what earlier runs have set aside, such as for a limit that was too low.
 
-        What comes through gets another key, and so does its cohort; the rest stays as it was.
+        What comes through gets another key, and so does its cohort; the rest stays as it was. An
+        interrupted retry goes on where it was.
 
         Raises:
             Errors as :meth:`run`.
         """
         retries = read_retries(self.store)
-        again = []
+        again: list[ScanTask] = []
         for listing in listings:
             for task, record in zip(listing.tasks, listing.records, strict=True):
-                if record.status == "quarantined":
+                if record.status == "quarantined" and record.key not in self._set_aside_now:
                     count = retries.get(task.content_key, 0) + 1
                     again.append(replace(task, key=retried_key(task.content_key, count)))
         if not again:
             return list(listings)
-        self._prepare(again)
-        n_back = 0
-        for task in again:
-            outcome = read_record(self.store, task.key)
-            if outcome is not None and outcome.status == "ok":
-                retries[task.content_key] = retries.get(task.content_key, 0) + 1
-                n_back += 1
-        if n_back:
-            write_retries(self.store, retries)
-        for task in again:
-            if task.key != retried_key(task.content_key, retries.get(task.content_key, 0)):
-                self.store.delete(record_path(task.key).rpartition("/")[0])
-        self.say(f"{n_back} of {len(again)} scans that were set aside came through now")
-        return self.run() if n_back else list(listings)
+        left = [task for task in again if not self._came_through(task)]
+        self._forget(left)
+        self._prepare(left, works=True)
+        back = [task for task in again if self._came_through(task)]
+        self._forget(task for task in again if task not in back)
+        self.say(f"{len(back)} of {len(again)} scans that were set aside came through now")
+        if not back:
+            return list(listings)
+        counts = {task.content_key: retries.get(task.content_key, 0) + 1 for task in back}
+        write_retries(self.store, read_retries(self.store) | counts)
+        return self.run()
 
-    def _prepare(self, tasks: Sequence[ScanTask]) -> None:
+    def _came_through(self, task: ScanTask) -> bool:
+        record = read_record(self.store, task.key)
+        return record is not None and record.status == "ok"
+
+    def _forget(self, tasks: Iterable[ScanTask]) -> None:
+        for task in tasks:
+            self.store.delete(record_path(task.key).rpartition("/")[0])
+
+    def _prepare(self, tasks: Sequence[ScanTask], *, works: bool) -> None:
         """Prepare scans, with Ray if there are any."""
         self.stage("prepare", len(tasks))
         if tasks:
-            _Scans(self, self.connect()).run(tasks)
+            _Scans(self, self.connect()).run(tasks, works=works)
             self.prepared += len(tasks)
 
     def mend(self, listings: Sequence[CohortListing]) -> list[CohortListing]:
@@ -250,18 +262,22 @@ class _Scans:
         # only the network of deepbet would use them, and it scales badly.
         self._remote = ray.remote(num_cpus=1, max_retries=0, **_needs(ray))(_process)
 
-    def run(self, tasks: Sequence[ScanTask]) -> None:
+    def run(self, tasks: Sequence[ScanTask], *, works: bool) -> None:
         """Prepare all scans; each has a record at the end.
 
         What breaks its worker, or ends in an error that is not the file's, is tried once more
         with nothing beside it, for it may be a neighbour that took the memory; what fails again is
         set aside.
 
+        Args:
+            tasks: The scans.
+            works: Whether the machine is known to prepare scans.
+
         Raises:
-            PreparationError: If not one of many came through.
+            PreparationError: If not one of many came through, and the machine may be to blame.
         """
         broken = self._pass(tasks, 2 * core_count(self._ray))
-        if len(broken) == len(tasks) >= _HOPELESS:
+        if not works and len(broken) == len(tasks) >= _HOPELESS:
             raise PreparationError(
                 f"every scan failed, the first of them so: {broken[0][1]}; the fault lies with the "
                 "machine or its Ray cluster, and no scan was set aside"
@@ -313,6 +329,8 @@ class _Scans:
                 raise cause from error
             if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
                 return "the memory was not enough"
+            if isinstance(cause, OSError) and cause.strerror:
+                return f"{cause.strerror}: {cause.filename or 'no file named'}"
             words = f"an error, please report it: {type(cause).__name__}: {cause}"
             return " ".join(words.split())
         return ""

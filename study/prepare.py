@@ -124,7 +124,8 @@ def print_summary(listings: Sequence[CohortListing], prepared: int, console: Con
         files = count // modalities[name]
         console.print(f"{name}: {files} files or folders left out; --report DIR says which and why")
     total = sum(len(listing.records) for listing in listings)
-    console.print(f"{prepared} of {total} scans were prepared now; the others were there.")
+    now = min(prepared, total)  # what was damaged or set aside may have been prepared twice
+    console.print(f"{now} of {total} scans were prepared now; the others were there.")
 
 
 def _print_reasons(listings: Sequence[CohortListing], console: Console) -> None:

@@ -55,15 +55,16 @@ def _release_1(tree: Tree) -> tuple[list[Scan | Skipped], list[Skipped]]:
         elif _LESION.fullmatch(entry.stem):
             lesions[entry.path.parent].append(entry)
     found: list[Scan | Skipped] = []
-    beside: dict[Path, list[Entry]] = defaultdict(list)
+    beside: dict[Path, set[str]] = defaultdict(set)
     for image in images:
-        beside[image.path.parent].append(image)
+        beside[image.path.parent].add(_name(image))
     used: set[Entry] = set()
     for image in images:
         subject, session = _subject_and_session(image, tree.root)
         masks = lesions.get(image.path.parent, [])
         if len(beside[image.path.parent]) > 1:
-            masks = [mask for mask in masks if _owner(mask, beside[image.path.parent]) is image]
+            names = beside[image.path.parent]
+            masks = [mask for mask in masks if _owner(mask, names) == _name(image)]
         used.update(masks)
         scan = make_scan(image, subject=subject, session=session, modality="T1w", lesions=masks)
         found.append(scan)
@@ -76,15 +77,19 @@ def _release_1(tree: Tree) -> tuple[list[Scan | Skipped], list[Skipped]]:
     return found, orphans
 
 
-def _owner(mask: Entry, images: list[Entry]) -> Entry | None:
-    """The image with the longest name that a mask's name begins with."""
-    names = {image: _IMAGE.fullmatch(image.stem) for image in images}
-    own = {
-        image: name["name"].lower()
-        for image, name in names.items()
-        if name and re.match(rf"{re.escape(name['name'])}(?![A-Za-z0-9])", mask.stem, re.IGNORECASE)
-    }
-    return max(own, key=lambda image: len(own[image]), default=None)
+def _name(image: Entry) -> str:
+    match = _IMAGE.fullmatch(image.stem)
+    return match["name"] if match else image.stem
+
+
+def _owner(mask: Entry, names: set[str]) -> str:
+    """The longest of the images' names that a mask's name begins with; nothing if none fits."""
+    fitting = [
+        name
+        for name in names
+        if re.match(rf"{re.escape(name)}(?![A-Za-z0-9])", mask.stem, re.IGNORECASE)
+    ]
+    return max(fitting, key=len, default="")
 
 
 def _subject_and_session(image: Entry, root: Path) -> tuple[str, str]:

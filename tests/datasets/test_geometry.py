@@ -233,6 +233,26 @@ class TestMaskOnItsImage:
         np.testing.assert_array_equal(placed, truth > 0)
         assert len(notes) == (drawn_by == "qform")
 
+    def test_a_mask_for_an_image_whose_forms_flip_an_axis_is_taken_by_the_same_form_alone(
+        self, tmp_path: Path
+    ) -> None:
+        shape = head().shape
+        sform, qform = np.diag([-1.0, 1, 1, 1]), np.diag([1.0, 1, 1, 1])
+        sform[0, 3], qform[0, 3] = shape[0] / 2, -shape[0] / 2
+        image = nib.Nifti1Image(head(), sform)
+        image.set_sform(sform, 1)
+        image.set_qform(qform, 1)
+        image.to_filename(tmp_path / "image.nii.gz")
+        volume = load_volume(tmp_path / "image.nii.gz")
+        marked = np.zeros(shape, np.uint8)
+        marked[2:6, 5:9, 5:9] = 1
+        by_sform = save(tmp_path / "s.nii.gz", marked, sform)
+        placed, _ = load_mask(by_sform, volume, tmp_path / "image.nii.gz")
+        np.testing.assert_array_equal(placed, marked[::-1] > 0)
+        by_qform = save(tmp_path / "q.nii.gz", marked, qform)
+        with pytest.raises(ScanError, match="different directions"):
+            load_mask(by_qform, volume, tmp_path / "image.nii.gz")
+
     def test_lesion_lost_between_the_voxels_is_refused(self, tmp_path: Path) -> None:
         volume, path = self.image(tmp_path)
         data = np.zeros((80, 88, 84), np.uint8)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import struct
@@ -296,6 +297,19 @@ def test_file_without_read_permission_is_refused() -> None:
                 os.seteuid(0)
 
 
+def test_a_fault_of_the_disk_is_not_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "image.nii.gz", values())
+
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr("datasets.nifti.open_stream", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        load_volume(path)
+
+
 class TestMaskValues:
     """Which voxels of a mask count."""
 
@@ -365,6 +379,24 @@ class TestMaskValues:
             mask, notes = load_mask(save(tmp_path / "m.nii.gz", labels), load_volume(image), image)
             np.testing.assert_array_equal(mask, labels > 0)
             assert notes == ()
+
+    @pytest.mark.parametrize(("sigma", "enlarge"), [(1, 2), (4, 1), (8, 1)])
+    def test_wide_or_enlarged_shades_in_whole_numbers_are_no_labels(
+        self, tmp_path: Path, sigma: float, enlarge: int
+    ) -> None:
+        from scipy.ndimage import gaussian_filter
+
+        x, y, z = np.ogrid[:64, :64, :64]
+        truth = (x - 31) ** 2 + (y - 32) ** 2 + (z - 30) ** 2 < 144
+        smooth = np.rint(gaussian_filter(truth * 255.0, sigma)).astype(np.uint8)
+        for axis in range(3):
+            smooth = smooth.repeat(enlarge, axis)
+        rng = np.random.default_rng(1)
+        image = save(tmp_path / "i.nii.gz", rng.integers(0, 9, smooth.shape).astype(np.int16))
+        path = save(tmp_path / "m.nii.gz", smooth)
+        mask, notes = load_mask(path, load_volume(image), image)
+        np.testing.assert_array_equal(mask, smooth >= smooth.max() / 2)
+        assert "a shaded mask" in notes[0]
 
     def test_shades_that_never_reach_half_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ScanError, match=r"none reaches 0\.5"):

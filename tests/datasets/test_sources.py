@@ -101,7 +101,9 @@ def test_atlas_release_1_in_one_folder_gives_each_scan_its_own_masks(tmp_path: P
         "c0001s0004t01_LesionSmooth_1_stx.nii.gz",
         "c0001s0004t011_t1w_stx.nii.gz",
         "c0001s0004t011_LesionSmooth_stx.nii.gz",
+        "c0001s0005t01_t1w_deface_stx.nii",
         "c0001s0005t01_t1w_deface_stx.nii.gz",
+        "c0001s0005t01_LesionSmooth_stx.nii",
         "c0009s0009t01_LesionSmooth_stx.nii.gz",
     )
     listing = atlas.list_scans(tmp_path, MODALITIES)
@@ -111,9 +113,12 @@ def test_atlas_release_1_in_one_folder_gives_each_scan_its_own_masks(tmp_path: P
             "c0001s0004t01_LesionSmooth_stx.nii.gz",
         ],
         "c0001s0004_t011_T1w": ["c0001s0004t011_LesionSmooth_stx.nii.gz"],
-        "c0001s0005_t01_T1w": [],
+        "c0001s0005_t01_T1w": ["c0001s0005t01_LesionSmooth_stx.nii"],
     }
-    assert list(reasons(listing)) == ["c0009s0009t01_LesionSmooth_stx.nii.gz"]
+    assert sorted(reasons(listing)) == [
+        "c0001s0005t01_t1w_deface_stx.nii.gz",
+        "c0009s0009t01_LesionSmooth_stx.nii.gz",
+    ]
 
 
 def test_brats_mask_under_a_strange_name_belongs_to_a_lone_case(tmp_path: Path) -> None:
