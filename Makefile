@@ -32,7 +32,7 @@ dashboard: install
 test: install browser
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
-# Kills of every kind, several of each; the tests do one of each.
+# Kills of every kind, several of each; the tests do one for each thing that can be killed.
 faults: install
 	@$(BIN)/python -m tests.faults $(ARGS)
 
