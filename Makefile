@@ -30,7 +30,7 @@ dashboard: install
 
 # Two processes: much of the time goes into waiting for Ray and browsers.
 test: install browser
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 # Kills of every kind, several of each; the tests do one for each thing that can be killed.
 faults: install

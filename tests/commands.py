@@ -9,6 +9,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +47,12 @@ class Command:
         """SIGKILL to the driver's process group, as a batch system or a terminal does."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to every process of it that lives."""
+        for pid in self.left_over():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def left_over(self) -> list[int]:
         """Processes that this command has started, directly or not, and that still live."""

@@ -8,8 +8,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.commands import Command, begin, wait_until
 
@@ -24,17 +26,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are looked at
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class _Groups(LoadScopeScheduling):  # type: ignore[misc]
     """Tests that share a finished study or a cluster run in one process, one after another."""
-    for item in items:
-        group = item.path.stem
-        if item.path.parent.name == "faults":
-            group = "faults"
-        elif group in ("test_browser", "test_study", "test_cli"):
-            group = "smoke"
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.path.parent.name != "faults")  # the longest first
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0])
+        if path.parent.name == "faults":
+            return "faults"
+        return "smoke" if path.stem in ("test_browser", "test_study") else str(path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return _Groups(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no process has to wait for it at the end."""
+    items.sort(key=lambda item: item.path.parent.name != "faults")
 
 
 @pytest.fixture(autouse=True)

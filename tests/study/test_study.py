@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,12 +152,21 @@ def test_a_study_killed_between_epochs_goes_on_and_ends_on_the_same_bits(
 
     # The first fit to end leaves its process to the next, so that both kinds are there.
     first = start("-m", *SMOKE, prepared_store)
-    until(
-        lambda: first.status is not None or (finished() and bool(interrupted())),
-        "a fit has finished and another has a checkpoint",
-    )
-    assert first.status is None, first.describe()
+
+    def held() -> bool:
+        """Stop it where a fit has finished and another has a checkpoint, or let it go on."""
+        assert first.status is None, first.describe()
+        if not (finished() and interrupted()):
+            return False
+        first.signal_all(signal.SIGSTOP)
+        if interrupted():
+            return True
+        first.signal_all(signal.SIGCONT)
+        return False
+
+    until(held, "a fit has finished and another has a checkpoint")
     first.kill_group()
+    first.signal_all(signal.SIGCONT)
     until(lambda: not first.left_over(), "the killed driver's workers are gone")
     stopped, before = interrupted(), trial_stamps(prepared_store)
     assert stopped, "the kill came too late: no fit is unfinished"
