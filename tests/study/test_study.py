@@ -165,8 +165,8 @@ def test_a_study_killed_between_epochs_goes_on_and_ends_on_the_same_bits(
         return False
 
     until(held, "a fit has finished and another has a checkpoint")
-    first.kill_group()
-    first.signal_all(signal.SIGCONT)
+    first.signal_all(signal.SIGKILL)  # also the workers: one that went on might finish its fit
+    first.process.wait()
     until(lambda: not first.left_over(), "the killed driver's workers are gone")
     stopped, before = interrupted(), trial_stamps(prepared_store)
     assert stopped, "the kill came too late: no fit is unfinished"
