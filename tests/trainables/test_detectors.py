@@ -23,7 +23,7 @@ def validation(make_slices) -> Slices:
 
 
 @pytest.fixture(scope="session")
-def test_images(make_slices) -> tuple[np.ndarray, np.ndarray]:
+def held_out(make_slices) -> tuple[np.ndarray, np.ndarray]:
     """Read-only images and brain masks, as a view of shared memory would give them."""
     slices = make_slices(5, seed=2)
     batch = slices.batch(slice(0, 5))
@@ -106,7 +106,7 @@ class TestDetector:
         list(again.fit(train, validation, 1))
         assert same(again.state(), fitted.state())
 
-    def test_state_survives_safetensors(self, make, fitted, test_images):
+    def test_state_survives_safetensors(self, make, fitted, held_out):
         state = fitted.state()
         assert all(isinstance(array, np.ndarray) for array in state.values())
         stored = load(save(dict(state)))
@@ -114,24 +114,24 @@ class TestDetector:
         restored = make()
         restored.load_state(stored)
         assert same(restored.state(), state)
-        assert equal(restored.score(*test_images), fitted.score(*test_images))
+        assert equal(restored.score(*held_out), fitted.score(*held_out))
 
-    def test_weights_alone_are_enough_to_score(self, make, fitted, test_images):
+    def test_weights_alone_are_enough_to_score(self, make, fitted, held_out):
         weights = {k: v for k, v in fitted.state().items() if k.startswith("model.")}
         restored = make()
         restored.load_state(weights)
-        assert equal(restored.score(*test_images), fitted.score(*test_images))
-        assert equal(restored.pictures(*test_images), fitted.pictures(*test_images))
+        assert equal(restored.score(*held_out), fitted.score(*held_out))
+        assert equal(restored.pictures(*held_out), fitted.pictures(*held_out))
 
-    def test_a_state_is_a_copy_both_ways(self, make, fitted, test_images):
+    def test_a_state_is_a_copy_both_ways(self, make, fitted, held_out):
         state = {k: v.copy() for k, v in fitted.state().items()}
         restored = make()
         restored.load_state(state)
-        before = restored.score(*test_images)
+        before = restored.score(*held_out)
         for array in [*state.values(), *fitted.state().values(), *restored.state().values()]:
             array[...] = 0
-        assert equal(restored.score(*test_images), before)
-        assert equal(fitted.score(*test_images), before)
+        assert equal(restored.score(*held_out), before)
+        assert equal(fitted.score(*held_out), before)
 
     def test_a_state_with_an_unknown_name_is_refused(self, make, fitted):
         state = dict(fitted.state()) | {"model.no_such_weight": np.zeros(1, np.float32)}
@@ -148,26 +148,26 @@ class TestDetector:
             with pytest.raises(ValueError):
                 make().load_state(state | {name: np.zeros((3, 3, 3), state[name].dtype)})
 
-    def test_scores_are_finite_float32_maps_in_order(self, fitted, test_images):
-        maps = fitted.score(*test_images)
+    def test_scores_are_finite_float32_maps_in_order(self, fitted, held_out):
+        maps = fitted.score(*held_out)
         assert tuple(maps) == fitted.SCORES
         assert len(maps) > 0
         for score in maps.values():
-            assert score.shape == test_images[0].shape
+            assert score.shape == held_out[0].shape
             assert score.dtype == np.float32
             assert np.isfinite(score).all()
             assert np.ptp(score) > 0
 
-    def test_pictures_are_finite_float32_maps_and_no_scores(self, fitted, test_images):
-        pictures = fitted.pictures(*test_images)
+    def test_pictures_are_finite_float32_maps_and_no_scores(self, fitted, held_out):
+        pictures = fitted.pictures(*held_out)
         assert not pictures.keys() & set(fitted.SCORES)
         for picture in pictures.values():
-            assert picture.shape == test_images[0].shape
+            assert picture.shape == held_out[0].shape
             assert picture.dtype == np.float32
             assert np.isfinite(picture).all()
 
-    def test_a_score_does_not_depend_on_its_batch(self, fitted, test_images):
-        images, brain = test_images
+    def test_a_score_does_not_depend_on_its_batch(self, fitted, held_out):
+        images, brain = held_out
         together = fitted.score(images, brain)
         for i in range(len(images)):
             alone = fitted.score(images[i : i + 1], brain[i : i + 1])
@@ -175,19 +175,19 @@ class TestDetector:
                 tolerance = 1e-3 * np.ptp(score)
                 np.testing.assert_allclose(alone[name][0], score[i], rtol=1e-3, atol=tolerance)
 
-    def test_no_slices_have_no_scores(self, fitted, test_images):
-        images, brain = test_images
+    def test_no_slices_have_no_scores(self, fitted, held_out):
+        images, brain = held_out
         maps = fitted.score(images[:0], brain[:0])
         assert {k: v.shape for k, v in maps.items()} == dict.fromkeys(fitted.SCORES, (0, 128, 128))
 
-    def test_inputs_are_never_changed(self, make, train, validation, test_images):
+    def test_inputs_are_never_changed(self, make, train, validation, held_out):
         """They are read-only, too: writing through torch would not fail."""
-        arrays = [train.images_NHW, train.brain_bits_NK, validation.images_NHW, *test_images]
+        arrays = [train.images_NHW, train.brain_bits_NK, validation.images_NHW, *held_out]
         assert not any(array.flags.writeable for array in arrays)
         before = [array.copy() for array in arrays]
         detector = make()
         list(detector.fit(train, validation, 1))
-        maps = detector.score(*test_images) | detector.pictures(*test_images)
+        maps = detector.score(*held_out) | detector.pictures(*held_out)
         for score in maps.values():
             if score.flags.writeable:
                 score[...] = -1

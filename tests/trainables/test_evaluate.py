@@ -28,7 +28,7 @@ def _with_lesions(slices: Slices, sizes: dict[int, int], column: int = 60) -> Sl
 
 
 @pytest.fixture
-def test_set(make_slices) -> Slices:
+def held_out(make_slices) -> Slices:
     return _with_lesions(make_slices(14, seed=1), {1: 5, 2: 9, 5: 12, 8: 3})
 
 
@@ -61,8 +61,8 @@ def _row(table, **key):
     return rows[0]
 
 
-def test_tables_have_their_schemas_and_rows(test_set):
-    result = evaluate(_intensity(), test_set, n_showcase=2)
+def test_tables_have_their_schemas_and_rows(held_out):
+    result = evaluate(_intensity(), held_out, n_showcase=2)
     assert result.metrics.schema == METRICS_SCHEMA
     assert result.roc.schema == ROC_SCHEMA
     assert result.subjects.schema == SUBJECTS_SCHEMA
@@ -74,9 +74,9 @@ def test_tables_have_their_schemas_and_rows(test_set):
 
 @pytest.mark.parametrize("batch_size", [3, 64])
 @pytest.mark.parametrize("region", REGIONS)
-def test_figures_are_sklearns_on_the_pixels_of_the_region(test_set, region, batch_size):
-    result = evaluate(_intensity(), test_set, batch_size=batch_size)
-    batch = test_set.batch(slice(None))
+def test_figures_are_sklearns_on_the_pixels_of_the_region(held_out, region, batch_size):
+    result = evaluate(_intensity(), held_out, batch_size=batch_size)
+    batch = held_out.batch(slice(None))
     counts = batch.brain_BHW if region == "brain" else np.ones_like(batch.brain_BHW)
     scores, positive = batch.images_BHW[counts], batch.lesion_BHW[counts]
     row = _row(result.metrics, score="intensity", region=region)
@@ -96,11 +96,11 @@ def test_figures_are_sklearns_on_the_pixels_of_the_region(test_set, region, batc
     assert turned["auc"] == pytest.approx(1 - row["auc"], abs=1e-9)
 
 
-def test_subjects_add_up_to_the_whole_and_undefined_ones_are_null(test_set):
-    result = evaluate(_intensity(), test_set)
+def test_subjects_add_up_to_the_whole_and_undefined_ones_are_null(held_out):
+    result = evaluate(_intensity(), held_out)
     aucs = []
-    for index, (subject, rows) in enumerate(test_set.by_subject()):
-        batch = test_set.batch(rows)
+    for index, (subject, rows) in enumerate(held_out.by_subject()):
+        batch = held_out.batch(rows)
         row = _row(result.subjects, subject=subject, score="intensity", region="brain")
         positive = batch.lesion_BHW[batch.brain_BHW]
         assert sum(row["positives"]) == row["n_positive"] == positive.sum()
@@ -137,8 +137,8 @@ def test_lesion_outside_the_brain_counts_in_the_slice_alone(make_slices):
     assert given.metrics["lesion_outside_brain_share"].to_pylist() == [0.25] * 4
 
 
-def test_curves_end_at_all_pixels_and_are_short(test_set):
-    result = evaluate(_intensity(), test_set)
+def test_curves_end_at_all_pixels_and_are_short(held_out):
+    result = evaluate(_intensity(), held_out)
     for score in Intensity.SCORES:
         for region in REGIONS:
             key = {"score": score, "region": region}
@@ -150,33 +150,33 @@ def test_curves_end_at_all_pixels_and_are_short(test_set):
             assert rows[-1]["false_positives"] == negatives
 
 
-def test_showcase_holds_the_largest_lesion_of_evenly_spread_subjects(test_set, make_slices):
-    assert showcase_rows(test_set, 4) == (2, 5, 8)
-    assert showcase_rows(test_set, 2) == (2, 8)
-    assert showcase_rows(test_set, 1) == (5,)
-    assert showcase_rows(test_set, 0) == ()
+def test_showcase_holds_the_largest_lesion_of_evenly_spread_subjects(held_out, make_slices):
+    assert showcase_rows(held_out, 4) == (2, 5, 8)
+    assert showcase_rows(held_out, 2) == (2, 8)
+    assert showcase_rows(held_out, 1) == (5,)
+    assert showcase_rows(held_out, 0) == ()
     assert showcase_rows(make_slices(14), 2) == (6, 13)
 
 
 @pytest.mark.parametrize("batch_size", [1, 64])
-def test_heatmaps_hold_the_slice_and_its_maps(test_set, batch_size):
-    rows = evaluate(Blown(Blown.Params(), seed=0), test_set, batch_size=batch_size).heatmaps
+def test_heatmaps_hold_the_slice_and_its_maps(held_out, batch_size):
+    rows = evaluate(Blown(Blown.Params(), seed=0), held_out, batch_size=batch_size).heatmaps
     assert rows["subject"].to_pylist() == [f"ellipses/{i:03d}" for i in range(3)]
     assert rows["slice_index"].to_pylist() == [2, 1, 0]
     for row, index in zip(rows.to_pylist(), (2, 5, 8), strict=True):
         image = np.frombuffer(row["image"], dtype="<f2").reshape(128, 128)
-        np.testing.assert_array_equal(image, test_set.images_NHW[index])
-        assert row["brain"] == test_set.brain_bits_NK[index].tobytes()
-        assert row["lesion"] == test_set.lesion_bits_NK[index].tobytes()
+        np.testing.assert_array_equal(image, held_out.images_NHW[index])
+        assert row["brain"] == held_out.brain_bits_NK[index].tobytes()
+        assert row["lesion"] == held_out.lesion_bits_NK[index].tobytes()
         score = np.frombuffer(row["score.intensity"], dtype="<f2").reshape(128, 128)
         assert score.max() == np.finfo(np.float16).max
         doubled = np.frombuffer(row["picture.doubled"], dtype="<f2").reshape(128, 128)
         np.testing.assert_array_equal(doubled, 2 * image)
 
 
-def test_scores_that_are_not_finite_are_refused_by_name(test_set):
+def test_scores_that_are_not_finite_are_refused_by_name(held_out):
     with pytest.raises(ValueError, match=r"negative_intensity of subject ellipses/000"):
-        evaluate(Spoiled(Spoiled.Params(), seed=0), test_set)
+        evaluate(Spoiled(Spoiled.Params(), seed=0), held_out)
 
 
 def test_an_empty_test_set_is_refused(make_slices):
@@ -184,9 +184,9 @@ def test_an_empty_test_set_is_refused(make_slices):
         evaluate(_intensity(), make_slices(0))
 
 
-def test_progress_is_told_after_every_subject(test_set):
+def test_progress_is_told_after_every_subject(held_out):
     told: list[int] = []
-    evaluate(_intensity(), test_set, on_progress=told.append)
+    evaluate(_intensity(), held_out, on_progress=told.append)
     assert told == [4, 8, 12, 14]
 
 
