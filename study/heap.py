@@ -2,7 +2,7 @@
 
 glibc hands large blocks to the kernel the moment they are freed, and gets them back page by page,
 each cleared anew: a third of the time of a network that makes large images. So workers keep what
-they free, and hand it back after each piece of work, which leaves their peak where it was. Other C
+they free, and hand it back after each piece of work, so that little is held between two. Other C
 libraries than glibc are left as they are.
 """
 

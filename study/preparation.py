@@ -96,16 +96,16 @@ class Preparation:
         unfinished = [listing for listing in listings if listing.manifest is None]
         if unfinished:
             cache.save(self.store)
-        todo = {
-            task.key: task
-            for listing in unfinished
-            for task in listing.tasks
-            if read_record(self.store, task.key) is None
-        }
+        done = [record for listing in listings for record in listing.records]
+        todo: dict[str, ScanTask] = {}
+        for task in (task for listing in unfinished for task in listing.tasks):
+            record = read_record(self.store, task.key)
+            if record is None:
+                todo[task.key] = task
+            else:
+                done.append(record)
         # Where others came through, it is not the machine that fails those that are left.
-        others = [task for x in unfinished for task in x.tasks if task.key not in todo]
-        works = any(r.status == "ok" for x in listings for r in x.records)
-        works = works or any(self._came_through(task) for task in others)
+        works = any(record.status == "ok" for record in done)
         self._prepare(list(todo.values()), works=works)
         self._set_aside_now |= todo.keys()
         return [self._complete(listing) for listing in listings]
@@ -129,10 +129,10 @@ class Preparation:
         if not again:
             return list(listings)
         left = [task for task in again if not self._came_through(task)]
-        self._forget(left)
+        self._forget(task.key for task in left)
         self._prepare(left, works=True)
         back = [task for task in again if self._came_through(task)]
-        self._forget(task for task in again if task not in back)
+        self._forget(task.key for task in again if task not in back)
         self.say(f"{len(back)} of {len(again)} scans that were set aside came through now")
         if not back:
             return list(listings)
@@ -144,9 +144,9 @@ class Preparation:
         record = read_record(self.store, task.key)
         return record is not None and record.status == "ok"
 
-    def _forget(self, tasks: Iterable[ScanTask]) -> None:
-        for task in tasks:
-            self.store.delete(record_path(task.key).rpartition("/")[0])
+    def _forget(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self.store.delete(record_path(key).rpartition("/")[0])
 
     def _prepare(self, tasks: Sequence[ScanTask], *, works: bool) -> None:
         """Prepare scans, with Ray if there are any."""
@@ -176,8 +176,7 @@ class Preparation:
         # first: a manifest vouches for the records below it.
         for key in sorted({listing.key for listing, _ in damaged}):
             self.store.delete(manifest_path(key))
-        for _, record in damaged:
-            self.store.delete(record_path(record.key).rpartition("/")[0])
+        self._forget(record.key for _, record in damaged)
         return self.run()
 
     def _fault(self, record: ScanRecord) -> str:
