@@ -16,16 +16,19 @@ from typing import Any
 
 from study.guard import RAYLET, command_line, descendants, is_running
 from study.orphans import end_orphans, see_off
+from trainables.arithmetic import Precision, fast_precision
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
     "TUNE_WARN_THRESHOLD_S": "60",
 }
-"""Telemetry, Tune's own files and interrupt handling off: the store and the driver do that."""
+"""Telemetry, Tune's own files and interrupt handling off: the store and the driver do that. Workers
+run at the driver's priority: Ray's own default of nice 15 starves a study on a busy machine."""
 
 RAY_DIED = (
     "Ray's own process on this machine has died: killed, or out of memory; nothing that was "
@@ -91,6 +94,15 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
         started = descendants(os.getpid()) if target == "local" else []
         ray.shutdown()
         see_off(started)
+
+
+def is_local(address: str | None) -> bool:
+    """Whether trials run on a cluster of this process alone.
+
+    Args:
+        address: Of a running cluster, if the user gave one.
+    """
+    return (address or os.environ.get("RAY_ADDRESS") or "local") == "local"
 
 
 def own_raylet() -> int | None:
@@ -161,6 +173,23 @@ def _check_reachable(address: str) -> None:
 def core_count(ray: Any) -> int:
     """CPU cores that the cluster offers."""
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def fast_precisions(ray: Any) -> list[Precision]:
+    """The faster arithmetic of each node that will train: those with a GPU, if there are any."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    name = "GPU" if any(node["Resources"].get("GPU") for node in nodes) else "CPU"
+    training = [node for node in nodes if node["Resources"].get(name)]
+    strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    needs = {"num_gpus": 0.01} if name == "GPU" else {}
+    asked = [
+        ray.remote(num_cpus=0, scheduling_strategy=strategy(node["NodeID"], soft=False), **needs)(
+            fast_precision
+        ).remote("cuda" if name == "GPU" else "cpu")
+        for node in training
+    ]
+    found: list[Precision] = ray.get(asked)
+    return found
 
 
 def card_gib(ray: Any) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -14,13 +14,15 @@ from rich.console import Console
 
 from datasets.storage import StorageError
 from study import cli, cluster
-from study.cost import longest_first, work_flops
+from study.cost import Pace, WorkCost, longest_first
+from study.estimate import costs_of, estimate, local_device, pace_of
 from study.heartbeat import Heartbeat, is_there, last_progress
 from study.index import load_index, refresh_index
 from study.listing import CohortListing
 from study.live import View
 from study.outcome import Outcome
-from study.plan import Plan, work_left
+from study.plan import Plan, Work, work_left
+from study.precision import Decision, decide
 from study.preparation import Preparation
 from study.provenance import provenance
 from study.records import CohortInfo, StudyRecord
@@ -30,6 +32,7 @@ from study.store import utc_now
 from study.table import count_trials, plan_trials
 from study.tracker import Tracker
 from study.verify import sweep
+from trainables.arithmetic import Precision, fast_precision
 
 
 class Driver:
@@ -51,6 +54,9 @@ class Driver:
         self._fault_said = False
         self._raylet: int | None = None
         self._stack = ExitStack()
+        self._pace: Pace | None = None
+        self._study_before = request.study.study()
+        self._decision = Decision("float32", "")
         self._preparation = Preparation(
             request.cohorts,
             request.store,
@@ -59,6 +65,7 @@ class Driver:
             self._tracker,
             self._checked,
             self._say,
+            foreseen=self._foresee,
         )
 
     def run(self) -> int:
@@ -74,6 +81,7 @@ class Driver:
         with self._heartbeat:
             try:
                 with self._view, self._stack:
+                    self._decide()
                     listings = self._preparation.run()
                     self._say_quarantined(listings)
                     record = self._plan(listings)
@@ -100,13 +108,53 @@ class Driver:
         self._raylet = cluster.own_raylet()
         return ray
 
+    def _decide(self) -> None:
+        """Decide on the arithmetic of this study's networks, and say so where it matters."""
+        options = self._request.options
+
+        def fast() -> Collection[Precision]:
+            if cluster.is_local(options.address):
+                return (fast_precision(local_device()),)
+            return cluster.fast_precisions(self._connect())
+
+        self._decision = decide(options.precision, self._study_before, fast)
+
+    def _foresee(self, listings: Sequence[CohortListing]) -> None:
+        """Say how long the run will take, if scans are to be prepared first."""
+        if all(listing.manifest is not None for listing in listings):
+            return  # said once the plan is made
+        infos = tuple(listing.info() for listing in listings)
+        plan = self._request.plan(infos, self._decision.precision)
+        self._say_estimate(listings, work_left(plan.trials, load_index(self._request.study)))
+
+    def _say_estimate(
+        self, listings: Sequence[CohortListing], left: Sequence[Work]
+    ) -> dict[str, WorkCost]:
+        """Measure this machine for what is left, and say how long that will take."""
+        if self._pace is None:
+            self._pace = pace_of(left, self._places())
+            self._say(self._decision.words)
+            if self._decision.warning:
+                self._say(self._decision.warning)
+        costs = costs_of(left, [listing.info() for listing in listings], self._pace)
+        self._say(estimate(listings, costs, self._pace, self._places()).words)
+        return costs
+
+    def _places(self) -> int:
+        """How many trials will run at once, as far as that is known before Ray is there."""
+        if cluster.is_local(self._request.options.address):
+            return os.cpu_count() or 1
+        return cluster.core_count(self._connect())
+
     def _plan(self, listings: Sequence[CohortListing]) -> StudyRecord:
         """Lay the grid over the prepared data."""
         request = self._request
         cohorts = tuple(listing.info() for listing in listings)
-        plan = request.plan(cohorts)
-        before = request.study.study()
-        return study_record(request, plan, cohorts, before.created if before else utc_now())
+        precision = self._decision.precision
+        plan = request.plan(cohorts, precision)
+        before = self._study_before
+        created = before.created if before else utc_now()
+        return study_record(request, plan, cohorts, created, precision)
 
     def _run_trials(self, record: StudyRecord, listings: Sequence[CohortListing]) -> Outcome:
         """Run what the store does not have."""
@@ -117,17 +165,20 @@ class Driver:
         request.study.write_study(record)  # only now: a plan that is refused replaces none
         counts = count_trials(record, index)
         searching = [s for s in record.searches if not s.points]
-        self._tracker.stage = "trials"
         self._tracker.planned, self._tracker.done = counts.planned, counts.done
         self._tracker.failed = 0 if retry else counts.failed
-        self._changed(True)
         if not left and not searching:
+            self._tracker.stage = "trials"
+            self._changed(True)
             return Outcome()
+        costs = self._say_estimate(listings, left)
+        self._tracker.stage = "trials"
+        self._tracker.expect(costs, self._places())
+        self._changed(True)
         from study.execute import execute
 
-        self._tracker.cost = sum(work_flops(work, record.cohorts) for work in left)
         return execute(
-            longest_first(left, record.cohorts),
+            longest_first(left, costs),
             record,
             listings,
             index,
@@ -138,6 +189,7 @@ class Driver:
             tracker=self._tracker,
             changed=self._changed,
             check=self._check,
+            say=self._say,
             options=request.options,
         )
 
@@ -222,13 +274,18 @@ class Driver:
 
 
 def study_record(
-    request: Request, plan: Plan, cohorts: tuple[CohortInfo, ...], created: str
+    request: Request,
+    plan: Plan,
+    cohorts: tuple[CohortInfo, ...],
+    created: str,
+    precision: Precision,
 ) -> StudyRecord:
     """What ``study.json`` says of a run."""
     return StudyRecord(
         study=request.study.name,
         grid=request.grid_name,
         synthetic=any(cohort.synthetic for cohort in cohorts),
+        precision=precision,
         cohorts=cohorts,
         trials=plan.trials,
         searches=plan.searches,

@@ -9,14 +9,16 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Table
 
-from study.cost import ASSUMED_SLICES_PER_SCAN, FLOPS_PER_S_AND_CORE, n_parameters, work_flops
+from study.cost import ASSUMED_SLICES_PER_SCAN, size
+from study.estimate import costs_of, estimate, local_device, pace_of
 from study.index import load_index
 from study.listing import CohortListing, survey
-from study.live import duration
 from study.plan import Plan, work_left
+from study.precision import decide
 from study.records import PlannedTrial
 from study.request import Request
 from study.table import label
+from trainables.arithmetic import fast_precision
 from trainables.detector import detector_class
 
 
@@ -30,7 +32,12 @@ def print_plan(request: Request, console: Console) -> None:
     """
     listings = survey(request.cohorts, request.store, request.settings)
     infos = tuple(listing.info() for listing in listings)
-    plan = request.plan(infos)
+    decision = decide(
+        request.options.precision,
+        request.study.study(),
+        lambda: (fast_precision(local_device()),),
+    )
+    plan = request.plan(infos, decision.precision)
     index = load_index(request.study)
     left = work_left(plan.trials, index, retry_failed=request.options.retry_failed)
     console.print(f"study: {request.study.name}")
@@ -41,17 +48,16 @@ def print_plan(request: Request, console: Console) -> None:
         console.print(f"{name}: {count}")
     console.print(f"already done: {len(plan.trials) - len(left)}")
     console.print(_parameter_table(plan.trials))
-    flops = sum(work_flops(work, infos) for work in left)
+    console.print(decision.words)
+    if decision.warning:
+        console.print(decision.warning)
     cores = os.cpu_count() or 1
-    seconds = flops / (FLOPS_PER_S_AND_CORE * cores)
-    console.print(
-        f"estimated cost: {flops / 1e12:,.0f} TFLOP, "
-        f"about {duration(seconds)} on {cores} cores, one trial a core"
-    )
+    pace = pace_of(left, cores)
+    costs = costs_of(left, infos, pace)
+    console.print(estimate(listings, costs, pace, cores).words)
     if any(listing.manifest is None for listing in listings):
         console.print(
-            f"(scans not prepared yet are taken for {ASSUMED_SLICES_PER_SCAN} slices each; "
-            "preparing them comes on top)"
+            f"(scans that are not prepared yet are taken for {ASSUMED_SLICES_PER_SCAN} slices each)"
         )
 
 
@@ -84,7 +90,7 @@ def _parameter_table(trials: Iterable[PlannedTrial]) -> Table:
     for trial in trials:
         params = trial.spec.params
         if "n_c" in params and "n_z" in params:
-            found[trial.spec.model, params["n_c"]][params["n_z"]] = n_parameters(trial.spec)
+            found[trial.spec.model, params["n_c"]][params["n_z"]] = size(trial.spec).n_parameters
     sizes = sorted({n_z for line in found.values() for n_z in line})
     table = Table(title="parameters in millions, by N_z", title_justify="left")
     table.add_column("model")

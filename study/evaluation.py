@@ -72,9 +72,15 @@ def evaluate_and_record(
         failure = failure_of(error)
     wall_s = time.perf_counter() - clock
     trial.write_evaluation(_record(order, planned, parts, wall_s, failure))
-    failed = failure is not None
+    reason = f"{failure.kind}: {failure.message}" if failure else ""
     return Event(
-        "evaluate", order.spec.epochs, n_slices, wall_s, failed, cohort=planned.cohort, auc=auc
+        "evaluate",
+        order.spec.epochs,
+        n_slices,
+        failed=failure is not None,
+        reason=reason,
+        cohort=planned.cohort,
+        auc=auc,
     )
 
 

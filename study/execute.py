@@ -42,6 +42,7 @@ def execute(
     tracker: Tracker,
     changed: Callable[[bool], None],
     check: Callable[[], None],
+    say: Callable[[str], None],
     options: Options,
 ) -> Outcome:
     """Run what is left of a plan.
@@ -58,6 +59,7 @@ def execute(
         tracker: Told how far it is.
         changed: Called after every change of the tracker.
         check: Called all the time; what it raises ends the run.
+        say: Told in a sentence what a person should know at once.
         options: How to run.
 
     Returns:
@@ -76,12 +78,20 @@ def execute(
         return Outcome()
     ray = connect()
     device, share = _share(ray)
+    # On this machine's own Ray, Tune asks for no place for a trial that has none, which would cost
+    # as much as a tiny trial; a cluster may grow.
+    slots = _places(ray, share)
+    tracker.expect(tracker.costs, slots)
 
     def order_of(work: Work) -> TrialOrder:
         modality = work.trial.spec.modality
         cohorts = record.cohorts
         return TrialOrder(
-            work, train_cohorts(modality, cohorts), train_keys(modality, cohorts), device
+            work,
+            train_cohorts(modality, cohorts),
+            train_keys(modality, cohorts),
+            device,
+            options.checkpoint_s,
         )
 
     def order_of_point(trial: PlannedTrial) -> TrialOrder:
@@ -102,8 +112,9 @@ def execute(
             tracker=tracker,
             changed=changed,
             check=check,
+            say=say,
             share=share,
-            at_once=_slots(ray, share),
+            at_once=slots if own_raylet() is not None else None,
             verbose=options.verbose,
         )
     )
@@ -142,14 +153,8 @@ def _put(ray: Any, store: Storage, listings: Sequence[CohortListing]) -> DataRef
     return refs
 
 
-def _slots(ray: Any, share: dict[str, float]) -> int | None:
-    """How many trials run at once on this machine's own Ray; None on a cluster, which may grow.
-
-    Where it is known, Tune asks Ray for no place for a trial that has none, which costs as much
-    as a tiny trial.
-    """
-    if own_raylet() is None:
-        return None
+def _places(ray: Any, share: dict[str, float]) -> int:
+    """How many trials have room at once on what the cluster is now."""
     have = ray.cluster_resources()
     return max(1, min(int(have.get(name.upper(), 0) / share[name]) for name in share))
 

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from study.records import RunningTrial
 from study.tracker import Tracker
 
 _STAGES = {"prepare": "preparing scans", "trials": "running trials", "report": "reporting"}
@@ -28,6 +29,11 @@ def duration(seconds: float | None) -> str:
     if whole >= 60:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole} s"
+
+
+def epochs_of(trial: RunningTrial) -> str:
+    """How far a trial's training is, such as ``epoch 3.4 of 10``."""
+    return f"epoch {trial.epoch + trial.share:.1f} of {trial.epochs}"
 
 
 class View:
@@ -87,19 +93,24 @@ class View:
         t = self._tracker
         if t.stage not in ("trials", "report"):
             return f"{_STAGES.get(t.stage, t.stage)}: {t.stage_done} of {t.stage_total}"
-        parts = [
-            f"trials: {t.done} done, {len(t.running)} running, {t.failed} failed of {t.planned}",
-            f"{t.slices_per_s(now):.0f} slices/s",
-            f"left {duration(t.seconds_left(now))}",
-        ]
-        return ", ".join(parts)
+        counts = (
+            f"trials: {t.done} done, {len(t.running)} running, {t.failed} failed of {t.planned}"
+        )
+        return f"{counts}, {self._pace(now)}"
+
+    def _pace(self, now: float) -> str:
+        t = self._tracker
+        return (
+            f"{t.slices_per_s(now):.0f} slices/s, elapsed {duration(now - t.began)}, "
+            f"left {duration(t.seconds_left(now))}"
+        )
 
     def render(self) -> RenderableType:
         """The live view as it is now."""
         t, now = self._tracker, time.monotonic()
         head = Text(_STAGES.get(t.stage, t.stage), style="bold")
         if t.stage not in ("trials", "report"):
-            count = Text(f"{t.stage_done} of {t.stage_total}")
+            count = Text(f"{t.stage_done} of {t.stage_total}, {duration(now - t.began)}")
             return Group(head, _bar(t.stage_done, t.stage_total, count))
         counts = Text.assemble(
             (f"{t.done} done", "green"),
@@ -107,7 +118,7 @@ class View:
             (f"{t.failed} failed", "red" if t.failed else "dim"),
             f"  of {t.planned}",
         )
-        pace = f"{t.slices_per_s(now):.0f} slices/s, left {duration(t.seconds_left(now))}"
+        pace = self._pace(now)
         if not t.running and t.done + t.failed < t.planned:
             pace = "waiting for workers"
         bar = _bar(t.done + t.failed, t.planned, counts)
@@ -116,8 +127,9 @@ class View:
     def _running(self) -> RenderableType:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for trial in self._tracker.running:
-            state = f"epoch {trial.epoch} of {trial.epochs}"
-            table.add_row(trial.label, "evaluating" if trial.stage == "evaluate" else state)
+            state = "evaluating" if trial.stage == "evaluate" else epochs_of(trial)
+            loss = "" if trial.loss is None else f"loss {trial.loss:.5g}"
+            table.add_row(trial.label, state, loss)
         return table
 
     def _best(self) -> RenderableType:

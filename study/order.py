@@ -12,6 +12,9 @@ from study.plan import Work
 from trainables.slices import Slices
 from trainables.spec import TrialSpec
 
+CHECKPOINT_S = 60.0
+"""A fit is kept at the end of each epoch, and so often within a long one."""
+
 
 class TrialData(Protocol):
     """The slices a trial may ask for."""
@@ -35,6 +38,7 @@ class TrialOrder:
         train_cohorts: Names of the cohorts it trains on.
         train_keys: Keys of their shards.
         device: ``cpu`` or ``cuda``.
+        checkpoint_s: Longest time of training that a lost process costs, in seconds.
         alone: Whether nothing else runs beside it, so that too little memory is its own failure.
     """
 
@@ -42,6 +46,7 @@ class TrialOrder:
     train_cohorts: tuple[str, ...]
     train_keys: tuple[str, ...]
     device: str = "cpu"
+    checkpoint_s: float = CHECKPOINT_S
     alone: bool = False
 
     @property
@@ -52,14 +57,16 @@ class TrialOrder:
 
 @dataclass(frozen=True)
 class Event:
-    """A step of a trial that is complete and, if it has a result, recorded.
+    """How far a trial is: a piece of an epoch, an epoch, or a test cohort, recorded if it can be.
 
     Attributes:
-        stage: ``fit`` after an epoch, ``evaluate`` after a test cohort.
+        stage: ``fit`` within an epoch and after it, ``evaluate`` after a test cohort.
         epoch: Epochs complete.
-        n_slices: Slices worked on in this step; 0 if its result was there already.
-        wall_s: Seconds this step took.
-        failed: Whether the step has failed; after a fit that did, no more events follow.
+        n_slices: Slices worked on since the last event; 0 if a result was there already.
+        share: How much of an epoch under way is done; 0 between two epochs.
+        loss: Mean training loss of that epoch so far, or None.
+        failed: Whether it has failed; after a fit that did, no more events follow.
+        reason: Why it has failed, in a sentence.
         crowded: Whether there was too little memory beside others: nothing is recorded, no more
             events follow, and the trial is to be tried alone.
         cohort: The test cohort of an evaluation.
@@ -69,8 +76,10 @@ class Event:
     stage: str
     epoch: int = 0
     n_slices: int = 0
-    wall_s: float = 0.0
+    share: float = 0.0
+    loss: float | None = None
     failed: bool = False
+    reason: str = ""
     crowded: bool = False
     cohort: str = ""
     auc: Mapping[str, float | None] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ from datasets.plugins import load_plugin, plugin_names
 from datasets.scan import MODALITIES, Modality
 from study import grids
 from study.records import CohortInfo, PlannedEval, PlannedSearch, PlannedTrial
+from trainables.arithmetic import Precision
+from trainables.detector import detector_class
 from trainables.spec import RECIPE_VERSION, TrialSpec, eval_id, trial_id
 
 
@@ -115,7 +117,12 @@ def load_grid(name: str) -> Grid:
 
 
 def build_plan(
-    grid: Grid, cohorts: Sequence[CohortInfo], *, seeds: Sequence[int], epochs: int | None
+    grid: Grid,
+    cohorts: Sequence[CohortInfo],
+    *,
+    seeds: Sequence[int],
+    epochs: int | None,
+    precision: Precision = "float32",
 ) -> Plan:
     """Lay a grid over the data.
 
@@ -124,12 +131,24 @@ def build_plan(
         cohorts: The data, one entry a cohort and modality.
         seeds: Every point is run with each of these.
         epochs: Replaces the grid's own number of epochs, if given.
+        precision: Arithmetic of all networks for which the grid names none.
 
     Raises:
         PlanError: If no modality has both a train and a test cohort.
     """
     with many_objects():
-        return _laid_out(grid, cohorts, seeds, epochs)
+        return _laid_out(with_precision(grid, precision), cohorts, seeds, epochs)
+
+
+def with_precision(grid: Grid, precision: Precision) -> Grid:
+    """A grid whose points that have an arithmetic, and leave it open, have this one."""
+    points = (
+        replace(point, params={"precision": precision, **point.params})
+        if "precision" in detector_class(point.model).Params.model_fields
+        else point
+        for point in grid.trials
+    )
+    return replace(grid, trials=tuple(points))
 
 
 def _laid_out(

@@ -32,7 +32,7 @@ from study.cluster import RAY_DIED, card_gib, core_count
 from study.cohorts import Cohort
 from study.guard import Limits, guarded
 from study.heap import hand_back, keep_freed
-from study.listing import CohortListing, ScanTask, Surveyor, scan_name
+from study.listing import CohortListing, ScanTask, Surveyor, is_written, scan_name
 from study.tracker import Tracker
 
 SCAN_GIB = 2.0
@@ -64,6 +64,7 @@ class Preparation:
         changed: Called after every change of the tracker, with whether it is worth a line.
         say: Told in a sentence what a person should know.
         limits: Of one scan.
+        foreseen: Told what there is, once, before any scan of it is prepared.
         prepared: Number of scans that were prepared, not found.
     """
 
@@ -75,8 +76,10 @@ class Preparation:
     changed: Callable[[bool], None]
     say: Callable[[str], None] = lambda sentence: None
     limits: Limits = field(default_factory=Limits)
+    foreseen: Callable[[Sequence[CohortListing]], None] = lambda listings: None
     prepared: int = 0
     _set_aside_now: set[str] = field(default_factory=set)
+    _has_foreseen: bool = False
 
     def run(self) -> list[CohortListing]:
         """Prepare what is not prepared; each listing comes back with its manifest.
@@ -87,12 +90,15 @@ class Preparation:
             PreparationError: If scans cannot be prepared on this machine or cluster.
             StorageError: If the store cannot be read or written.
         """
-        self._write_phantoms()
         cache = ChecksumCache.load(self.store)
         self.stage("checking files", 0)
         retries = read_retries(self.store)
         surveyor = Surveyor(self.store, self.settings, cache, retries, self._looked, self.say)
         listings = surveyor.survey(self.cohorts)
+        self._foresee(listings)
+        if not all(is_written(cohort) for cohort in self.cohorts):
+            self._write_phantoms()
+            listings = surveyor.survey(self.cohorts)
         unfinished = [listing for listing in listings if listing.manifest is None]
         if unfinished:
             cache.save(self.store)
@@ -139,6 +145,11 @@ class Preparation:
         counts = {task.content_key: retries.get(task.content_key, 0) + 1 for task in back}
         write_retries(self.store, read_retries(self.store) | counts)
         return self.run()
+
+    def _foresee(self, listings: Sequence[CohortListing]) -> None:
+        if not self._has_foreseen:
+            self._has_foreseen = True
+            self.foreseen(listings)
 
     def _came_through(self, task: ScanTask) -> bool:
         record = read_record(self.store, task.key)

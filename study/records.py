@@ -21,6 +21,7 @@ from pydantic import (
 from datasets.bulk import many_objects
 from datasets.scan import Modality, Role
 from datasets.storage import StorageError
+from trainables.arithmetic import Precision
 from trainables.spec import TrialSpec
 
 STORE_VERSION = 1
@@ -106,8 +107,10 @@ class FitRecord(Record):
         train_cohorts: Names of the cohorts it was trained on.
         train_keys: Keys of their shards.
         search: Identity of the search that asked for it, if one did.
-        parts: ``spec.json``, ``history.parquet``, ``model.safetensors``, ``state.safetensors``.
-            Those of a failed fit are of the shorter one that it went on from, if it did.
+        parts: ``spec.json``, ``history.parquet``, ``model.safetensors`` (what scoring needs),
+            ``state.safetensors`` (the state at the end) and, where a fit of more epochs goes on
+            from another state, ``continuation.safetensors``. Those of a failed fit are of the
+            shorter one that it went on from, if it did.
         epochs_kept: Epochs of that shorter fit; 0 if there is none.
         n_parameters: Number of trained numbers.
         attempts: How many processes worked on it.
@@ -140,13 +143,29 @@ class FitRecord(Record):
 
 
 class Checkpoint(Record):
-    """An unfinished fit that can go on: ``trials/<trial_id>/checkpoint.json``."""
+    """An unfinished fit that can go on: ``trials/<trial_id>/checkpoint.json``.
+
+    Attributes:
+        trial_id: Identity of the fit.
+        epochs: Epochs asked for; 0 in records that do not tell.
+        epoch: Epochs complete.
+        steps: Steps taken, those of an epoch under way included.
+        share: How much of the epoch under way is done, in [0, 1).
+        attempts: How many processes have worked on it.
+        wall_s: Seconds of training, over all attempts.
+        epoch_wall_s: Those of the epoch under way.
+        parts: ``state.safetensors``, ``history.parquet`` and, once a fit of more epochs would go
+            on from another state, ``continuation.safetensors``.
+    """
 
     trial_id: str
+    epochs: int = 0
     epoch: int
     steps: int
+    share: float = 0.0
     attempts: int
     wall_s: float
+    epoch_wall_s: float = 0.0
     parts: dict[str, Part]
 
 
@@ -250,6 +269,8 @@ class StudyRecord(Record):
         study: Name of the study.
         grid: Name of the grid.
         synthetic: Whether any cohort is the phantom.
+        precision: Arithmetic of its networks, decided when the study began; None in the records
+            of versions that did not decide it.
         cohorts: The data, one entry a cohort and modality.
         trials: Every trial with a known specification.
         searches: Searches whose trials are asked for one by one.
@@ -260,6 +281,7 @@ class StudyRecord(Record):
     study: str
     grid: str
     synthetic: bool
+    precision: Precision | None = None
     cohorts: tuple[CohortInfo, ...]
     trials: tuple[PlannedTrial, ...]
     searches: tuple[PlannedSearch, ...] = ()
@@ -269,7 +291,17 @@ class StudyRecord(Record):
 
 
 class RunningTrial(BaseModel):
-    """A trial at work, as the heartbeat tells it."""
+    """A trial at work, as the heartbeat tells it.
+
+    Attributes:
+        trial_id: Identity of the fit.
+        label: What people call it.
+        stage: ``fit`` or ``evaluate``.
+        epoch: Epochs complete.
+        share: How much of the epoch under way is done.
+        epochs: Epochs asked for.
+        loss: Mean training loss of the epoch under way, or of the last one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -277,7 +309,9 @@ class RunningTrial(BaseModel):
     label: str
     stage: str
     epoch: int = 0
+    share: float = 0.0
     epochs: int = 1
+    loss: float | None = None
 
 
 class Progress(Record):

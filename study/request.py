@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 from pydantic import ValidationError
@@ -14,9 +14,11 @@ from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
 from study import cli
 from study.cohorts import Cohort, phantom_cohorts, read_cohorts
+from study.order import CHECKPOINT_S
 from study.plan import Grid, Plan, build_plan, grid_names, load_grid
 from study.records import CohortInfo
 from study.store import StudyStore
+from trainables.arithmetic import Arithmetic, Precision
 
 ExtractorOption = Annotated[
     str,
@@ -39,6 +41,8 @@ class Options:
         retry_failed: Whether failed trials run again.
         take_over: Whether to run although another process seems to.
         verbose: Whether Ray and Tune may print.
+        precision: Arithmetic of the networks, or ``auto``.
+        checkpoint_s: How often a fit is kept within a long epoch, in seconds.
     """
 
     seeds: int = 1
@@ -47,6 +51,8 @@ class Options:
     retry_failed: bool = False
     take_over: bool = False
     verbose: bool = False
+    precision: Arithmetic = "auto"
+    checkpoint_s: float = CHECKPOINT_S
 
 
 @dataclass(frozen=True)
@@ -71,14 +77,19 @@ class Request:
     options: Options = field(default_factory=Options)
     settings: PreprocessSettings = field(default_factory=PreprocessSettings)
 
-    def plan(self, cohorts: Sequence[CohortInfo]) -> Plan:
+    def plan(self, cohorts: Sequence[CohortInfo], precision: Precision) -> Plan:
         """The grid laid over the data.
 
         Raises:
             PlanError: If no modality has both a train and a test cohort.
         """
-        seeds = tuple(range(self.options.seeds))
-        return build_plan(self.grid, cohorts, seeds=seeds, epochs=self.options.epochs)
+        return build_plan(
+            self.grid,
+            cohorts,
+            seeds=tuple(range(self.options.seeds)),
+            epochs=self.options.epochs,
+            precision=precision,
+        )
 
 
 def make_request(
@@ -113,6 +124,18 @@ def make_request(
         options=options,
         settings=settings or PreprocessSettings(),
     )
+
+
+def arithmetic(name: str) -> Arithmetic:
+    """The arithmetic that a user named.
+
+    Raises:
+        UsageError: If there is no such arithmetic.
+    """
+    names = get_args(Arithmetic)
+    if name not in names:
+        raise cli.UsageError(f"unknown precision {name!r}; choose one of: {', '.join(names)}")
+    return cast("Arithmetic", name)
 
 
 def preprocess_settings(brain_extractor: str) -> PreprocessSettings:

@@ -17,12 +17,14 @@ from study import cli, cluster
 from study.driver import Driver, interpreter
 from study.dryrun import print_plan
 from study.heartbeat import TakenOverError, check_free
+from study.order import CHECKPOINT_S
 from study.orphans import end_orphans
 from study.plan import grid_names
 from study.request import (
     ExtractorOption,
     Options,
     Request,
+    arithmetic,
     make_request,
     preprocess_settings,
 )
@@ -35,7 +37,9 @@ def _drive(request: Request, console: Console) -> int:
         return Driver(request, console).run()
     except KeyboardInterrupt:
         console.print(
-            "Interrupted; every finished epoch is kept. Go on from here with:", soft_wrap=True
+            "Interrupted; every finished epoch is kept, and a long one up to its last checkpoint. "
+            "Go on from here with:",
+            soft_wrap=True,
         )
         console.print(f"  {_this_command()}", markup=False, soft_wrap=True)
         return cli.EXIT_INTERRUPTED
@@ -69,6 +73,18 @@ def main(
     address: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster; without it, this machine.")
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="ARITHMETIC",
+            help="Of the networks: float32, bfloat16, or auto: bfloat16 where all that trains has "
+            "instructions for it, decided when a study begins.",
+        ),
+    ] = "auto",
+    checkpoint_every: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Keep a network so often within an epoch."),
+    ] = CHECKPOINT_S,
     brain_extractor: ExtractorOption = "deepbet",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its estimated cost, then stop.")
@@ -86,7 +102,16 @@ def main(
 ) -> None:
     """Run a study from scans to table 1; running it again resumes it."""
     cluster.configure(verbose=verbose, address=address)
-    options = Options(seeds, epochs, address, retry_failed, take_over, verbose)
+    options = Options(
+        seeds=seeds,
+        epochs=epochs,
+        address=address,
+        retry_failed=retry_failed,
+        take_over=take_over,
+        verbose=verbose,
+        precision=arithmetic(precision),
+        checkpoint_s=checkpoint_every,
+    )
     settings = preprocess_settings(brain_extractor)
     request = make_request(grid, cohorts, store, study, options, settings)
     console = cli.console()

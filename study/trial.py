@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datasets.storage import ChecksumError, StorageError
+from study.checkpoints import Progress, TrialCheckpoints, resume
 from study.evaluation import evaluate_and_record, record_failed_evaluations, recorded
 from study.failures import failure_of, is_out_of_memory, lost_worker
 from study.order import Event, TrialData, TrialOrder
 from study.parts import read_state, state_bytes, table_bytes
 from study.provenance import provenance
-from study.records import Checkpoint, DamagedError, Failure, FitRecord, Part
-from study.store import Attempt, StudyStore, TrialStore, utc_now
-from trainables.detector import Detector, NonFiniteLossError, State
+from study.records import DamagedError, Failure, FitRecord, Part
+from study.store import StudyStore, TrialStore, utc_now
+from trainables.detector import Detector, EpochMetrics, NonFiniteLossError
 from trainables.spec import RECIPE_VERSION
 
-HISTORY_SCHEMA = pa.schema(
-    [
-        ("epoch", pa.int64()),
-        ("steps", pa.int64()),
-        ("n_slices", pa.int64()),
-        ("train_loss", pa.float64()),
-        ("validation_loss", pa.float64()),
-        ("wall_s", pa.float64()),
-        ("attempt", pa.int64()),
-    ]
-)
+TELL_S = 1.0
+"""A fit tells about so often how far it is, in seconds."""
 
 
 def run_trial(order: TrialOrder, data: TrialData, study: StudyStore) -> Iterator[Event]:
-    """Do what is left of a trial, yielding after each epoch and each evaluation.
+    """Do what is left of a trial, yielding every second, after each epoch and each evaluation.
 
     What the store has by now is not done again, whatever the order says: the worker that had the
     order before may have been lost after it had written a record. Whatever the detector raises
@@ -54,7 +40,7 @@ def run_trial(order: TrialOrder, data: TrialData, study: StudyStore) -> Iterator
         is_crowded = is_out_of_memory(error) and not order.alone
         if not is_crowded:
             _record_failure(order, trial, failure_of(error))
-        yield Event("fit", failed=not is_crowded, crowded=is_crowded)
+        yield _failed(error, is_crowded)
         return
     if not is_fitted:
         for event in _fit(order, detector, data, trial):
@@ -93,9 +79,9 @@ def _record_failure(order: TrialOrder, trial: TrialStore, failure: Failure) -> N
         checkpoint = trial.checkpoint()
     except DamagedError:
         checkpoint = None
-    progress = _Progress()
+    progress = Progress()
     if checkpoint is not None:
-        progress = _Progress(attempts=checkpoint.attempts, wall_s=checkpoint.wall_s)
+        progress = Progress(attempts=checkpoint.attempts, wall_s=checkpoint.wall_s)
     trial.write_failure(_fit_record(order, 0, progress, {}, failure), keep_checkpoint=True)
 
 
@@ -121,37 +107,33 @@ def _load_fit(order: TrialOrder, detector: Detector, trial: TrialStore) -> bool:
     return True
 
 
-@dataclass
-class _Progress:
-    """What a fit has to show so far, over all its attempts."""
-
-    history: list[dict[str, Any]] = field(default_factory=list)
-    attempts: int = 0
-    wall_s: float = 0.0
-
-    @property
-    def last(self) -> dict[str, Any]:
-        return self.history[-1] if self.history else {}
-
-
 def _fit(
     order: TrialOrder, detector: Detector, data: TrialData, trial: TrialStore
 ) -> Iterator[Event]:
-    attempt = trial.attempt()
-    progress = _Progress()
+    kept = TrialCheckpoints(trial, order.spec.epochs)
+    progress = Progress()
     try:
-        progress = _resume(order, detector, trial)
         train, validation = data.train().split(order.spec.validation_fraction)
-        clock = time.perf_counter()
-        for metrics in detector.fit(train, validation, order.spec.epochs):
-            now = time.perf_counter()
-            row = {name: getattr(metrics, name) for name in HISTORY_SCHEMA.names[:5]}
-            progress.history.append({**row, "wall_s": now - clock, "attempt": progress.attempts})
-            progress.wall_s += now - clock
-            if metrics.epoch < order.spec.epochs:
-                _write_checkpoint(attempt, detector, progress, trial)
-                yield Event("fit", metrics.epoch, metrics.n_slices, now - clock)
-            clock = time.perf_counter()
+        progress = resume(trial, detector, len(train), order.spec.epochs)
+        kept.begin(progress)
+        told_slices, n_slices = False, 0
+        every_s = min(TELL_S, order.checkpoint_s)
+        for metrics in detector.fit(train, validation, order.spec.epochs, every_s=every_s):
+            if isinstance(metrics, EpochMetrics):
+                progress.epoch_done(metrics)
+                if metrics.epoch < order.spec.epochs:
+                    kept.write(detector, progress)
+                n_slices = 0 if told_slices else metrics.n_slices
+                told_slices = False
+                if metrics.epoch < order.spec.epochs:
+                    yield Event("fit", metrics.epoch, n_slices, loss=metrics.train_loss)
+            else:
+                progress.piece_done(metrics)
+                if kept.age_s() >= order.checkpoint_s and metrics.share < 1:
+                    kept.write(detector, progress)
+                told_slices = True
+                share, loss = metrics.share, metrics.train_loss
+                yield Event("fit", metrics.epoch, metrics.n_slices, share, loss)
     except StorageError:
         raise
     except Exception as error:  # noqa: BLE001 - a trial that fails is a record, not a crash
@@ -161,85 +143,33 @@ def _fit(
             record = _fit_record(order, n, progress, {}, failure_of(error))
             may_go_on = not isinstance(error, NonFiniteLossError)
             trial.write_failure(record, keep_checkpoint=may_go_on)
-        yield Event("fit", failed=not is_crowded, crowded=is_crowded)
+        yield _failed(error, is_crowded)
         return
-    parts = attempt.put_all(
+    kept.keep_continuation(detector, progress)
+    parts = progress.continuation | kept.attempt.put_all(
         {
             "spec.json": order.spec.model_dump_json(indent=1).encode(),
-            "history.parquet": table_bytes(_history(progress)),
-            "model.safetensors": state_bytes(_weights(detector.state())),
+            "history.parquet": table_bytes(progress.history()),
+            "model.safetensors": state_bytes(detector.weights()),
             "state.safetensors": state_bytes(detector.state()),
         }
     )
     record = _fit_record(order, detector.n_parameters, progress, parts, None)
     if not trial.has_longer_fit(record.spec.epochs):  # another driver may have gone on
         trial.write_fit(record)
-    last = progress.last
-    yield Event("fit", order.spec.epochs, last.get("n_slices", 0), last.get("wall_s", 0.0))
+    yield Event("fit", order.spec.epochs, n_slices, loss=progress.last.get("train_loss"))
 
 
-def _resume(order: TrialOrder, detector: Detector, trial: TrialStore) -> _Progress:
-    """Take over the furthest state the store has of this fit, if it has one.
-
-    A state beyond the epochs asked for is of no use. What is damaged counts as missing, and the
-    fit begins where the next best is, or again: the end is the same.
-    """
-    sources: list[FitRecord | Checkpoint] = []
-    attempts = 0
-    for read in (trial.checkpoint, trial.fit):
-        try:
-            source = read()
-        except DamagedError:
-            attempts = max(attempts, 1)
-            continue
-        if source is not None:
-            attempts = max(attempts, source.attempts)
-            sources.append(source)
-    for source in sorted(sources, key=_epoch, reverse=True):
-        if not 0 < _epoch(source) <= order.spec.epochs:
-            continue
-        try:
-            data = trial.read_part(source, "state.safetensors")
-            history = pq.read_table(pa.BufferReader(trial.read_part(source, "history.parquet")))
-        except (ChecksumError, DamagedError):
-            continue
-        detector.load_state(read_state(data))
-        return _Progress(history.to_pylist(), attempts + 1, source.wall_s)
-    return _Progress(attempts=attempts + 1)
-
-
-def _epoch(source: FitRecord | Checkpoint) -> int:
-    """Epochs that a state has complete; a failed fit has those of a shorter one, or none."""
-    if isinstance(source, Checkpoint):
-        return source.epoch
-    return source.spec.epochs if source.status == "done" else source.epochs_kept
-
-
-def _write_checkpoint(
-    attempt: Attempt, detector: Detector, progress: _Progress, trial: TrialStore
-) -> None:
-    epoch = progress.last["epoch"]
-    state = state_bytes(detector.state())
-    parts = {
-        "state.safetensors": attempt.put(f"state-{epoch}.safetensors", state),
-        "history.parquet": attempt.put(f"history-{epoch}.parquet", table_bytes(_history(progress))),
-    }
-    trial.write_checkpoint(
-        Checkpoint(
-            trial_id=trial.trial_id,
-            epoch=epoch,
-            steps=progress.last["steps"],
-            attempts=progress.attempts,
-            wall_s=progress.wall_s,
-            parts=parts,
-        )
-    )
+def _failed(error: Exception, is_crowded: bool) -> Event:
+    """What is told of a fit that raised something."""
+    reason = f"{type(error).__name__}: {error}"
+    return Event("fit", failed=not is_crowded, crowded=is_crowded, reason=reason)
 
 
 def _fit_record(
     order: TrialOrder,
     n_parameters: int,
-    progress: _Progress,
+    progress: Progress,
     parts: dict[str, Part],
     failure: Failure | None,
 ) -> FitRecord:
@@ -263,11 +193,3 @@ def _fit_record(
         provenance=provenance(order.device),
         finished=utc_now(),
     )
-
-
-def _history(progress: _Progress) -> pa.Table:
-    return pa.Table.from_pylist(progress.history, schema=HISTORY_SCHEMA)
-
-
-def _weights(state: State) -> State:
-    return {name: array for name, array in state.items() if name.startswith("model.")}

@@ -101,7 +101,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Do epochs and evaluations until some time has passed; at least one, if one is left.
+        """Go on until some time has passed; at least to the next event, if there is one.
 
         Each step costs a round trip to the driver, which tiny trials would wait for most of all.
         """
@@ -138,6 +138,7 @@ class TuneRun:
         tracker: Told how far it is.
         changed: Called after every change of the tracker, with whether a trial ended.
         check: Called all the time; what it raises ends the run.
+        say: Told in a sentence what a person should know at once.
         device: ``cpu`` or ``cuda``.
         share: CPUs and GPUs of one trial.
         at_once: How many trials have room at once, if that is known.
@@ -153,6 +154,7 @@ class TuneRun:
     tracker: Tracker
     changed: Callable[[bool], None]
     check: Callable[[], None]
+    say: Callable[[str], None] = lambda sentence: None
     share: dict[str, float] = field(default_factory=lambda: {"cpu": 1.0})
     at_once: int | None = None
     verbose: bool = False
@@ -192,7 +194,7 @@ def _tune(
     run: TuneRun, searcher: PlanSearcher, count: int, begin_again: int = LOST_WORKER_RETRIES
 ) -> Watch:
     """Run the trials of a searcher, beginning them again so often after a lost worker."""
-    watch = Watch(run.study, searcher, run.searches, run.tracker, run.changed, run.check)
+    watch = Watch(run.study, searcher, run.searches, run.tracker, run.changed, run.check, run.say)
     actor = tune.with_parameters(TrialActor, refs=run.refs, uri=run.store.uri, study=run.study.name)
     with tempfile.TemporaryDirectory(prefix="anomaly-study-") as scratch:
         tune.Tuner(

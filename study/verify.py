@@ -96,7 +96,8 @@ def _is_over(study: StudyStore, checkpoint: Checkpoint) -> bool:
         fit = study.trial(checkpoint.trial_id).fit()
     except StorageError:
         return False
-    return fit is not None and fit.status == "done" and fit.spec.epochs >= checkpoint.epoch
+    asked_for = checkpoint.epochs or checkpoint.epoch  # a longer fit may begin at an earlier epoch
+    return fit is not None and fit.status == "done" and fit.spec.epochs >= asked_for
 
 
 def sweep_shards(store: Storage, *, dry_run: bool = False) -> list[str]:

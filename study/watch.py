@@ -10,13 +10,15 @@ from typing import Any
 from ray import tune
 
 from datasets.storage import StorageError, UnwritableError
-from study.cost import evaluation_flops, training_flops
 from study.order import EVENTS, Event, TrialOrder
 from study.search import LambdaSearch
 from study.searcher import OfThisProcess, PlanSearcher
 from study.store import StudyStore
 from study.tracker import Tracker, spec_label
 from study.trial import record_loss
+
+_LONGEST = 200
+"""Characters of a reason that are shown while a study runs."""
 
 
 class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
@@ -38,6 +40,7 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         tracker: Tracker,
         changed: Callable[[bool], None],
         check: Callable[[], None],
+        say: Callable[[str], None],
     ) -> None:
         self._study = study
         self._searcher = searcher
@@ -45,6 +48,7 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         self._tracker = tracker
         self._changed = changed
         self._check = check
+        self._say = say
         self._failed: set[str] = set()
         self._over: list[Any] = []
         self.lost: list[str] = []
@@ -81,15 +85,10 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
             self._try_alone(order)
             return
         trial_id = order.work.trial.trial_id
-        is_fit = event.stage == "fit"
-        flops = training_flops if is_fit else evaluation_flops
-        cost = flops(order.spec) * event.n_slices
-        self._tracker.trial_moved(
-            trial_id, event.stage, event.epoch, event.n_slices, cost, time.monotonic()
-        )
+        self._tracker.trial_moved(trial_id, event, time.monotonic())
         if event.failed:
-            self._failed.add(trial_id)
-        if not is_fit:
+            self._fail(order, event.reason)
+        if event.stage == "evaluate":
             column = f"{event.cohort} {order.spec.modality}"
             self._tracker.evaluated(column, spec_label(order.spec), event.auc)
             for search in self._searches:
@@ -123,8 +122,13 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
     def _order(self, trial: Any) -> TrialOrder:
         return self._searcher.by_tune_id[trial.trial_id]
 
-    def _give_up(self, order: TrialOrder, reason: str) -> None:
+    def _fail(self, order: TrialOrder, reason: str) -> None:
+        """Take in that a trial has failed, and say so as it happens."""
         self._failed.add(order.work.trial.trial_id)
+        self._say(f"failed: {spec_label(order.spec)}: {_first_line(reason)}")
+
+    def _give_up(self, order: TrialOrder, reason: str) -> None:
+        self._fail(order, f"its worker was lost again and again: {_first_line(reason)}")
         try:
             record_loss(order, self._study, reason)
         except StorageError as error:
@@ -143,6 +147,12 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         for search in self._searches:
             search.ended(trial_id)
         self._changed(True)
+
+
+def _first_line(text: object) -> str:
+    """What fits into a line; the whole of it is in the trial's record."""
+    lines = str(text).strip().splitlines() or [""]
+    return lines[0] if len(lines[0]) <= _LONGEST else f"{lines[0][: _LONGEST - 1]}…"
 
 
 def _forget(trial: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -48,6 +49,25 @@ class EpochMetrics:
     validation_loss: float | None
 
 
+@dataclass(frozen=True)
+class StepMetrics:
+    """What is told of an epoch under way.
+
+    Attributes:
+        epoch: Epochs complete.
+        steps: Optimiser steps taken in all.
+        n_slices: Slices seen since this was last told.
+        share: How much of the epoch under way is done, in (0, 1].
+        train_loss: Mean objective over the epoch so far.
+    """
+
+    epoch: int
+    steps: int
+    n_slices: int
+    share: float
+    train_loss: float
+
+
 class Detector(Protocol):
     """An unsupervised anomaly detector: fits on healthy slices, scores every pixel.
 
@@ -68,22 +88,56 @@ class Detector(Protocol):
     def flops_per_slice(self) -> float:
         """Floating-point operations of one training step, per slice; 0 if next to nothing."""
 
-    def fit(self, train: Slices, validation: Slices | None, epochs: int) -> Iterator[EpochMetrics]:
+    def fit(
+        self,
+        train: Slices,
+        validation: Slices | None,
+        epochs: int,
+        *,
+        every_s: float | None = None,
+    ) -> Iterator[EpochMetrics | StepMetrics]:
         """Train until ``epochs`` epochs are complete, yielding after each.
 
         Starts where :meth:`load_state` left off: with k epochs already complete it yields
-        ``epochs - k`` times. Given the same state, data and seed, on the same kind of device and
-        one thread, the numbers are the same to the last bit.
+        ``epochs - k`` times, or more if it goes back to its :meth:`continuation`. Given the same
+        state, data and seed, on the same kind of device and one thread, the numbers are the same
+        to the last bit.
+
+        Args:
+            train: Healthy slices.
+            validation: Slices of held-out healthy subjects, for a loss that decides nothing.
+            epochs: Epochs in all.
+            every_s: Tell about every so many seconds how far an epoch is; without it, or by a
+                detector whose epochs are short, only epochs are told.
 
         Raises:
             NonFiniteLossError: If the objective stops being a finite number.
         """
 
     def state(self) -> State:
-        """The full training state as copies: weights, optimiser, random generators, epoch."""
+        """The full training state as copies: weights, optimiser, random generators, ``epoch``."""
+
+    def weights(self) -> State:
+        """What scoring needs, as copies; all of its names begin with ``model.``."""
+
+    def continuation(self) -> State | None:
+        """The state that a fit of more epochs goes on from, if it is not :meth:`state` itself.
+
+        A fit that ends in a way of its own, such as a learning rate that decays to 0, is left
+        there by a longer one. None as well if this detector was loaded beyond that state.
+        """
+
+    def leads_to(self, state: State, n_slices: int, epochs: int) -> bool:
+        """Whether a fit of so many epochs passes through a full training state.
+
+        Args:
+            state: From :meth:`state` or :meth:`continuation`, with no more than ``epochs`` epochs.
+            n_slices: Slices to train on.
+            epochs: Epochs in all.
+        """
 
     def load_state(self, state: State) -> None:
-        """Take over a full training state, or the ``model.*`` part alone for scoring.
+        """Take over a full training state, or :meth:`weights` alone for scoring.
 
         Raises:
             ValueError: If names or shapes do not fit this detector's settings.
@@ -108,6 +162,28 @@ class Detector(Protocol):
             images_BHW: Preprocessed slices.
             brain_BHW: Their brain masks.
         """
+
+
+class FitsAtOnce(ABC):
+    """Base of detectors whose fit is a single epoch: nothing of it is ever continued."""
+
+    TRAINS_BY_EPOCHS: ClassVar[bool] = False
+
+    @abstractmethod
+    def state(self) -> State:
+        """See :meth:`Detector.state`."""
+
+    def weights(self) -> State:
+        """See :meth:`Detector.weights`."""
+        return {name: value for name, value in self.state().items() if name.startswith("model.")}
+
+    def continuation(self) -> State | None:
+        """See :meth:`Detector.continuation`."""
+        return None
+
+    def leads_to(self, state: State, n_slices: int, epochs: int) -> bool:
+        """See :meth:`Detector.leads_to`."""
+        return True
 
 
 class NonFiniteLossError(ArithmeticError):

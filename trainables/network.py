@@ -13,12 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-Precision = Literal["bfloat16", "float32"]
+from trainables.arithmetic import Precision
 
 DEPTH = 5
 """Halvings from 128x128 to 4x4."""

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from trainables.detector import EpochMetrics, State
+from trainables.arithmetic import Precision
+from trainables.detector import EpochMetrics, State, StepMetrics
 from trainables.detector import Params as DetectorParams
-from trainables.fit import Settings, Training
-from trainables.network import Autoencoder, Precision
+from trainables.fit import Settings, Training, leads_to
+from trainables.network import Autoencoder
+from trainables.schedule import Schedule
 from trainables.slices import Slices
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -35,8 +37,12 @@ class NetworkParams(DetectorParams):
         learning_rate: Adam's step size.
         betas: Adam's decay rates.
         weight_decay: L2 penalty inside Adam.
+        schedule: What becomes of the learning rate, see :mod:`trainables.schedule`.
+        reestimate_batch_norm: Whether scoring uses statistics of batch norm that are taken anew
+            over all training images, see :mod:`trainables.batchnorm`.
         precision: Arithmetic of the inner layers; losses, statistics, log-variances, the latent
-            code and the output are float32 either way.
+            code and the output are float32 either way. A plan sets it for a whole study, see
+            :mod:`trainables.arithmetic`.
     """
 
     n_c: int = Field(gt=0)
@@ -45,7 +51,9 @@ class NetworkParams(DetectorParams):
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     betas: tuple[Rate, Rate] = (0.9, 0.999)
     weight_decay: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
-    precision: Precision = "bfloat16"
+    schedule: Schedule = "decay"
+    reestimate_batch_norm: bool = True
+    precision: Precision = "float32"
 
 
 class NetworkDetector(ABC):
@@ -90,9 +98,19 @@ class NetworkDetector(ABC):
     @cached_property
     def _training(self) -> Training:
         self._network.materialise(self._seed, self._device)
+        return Training(self._network, self._settings, seed=self._seed)
+
+    @property
+    def _settings(self) -> Settings:
         p = self.params
-        settings = Settings(p.batch_size, p.learning_rate, p.betas, p.weight_decay)
-        return Training(self._network, settings, seed=self._seed)
+        return Settings(
+            batch_size=p.batch_size,
+            learning_rate=p.learning_rate,
+            betas=p.betas,
+            weight_decay=p.weight_decay,
+            schedule=p.schedule,
+            reestimate_batch_norm=p.reestimate_batch_norm,
+        )
 
     @property
     def n_parameters(self) -> int:
@@ -107,13 +125,32 @@ class NetworkDetector(ABC):
         """
         return 3 * self._network.flops()
 
-    def fit(self, train: Slices, validation: Slices | None, epochs: int) -> Iterator[EpochMetrics]:
+    def fit(
+        self,
+        train: Slices,
+        validation: Slices | None,
+        epochs: int,
+        *,
+        every_s: float | None = None,
+    ) -> Iterator[EpochMetrics | StepMetrics]:
         """See :meth:`trainables.detector.Detector.fit` and :meth:`trainables.fit.Training.run`."""
-        return self._training.run(self._loss, train, validation, epochs)
+        return self._training.run(self._loss, train, validation, epochs, every_s=every_s)
 
     def state(self) -> State:
         """See :meth:`trainables.detector.Detector.state`."""
         return self._training.state()
+
+    def weights(self) -> State:
+        """See :meth:`trainables.detector.Detector.weights`."""
+        return self._training.weights()
+
+    def continuation(self) -> State | None:
+        """See :meth:`trainables.detector.Detector.continuation`: where the decay began."""
+        return self._training.before_decay()
+
+    def leads_to(self, state: State, n_slices: int, epochs: int) -> bool:
+        """See :meth:`trainables.detector.Detector.leads_to`."""
+        return leads_to(state, n_slices, epochs, self._settings)
 
     def load_state(self, state: State) -> None:
         """See :meth:`trainables.detector.Detector.load_state`."""

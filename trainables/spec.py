@@ -11,7 +11,7 @@ from datasets.identity import digest
 from datasets.scan import Modality
 from trainables.detector import Detector, Params, detector_class
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raised whenever the same specification and data would fit to other weights than before."""
 
 EVAL_VERSION = 1
@@ -64,6 +64,25 @@ class TrialSpec(BaseModel):
         return detector_class(self.model)(self.typed_params(), seed=self.seed, device=device)
 
 
+def identity(spec: TrialSpec) -> dict[str, Any]:
+    """What of a specification is hashed: all but its epochs and settings at their defaults.
+
+    A setting that a detector is given later does not change the identity of what was fitted before,
+    as long as its default means what was done then. A default that is changed needs a new
+    ``RECIPE_VERSION``.
+    """
+    fields = detector_class(spec.model).Params.model_fields
+    defaults = {name: field.default for name, field in fields.items() if not field.is_required()}
+    content = spec.model_dump(mode="json", exclude={"epochs"})
+    plain = spec.typed_params()
+    content["params"] = {
+        name: value
+        for name, value in spec.params.items()
+        if name not in defaults or getattr(plain, name) != defaults[name]
+    }
+    return content
+
+
 def trial_id(spec: TrialSpec, train_keys: Sequence[str]) -> str:
     """Identity of a fit: the specification without its epochs, the training data, the recipe.
 
@@ -73,7 +92,7 @@ def trial_id(spec: TrialSpec, train_keys: Sequence[str]) -> str:
     """
     return digest(
         {
-            "spec": spec.model_dump(mode="json", exclude={"epochs"}),
+            "spec": identity(spec),
             "train_keys": list(train_keys),
             "recipe_version": RECIPE_VERSION,
         }

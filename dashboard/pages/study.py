@@ -16,7 +16,7 @@ from dashboard.frame import Frame, current, empty, guarded, synthetic_note, titl
 from dashboard.reader import StudyView, heartbeat_age, is_live
 from dashboard.tables import line_label
 from dashboard.text import figure_text, markdown_text
-from study.live import duration
+from study.live import duration, epochs_of
 from study.records import Progress, RunningTrial
 from study.table import SCORE_ORDER, label
 
@@ -96,9 +96,10 @@ def _running(progress: Progress | None) -> None:
     with st.container(border=True):
         st.caption("At work")
         for trial in progress.running[:12]:
-            share = trial.epoch / trial.epochs if trial.epochs else 0.0
-            stage = f"epoch {trial.epoch} of {trial.epochs}"
+            share = (trial.epoch + trial.share) / trial.epochs if trial.epochs else 0.0
+            stage = epochs_of(trial)
             stage = stage if trial.stage == "fit" else f"evaluating, {stage}"
+            stage += "" if trial.loss is None else f" · loss {trial.loss:.5g}"
             st.progress(min(share, 1.0), text=f"{markdown_text(trial.label)} · {stage}")
         if len(progress.running) > 12:
             st.caption(f"and {len(progress.running) - 12} more")

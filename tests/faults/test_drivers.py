@@ -89,7 +89,7 @@ def test_an_interrupted_study_says_how_to_go_on_and_does(
     assert not _alive(open_study(store, STUDY))
     assert unnamed(store) == []
     head, command = first.out.strip().splitlines()[-2:]
-    assert head.startswith("Interrupted; every finished epoch is kept.")
+    assert head.startswith("Interrupted; every finished epoch is kept, ")
     assert "Traceback" not in first.out
 
     words = shlex.split(command)

@@ -85,8 +85,26 @@ class TestDetector:
         assert all(b.steps > a.steps for a, b in pairwise(first))
         assert list(detector.fit(train, validation, last)) == []
         if detector.TRAINS_BY_EPOCHS:
-            (more,) = detector.fit(train, validation, 3)
-            assert more.epoch == 3
+            more = [m.epoch for m in detector.fit(train, validation, 3)]
+            assert more == list(range(more[0], 4))  # it may go back to where a decay began
+
+    def test_a_longer_fit_ends_as_if_asked_for_at_once(self, make, train, validation):
+        if not make().TRAINS_BY_EPOCHS:
+            return
+        straight, raised = make(), make()
+        list(straight.fit(train, validation, 3))
+        list(raised.fit(train, validation, 2))
+        list(raised.fit(train, validation, 3))
+        assert same(raised.state(), straight.state())
+        assert same(raised.weights(), straight.weights())
+
+    def test_the_weights_alone_score_as_the_fitted_detector_does(self, make, fitted, held_out):
+        weights = fitted.weights()
+        assert all(name.startswith("model.") for name in weights)
+        other = make()
+        other.load_state(weights)
+        maps, expected = other.score(*held_out), fitted.score(*held_out)
+        assert all((maps[name] == expected[name]).all() for name in expected)
 
     def test_a_loaded_state_counts_as_fitted(self, make, fitted, train, validation):
         continued = make()

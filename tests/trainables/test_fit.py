@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.detector import NonFiniteLossError, detector_class
-from trainables.fit import CHECK_EVERY, Settings, Training
+from trainables.batchnorm import batch_norm_buffers, batch_norms
+from trainables.detector import EpochMetrics, NonFiniteLossError, StepMetrics, detector_class
+from trainables.fit import CHECK_EVERY, Settings, Training, n_batches, split_evenly
+from trainables.schedule import learning_rate, steps_before_decay
 
 NETWORKS = ("ae", "dae", "vae")
 
@@ -27,33 +29,188 @@ def changed(state, other) -> set[str]:
     return {name for name in state if state[name].tobytes() != other[name].tobytes()}
 
 
+CONSTANT = Settings(2, 1e-3, (0.9, 0.999), 0.0, "constant", reestimate_batch_norm=False)
+
+
+def every_state(model: str, train, validation, epochs: int, **params):
+    """The states of a fit after each of its steps, and all that it told of its epochs."""
+    detector = build(model, **params)
+    states, told = [], []
+    for metrics in detector.fit(train, validation, epochs, every_s=0):
+        if isinstance(metrics, StepMetrics):
+            states.append(detector.state())
+        else:
+            told.append(metrics)
+    return detector, states, told
+
+
 @pytest.mark.parametrize("model", NETWORKS)
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
-def test_resume_is_bit_identical(make_slices, model, precision):
+def test_resume_is_bit_identical_after_every_step(make_slices, model, precision):
     train, validation = make_slices(10), make_slices(3, seed=1)
-    straight = build(model, precision=precision)
-    expected = list(straight.fit(train, validation, 3))
+    straight, states, expected = every_state(model, train, validation, 3, precision=precision)
+    assert len(states) == 3 * n_batches(10, 4)
+    for state in states:
+        continued = build(model, precision=precision)
+        continued.load_state(state)
+        metrics = list(continued.fit(train, validation, 3))
+        assert metrics == expected[3 - len(metrics) :]
+        assert_same(continued.state(), straight.state())
+        assert_same(continued.weights(), straight.weights())
 
-    interrupted = build(model, precision=precision)
-    metrics = list(interrupted.fit(train, validation, 1))
-    continued = build(model, precision=precision)
-    continued.load_state(interrupted.state())
-    metrics += continued.fit(train, validation, 3)
 
-    assert metrics == expected
-    assert_same(continued.state(), straight.state())
+def test_how_often_it_tells_changes_nothing(make_slices):
+    train = make_slices(10)
+    told, _, epochs = every_state("vae", train, None, 2)
+    silent = build("vae")
+    assert list(silent.fit(train, None, 2)) == epochs
+    assert_same(silent.state(), told.state())
+
+
+def test_what_is_told_within_an_epoch_adds_up(make_slices):
+    metrics = list(build("ae").fit(make_slices(10), None, 2, every_s=0))
+    for epoch in (1, 2):
+        pieces = [m for m in metrics if isinstance(m, StepMetrics) and m.epoch == epoch - 1]
+        (whole,) = (m for m in metrics if isinstance(m, EpochMetrics) and m.epoch == epoch)
+        assert sum(p.n_slices for p in pieces) == whole.n_slices == 10
+        assert [p.share for p in pieces] == pytest.approx([1 / 3, 2 / 3, 1])
+        assert pieces[-1].train_loss == pytest.approx(whole.train_loss)
+        assert pieces[-1].steps == whole.steps
 
 
 def test_resume_goes_on_with_the_seed_of_the_state(make_slices):
     train = make_slices(6)
-    straight = build("vae", seed=1)
-    list(straight.fit(train, None, 2))
-    first = build("vae", seed=1)
-    list(first.fit(train, None, 1))
+    straight, states, _ = every_state("vae", train, None, 2, seed=1)
     second = build("vae", seed=2)
-    second.load_state(first.state())
+    second.load_state(states[1])
     list(second.fit(train, None, 2))
     assert_same(second.state(), straight.state())
+
+
+def test_the_rate_is_full_and_then_falls_to_zero_over_the_last_third():
+    rates = [learning_rate(step, 90, "decay") for step in range(91)]
+    assert rates[:61] == [1.0] * 61
+    assert np.diff(rates[60:]) == pytest.approx(-1 / 30)
+    assert rates[90] == 0
+    assert {learning_rate(step, 90, "constant") for step in range(90)} == {1.0}
+    assert [steps_before_decay(n, "decay") for n in (1, 2, 3, 7)] == [0, 1, 2, 4]
+
+
+def test_the_optimiser_takes_the_rate_of_each_step(make_slices):
+    net = torch.nn.Linear(1, 1, bias=False)
+    training = Training(net, dataclasses.replace(CONSTANT, schedule="decay"), seed=0)
+    rates = []
+
+    def objective(x, generator):
+        rates.append(training._optimiser.param_groups[0]["lr"])
+        return net.weight.sum()
+
+    list(training.run(objective, make_slices(6), None, 3))
+    assert rates == pytest.approx([1e-3] * 7 + [2e-3 / 3, 1e-3 / 3], rel=1e-6)
+
+
+@pytest.mark.parametrize("schedule", ["decay", "constant"])
+def test_raised_epochs_end_as_if_asked_for_at_once(make_slices, schedule):
+    train, validation = make_slices(10), make_slices(3, seed=1)
+    straight, _, expected = every_state("vae", train, validation, 5, schedule=schedule)
+    raised = build("vae", schedule=schedule)
+    for epochs in (1, 2, 5):
+        metrics = list(raised.fit(train, validation, epochs))
+    assert metrics == expected[5 - len(metrics) :]
+    assert_same(raised.state(), straight.state())
+    assert_same(raised.weights(), straight.weights())
+
+
+def test_a_fit_leads_only_through_its_own_states(make_slices):
+    train = make_slices(10)  # three steps an epoch
+    detector, states, _ = every_state("ae", train, None, 3)  # decays from step 6 of 9
+    assert detector.continuation() is not None
+    assert int(detector.continuation()["steps"]) == 6
+    leads = [[detector.leads_to(s, 10, epochs) for s in states] for epochs in (1, 2, 3, 4)]
+    assert leads == [
+        [True] * 2 + [False] * 7,
+        [True] * 4 + [False] * 5,
+        [True] * 9,
+        [True] * 6 + [False] * 3,
+    ]
+
+
+def test_a_training_beyond_its_decay_says_so_when_more_is_asked(make_slices):
+    train = make_slices(10)
+    _, states, _ = every_state("ae", train, None, 2)
+    other = build("ae")
+    other.load_state(states[-1])
+    with pytest.raises(ValueError, match="decayed towards 2 epochs; one of 3 goes on from"):
+        list(other.fit(train, None, 3))
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 31, 32, 33, 34, 63, 65, 96, 97, 1000])
+def test_batches_are_equal_and_no_larger_than_asked_for(n):
+    batches = split_evenly(np.arange(n), 32)
+    sizes = [len(b) for b in batches]
+    assert np.concatenate(batches).tolist() == list(range(n))
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= 32
+    assert min(sizes) >= min(16, n)
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_scoring_uses_the_statistics_of_the_training_images(make_slices, model):
+    """Evaluation mode and batches' own statistics give losses within 2 % on training slices."""
+    train = make_slices(96)
+    detector = build(model, n_c=4, n_z=16, batch_size=16)
+    list(detector.fit(train, None, 8))
+    net = detector._network
+    x = torch.from_numpy(train.images(slice(None))).float().unsqueeze(1)
+    with torch.no_grad():
+        net.eval()
+        evaluated = detector._loss(x, None).item()
+        running = {k: v.clone() for k, v in batch_norm_buffers(net).items()}
+        net.train()
+        with_batches = detector._loss(x, None).item()
+        for name, buffer in batch_norm_buffers(net).items():
+            buffer.copy_(running[name])
+    assert evaluated == pytest.approx(with_batches, rel=0.02)
+
+
+def test_statistics_are_the_plain_average_over_the_training_images(make_slices):
+    """By hand for the first layer, whose input is the image itself."""
+    train = make_slices(8)
+    detector = build("ae", batch_size=4)
+    list(detector.fit(train, None, 2))
+    net = detector._network
+    x = torch.from_numpy(train.images(slice(None))).float().unsqueeze(1)
+    with torch.no_grad():
+        mapped = net.encoder.trunk[0][0](x)
+    name, layer = next(iter(batch_norms(net)))
+    assert name == "encoder.trunk.0.1"
+    assert layer.num_batches_tracked == 2
+    expected = mapped.mean(dim=(0, 2, 3))
+    torch.testing.assert_close(layer.running_mean, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_reestimation_is_a_setting_and_changes_no_weight(make_slices):
+    train = make_slices(8)
+    with_it, without = build("ae"), build("ae", reestimate_batch_norm=False)
+    list(with_it.fit(train, None, 2))
+    list(without.fit(train, None, 2))
+    assert_same(with_it.state(), without.state())
+    names = changed(with_it.weights(), without.weights())
+    assert names
+    assert all(n.endswith(("running_mean", "running_var", "num_batches_tracked")) for n in names)
+    assert_same(without.weights(), {n: a for n, a in without.state().items() if n[:6] == "model."})
+
+
+@pytest.mark.parametrize("model", ["ae", "dae"])
+def test_the_error_of_an_image_may_be_summed(make_slices, model):
+    x = torch.from_numpy(make_slices(3).images(slice(0, 3))).float().unsqueeze(1)
+    losses = []
+    for reduction in ("mean", "sum"):
+        detector = build(model, reduction=reduction)
+        detector.state()
+        detector._network.eval()
+        losses.append(detector._loss(x, None).item())
+    assert losses[1] == pytest.approx(128 * 128 * losses[0], rel=1e-5)
 
 
 def test_a_state_is_a_copy(make_slices):
@@ -81,7 +238,7 @@ def test_shuffling_depends_on_the_seed_and_the_epoch(make_slices):
     orders = {}
     for seed in (0, 1):
         net = torch.nn.Conv2d(1, 1, 1)
-        training = Training(net, Settings(6, 1e-3, (0.9, 0.999), 0.0), seed=seed)
+        training = Training(net, dataclasses.replace(CONSTANT, batch_size=6), seed=seed)
         seen: list[torch.Tensor] = []
 
         def objective(x, generator, net=net, seen=seen):
@@ -104,11 +261,7 @@ def test_every_step_of_every_seed_draws_noise_of_its_own(make_slices):
             drawn.append(torch.rand((), generator=generator).item())
             return net(x).mean()
 
-        list(
-            Training(net, Settings(2, 1e-3, (0.9, 0.999), 0.0), seed=seed).run(
-                objective, train, None, 2
-            )
-        )
+        list(Training(net, CONSTANT, seed=seed).run(objective, train, None, 2))
     assert len(drawn) == 2 * 2 * 3
     assert len(set(drawn)) == len(drawn)
 
@@ -171,7 +324,7 @@ def test_the_optimiser_is_adam_with_l2_inside(make_slices):
     """One step by hand, from the update rule of Kingma and Ba with the penalty in the gradient."""
     net = torch.nn.Linear(1, 1, bias=False)
     weight = net.weight.item()
-    training = Training(net, Settings(2, 0.1, (0.9, 0.99), 0.5), seed=0)
+    training = Training(net, Settings(2, 0.1, (0.9, 0.99), 0.5, "constant"), seed=0)
 
     def objective(x, generator):
         return 3 * net.weight.sum()
@@ -214,10 +367,10 @@ def test_validation_loss_is_the_mean_over_slices_without_noise(make_slices):
     assert metrics.validation_loss == pytest.approx(float(score.mean()), rel=1e-3)
 
 
-@pytest.mark.parametrize(("n", "seen", "steps"), [(8, 8, 2), (10, 10, 3), (9, 8, 2)])
-def test_a_single_slice_left_over_is_skipped(make_slices, n, seen, steps):
+@pytest.mark.parametrize(("n", "steps"), [(8, 2), (10, 3), (9, 3), (5, 2), (2, 1)])
+def test_every_slice_is_seen_once_an_epoch(make_slices, n, steps):
     (metrics,) = build("ae").fit(make_slices(n), None, 1)
-    assert (metrics.n_slices, metrics.steps) == (seen, steps)
+    assert (metrics.n_slices, metrics.steps) == (n, steps)
 
 
 def test_too_few_slices_are_refused(make_slices):
@@ -245,7 +398,7 @@ def test_non_finite_validation_ends_in_an_error(make_slices):
 
 def test_the_first_bad_step_is_named(make_slices):
     net = torch.nn.Linear(1, 1, bias=False)
-    training = Training(net, Settings(2, 1e-3, (0.9, 0.999), 0.0), seed=0)
+    training = Training(net, CONSTANT, seed=0)
     calls = 0
 
     def objective(x, generator):
@@ -283,7 +436,8 @@ def test_states_of_other_networks_are_refused(make_slices):
     fitted = build("ae")
     list(fitted.fit(make_slices(4), None, 1))
     state = dict(fitted.state())
-    for name in ("optim.exp_avg.encoder.last.weight", "steps", "epoch", "rng.seed"):
+    counts = ("steps", "epoch", "epoch.loss_sum", "decay.epochs", "rng.seed")
+    for name in ("optim.exp_avg.encoder.last.weight", *counts):
         partial = {k: v for k, v in state.items() if k != name}
         with pytest.raises(ValueError, match=name):
             detector.load_state(partial)
@@ -296,7 +450,7 @@ def test_weights_alone_start_a_new_training(make_slices):
     train = make_slices(4)
     fitted = build("ae")
     list(fitted.fit(train, None, 2))
-    weights = {k: v for k, v in fitted.state().items() if k.startswith("model.")}
+    weights = fitted.weights()
     detector = build("ae")
     detector.load_state(weights)
     assert changed(weights, detector.state()) == set()

@@ -11,13 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from trainables import scores
 from trainables.detector import Params
 from trainables.models import ae
-from trainables.network_detector import NetworkParams
 
 
-class DAEParams(NetworkParams):
+class DAEParams(ae.AEParams):
     """Settings of the DAE.
 
     Attributes:
@@ -38,4 +36,4 @@ class Model(ae.Model):
         noise = torch.randn(x_B1HW.shape, generator=generator, device=x_B1HW.device)
         std = cast("DAEParams", self.params).noise_std
         noisy_B1HW = noise.mul_(std).add_(x_B1HW)
-        return scores.squared_error(x_B1HW, self._reconstruct(noisy_B1HW)).mean()
+        return self._error(x_B1HW, self._reconstruct(noisy_B1HW))

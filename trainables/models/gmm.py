@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from trainables.detector import EpochMetrics, NonFiniteLossError, State
+from trainables.detector import EpochMetrics, FitsAtOnce, NonFiniteLossError, State
 from trainables.detector import Params as DetectorParams
 from trainables.slices import Slices
 
@@ -212,12 +212,11 @@ def _moments(
     return Mixture(means, np.maximum(variances, MIN_VARIANCE), mass_K / mass_K.sum(), uniform)
 
 
-class Model:
+class Model(FitsAtOnce):
     """The detector ``gmm``."""
 
     Params: ClassVar[type[DetectorParams]] = GMMParams
     SCORES: ClassVar[tuple[str, ...]] = ("outlier_sum", "outlier_posterior")
-    TRAINS_BY_EPOCHS: ClassVar[bool] = False
 
     def __init__(self, params: DetectorParams, *, seed: int, device: str = "cpu") -> None:
         self.params = GMMParams.model_validate(params)
@@ -240,7 +239,14 @@ class Model:
         """Next to nothing: the fit works on a histogram."""
         return 0.0
 
-    def fit(self, train: Slices, validation: Slices | None, epochs: int) -> Iterator[EpochMetrics]:
+    def fit(
+        self,
+        train: Slices,
+        validation: Slices | None,
+        epochs: int,
+        *,
+        every_s: float | None = None,
+    ) -> Iterator[EpochMetrics]:
         """See :meth:`trainables.detector.Detector.fit`; one epoch, whatever is asked.
 
         The losses are negative mean log-likelihoods in nats per pixel; steps are EM iterations.

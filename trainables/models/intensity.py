@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.detector import EpochMetrics, State
+from trainables.detector import EpochMetrics, FitsAtOnce, State
 from trainables.detector import Params as DetectorParams
 from trainables.slices import Slices
 
@@ -20,12 +20,11 @@ class IntensityParams(DetectorParams):
     """There is nothing to set."""
 
 
-class Model:
+class Model(FitsAtOnce):
     """The detector ``intensity``: nothing is trained, so a fit is one epoch without a loss."""
 
     Params: ClassVar[type[DetectorParams]] = IntensityParams
     SCORES: ClassVar[tuple[str, ...]] = ("intensity", "negative_intensity")
-    TRAINS_BY_EPOCHS: ClassVar[bool] = False
 
     def __init__(self, params: DetectorParams, *, seed: int, device: str = "cpu") -> None:
         self._epoch = 0
@@ -39,7 +38,14 @@ class Model:
         """Nothing is computed."""
         return 0.0
 
-    def fit(self, train: Slices, validation: Slices | None, epochs: int) -> Iterator[EpochMetrics]:
+    def fit(
+        self,
+        train: Slices,
+        validation: Slices | None,
+        epochs: int,
+        *,
+        every_s: float | None = None,
+    ) -> Iterator[EpochMetrics]:
         """See :meth:`trainables.detector.Detector.fit`; one epoch, whatever is asked."""
         if self._epoch == 0:
             self._epoch = 1
