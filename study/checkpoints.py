@@ -199,10 +199,12 @@ def resume(trial: TrialStore, detector: Detector, n_slices: int, epochs: int) ->
             wall_s=found.source.wall_s,
             steps=found.steps,
         )
-        if isinstance(found.source, Checkpoint) and found.name == STATE:
-            progress.epoch_wall_s, progress.share = found.source.epoch_wall_s, found.source.share
+        if found.name == STATE:
             kept = found.source.parts.get(CONTINUATION)
             progress.continuation = {CONTINUATION: kept} if kept else {}
+            if isinstance(found.source, Checkpoint):
+                progress.epoch_wall_s = found.source.epoch_wall_s
+                progress.share = found.source.share
         return progress
     return Progress(attempts=attempts + 1)
 

@@ -10,7 +10,7 @@ GRID = Grid(
     trials=(
         GridTrial("intensity"),
         *(
-            GridTrial(model, {"n_c": n_c, "n_z": n_z, "batch_size": 32}, epochs=15)
+            GridTrial(model, {"n_c": n_c, "n_z": n_z, "batch_size": 16}, epochs=9)
             for model in ("ae", "dae", "vae")
             for n_c in (8, 16)
             for n_z in (8, 64)
@@ -19,5 +19,5 @@ GRID = Grid(
     searches=(
         GridSearch("gmm", "gmm_lambda", "outlier_posterior", points=(0.1, 0.01, 0.001, 0.0001)),
     ),
-    phantom_subjects={"ixi": 20, "atlas": 8, "brats": 8},
+    phantom_subjects={"ixi": 16, "atlas": 6, "brats": 6},
 )

@@ -9,7 +9,7 @@ GRID = Grid(
     trials=(
         GridTrial("intensity"),
         *(
-            GridTrial(model, {"n_c": 8, "n_z": 16, "batch_size": 32}, epochs=4)
+            GridTrial(model, {"n_c": 8, "n_z": 16, "batch_size": 16}, epochs=15)
             for model in ("ae", "dae", "vae")
         ),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def _results(store: TrialStore, trial: PlannedTrial) -> dict[str, Any]:
     fit = _record(store)
     found: dict[str, Any] = {"train_loss": fit.train_loss, "validation_loss": fit.validation_loss}
     found["steps"], found["spec"] = fit.steps, fit.spec
-    for name in ("model.safetensors", "state.safetensors"):
+    for name in ("model.safetensors", "state.safetensors", "continuation.safetensors"):
         found[name] = fit.parts[name].sha256
     history = pq.read_table(io.BytesIO(store.read_part(fit, "history.parquet")))
     found["history"] = history.drop_columns(["wall_s", "attempt"]).to_pylist()
@@ -64,9 +65,9 @@ def _attempts(store: TrialStore) -> list[int]:
 
 
 def _interrupt(events: Iterator[Event], after: int) -> None:
-    """Let a trial come so far and no further, as if its process had died there."""
+    """Let a trial finish so many epochs and evaluations, as if its process had died there."""
     for _ in range(after):
-        next(events)
+        next(event for event in events if not event.share)
     events.close()  # type: ignore[attr-defined]
 
 
@@ -96,17 +97,15 @@ def test_a_trial_ends_in_whole_records(
     params |= {"gmm_lambda": 0.01} if model == "gmm" else {}
     trial = make_trial(model, epochs=2, **params)
     events = list(run_trial(order_of(trial), small_data, local_study))
-    assert [e.stage for e in events] == ["fit"] * trial.spec.epochs + ["evaluate"] * 2
+    whole = [e.stage for e in events if not e.share]
+    assert whole == ["fit"] * trial.spec.epochs + ["evaluate"] * 2
     assert not any(e.failed for e in events)
     store = local_study.trial(trial.trial_id)
     fit = _record(store)
     assert (fit.status, fit.spec, fit.attempts) == ("done", trial.spec, 1)
-    assert set(fit.parts) == {
-        "spec.json",
-        "history.parquet",
-        "model.safetensors",
-        "state.safetensors",
-    }
+    learns = model in ("ae", "dae", "vae")
+    names = {"spec.json", "history.parquet", "model.safetensors", "state.safetensors"}
+    assert set(fit.parts) == names | ({"continuation.safetensors"} if learns else set())
     for record in (fit, *(store.evaluation(e.eval_id) for e in trial.evals)):
         assert record is not None
         for name in record.parts:
@@ -221,12 +220,52 @@ def test_raised_epochs_continue_and_end_as_if_asked_for_at_once(
 ) -> None:
     short = make_trial("vae", n_c=8, n_z=8, batch_size=8, epochs=2)
     list(run_trial(order_of(short), small_data, local_study))
-    events = run_trial(order_of(network), small_data, local_study)
-    assert next(events).epoch == 3
-    list(events)
+    # Its rate began to decay after one of its two epochs: it goes on from there.
+    events = list(run_trial(order_of(network), small_data, local_study))
+    assert [e.epoch for e in events if e.stage == "fit" and not e.share] == [2, 3, 4]
     store = local_study.trial(network.trial_id)
     assert _results(store, network) == undisturbed
-    assert _attempts(store) == [1, 1, 2, 2]
+    assert _attempts(store) == [1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("raised", [False, True])
+@pytest.mark.parametrize("after", [1, 3, 4, 7])
+def test_a_trial_that_dies_within_an_epoch_goes_on_within_it(
+    local_study: StudyStore,
+    network: PlannedTrial,
+    make_trial: MakeTrial,
+    order_of: OrderOf,
+    small_data: Any,
+    undisturbed: dict[str, Any],
+    raised: bool,
+    after: int,
+) -> None:
+    """With a checkpoint after each step none is taken twice, before and in the decay of the rate.
+
+    Each epoch has two steps; each of them is told, and then the epoch is.
+    """
+    first = 0
+    if raised:
+        short = make_trial("vae", n_c=8, n_z=8, batch_size=8, epochs=2)
+        list(run_trial(order_of(short), small_data, local_study))
+        first = 1  # its rate began to decay after one of its two epochs
+    store = local_study.trial(network.trial_id)
+    order = replace(order_of(network), checkpoint_s=0)
+    events = run_trial(order, small_data, local_study)
+    for _ in range(after):
+        last = next(events)
+    events.close()  # type: ignore[attr-defined]
+    checkpoint = store.checkpoint()
+    assert checkpoint is not None
+    epochs, pieces = divmod(after, 3)
+    assert (checkpoint.epoch, checkpoint.share) == (first + epochs, 0.5 if pieces else 0.0)
+    assert checkpoint.steps == 2 * checkpoint.epoch + bool(pieces)
+    assert (last.epoch, checkpoint.epochs) == (checkpoint.epoch, EPOCHS)
+    going_on = next(run_trial(order, small_data, local_study))
+    assert going_on.n_slices == 5  # one step, which is the next
+    list(run_trial(order_of(network), small_data, local_study))
+    assert _results(store, network) == undisturbed
+    assert _record(store).attempts >= 2 + raised
 
 
 def test_a_checkpoint_beyond_the_epochs_asked_for_is_not_used(
@@ -286,13 +325,13 @@ def test_a_failed_continuation_keeps_the_shorter_fit(
     failed = _record(store)
     assert (failed.status, failed.epochs_kept, failed.parts) == ("failed", 2, before.parts)
     events = list(run_trial(order_of(short), small_data, local_study))  # back to 2 epochs
-    assert [event.stage for event in events] == ["fit", "evaluate", "evaluate"]
+    assert [event.stage for event in events if not event.share] == ["fit", "evaluate", "evaluate"]
     again = _record(store)
     assert (again.status, again.spec.epochs) == ("done", 2)
-    names = ("model.safetensors", "state.safetensors")
+    names = ("model.safetensors", "state.safetensors", "continuation.safetensors")
     assert [again.parts[n].sha256 for n in names] == [before.parts[n].sha256 for n in names]
     list(run_trial(order_of(network), small_data, local_study))  # and on, from there
-    assert _attempts(store)[:2] == [1, 1]
+    assert _attempts(store)[:2] == [1, 3]  # the rate began to decay after one epoch
 
 
 def test_a_shorter_fit_does_not_replace_a_longer_one(

@@ -98,14 +98,6 @@ class TestDetector:
         assert same(raised.state(), straight.state())
         assert same(raised.weights(), straight.weights())
 
-    def test_the_weights_alone_score_as_the_fitted_detector_does(self, make, fitted, held_out):
-        weights = fitted.weights()
-        assert all(name.startswith("model.") for name in weights)
-        other = make()
-        other.load_state(weights)
-        maps, expected = other.score(*held_out), fitted.score(*held_out)
-        assert all((maps[name] == expected[name]).all() for name in expected)
-
     def test_a_loaded_state_counts_as_fitted(self, make, fitted, train, validation):
         continued = make()
         continued.load_state(fitted.state())
@@ -132,21 +124,22 @@ class TestDetector:
         restored = make()
         restored.load_state(stored)
         assert same(restored.state(), state)
-        assert equal(restored.score(*held_out), fitted.score(*held_out))
 
     def test_weights_alone_are_enough_to_score(self, make, fitted, held_out):
-        weights = {k: v for k, v in fitted.state().items() if k.startswith("model.")}
+        weights = load(save(dict(fitted.weights())))
+        assert all(name.startswith("model.") for name in weights)
         restored = make()
         restored.load_state(weights)
         assert equal(restored.score(*held_out), fitted.score(*held_out))
         assert equal(restored.pictures(*held_out), fitted.pictures(*held_out))
 
     def test_a_state_is_a_copy_both_ways(self, make, fitted, held_out):
-        state = {k: v.copy() for k, v in fitted.state().items()}
+        state = {k: v.copy() for k, v in fitted.weights().items()}
         restored = make()
         restored.load_state(state)
         before = restored.score(*held_out)
-        for array in [*state.values(), *fitted.state().values(), *restored.state().values()]:
+        given = (state, fitted.state(), fitted.weights(), restored.state(), restored.weights())
+        for array in (array for arrays in given for array in arrays.values()):
             array[...] = 0
         assert equal(restored.score(*held_out), before)
         assert equal(fitted.score(*held_out), before)

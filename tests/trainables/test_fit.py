@@ -215,7 +215,7 @@ def test_the_error_of_an_image_may_be_summed(make_slices, model):
 
 def test_a_state_is_a_copy(make_slices):
     train = make_slices(4)
-    detector = build("ae")
+    detector = build("ae", schedule="constant")
     list(detector.fit(train, None, 1))
     state = detector.state()
     kept = {name: array.copy() for name, array in state.items()}

@@ -1,0 +1,74 @@
+"""bfloat16 only where the processor has it and may use it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from trainables.arithmetic import cpu_has_bfloat16, fast_precision
+
+
+@pytest.fixture
+def able(monkeypatch):
+    """A processor that has everything."""
+    features = {"avx512_bf16": True, "amx_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    return features
+
+
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+@pytest.mark.parametrize(
+    ("limit", "has"),
+    [
+        ("AVX2", False),
+        ("avx2", False),
+        ("AVX2_VNNI", False),
+        ("AVX512_CORE", False),
+        ("AVX512_CORE_VNNI", False),
+        ("AVX512_CORE_BF16", True),
+        ("AVX512_CORE_AMX", True),
+        ("DEFAULT", True),
+        ("", True),
+    ],
+)
+def test_a_limit_of_onednn_is_honoured(able, name, limit, has):
+    assert cpu_has_bfloat16({name: limit}) is has
+
+
+@pytest.mark.parametrize(
+    ("limit", "has"), [("avx2", False), ("default", False), ("avx512", True), ("", True)]
+)
+def test_a_limit_of_torch_is_honoured(able, limit, has):
+    assert cpu_has_bfloat16({"ATEN_CPU_CAPABILITY": limit}) is has
+
+
+@pytest.mark.parametrize("feature", ["avx512_bf16", "amx_bf16"])
+def test_either_instruction_set_is_enough(able, feature):
+    able.update(avx512_bf16=False, amx_bf16=False)
+    assert not cpu_has_bfloat16({})
+    able[feature] = True
+    assert cpu_has_bfloat16({})
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"), [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")]
+)
+def test_cards_have_it_from_8_0(monkeypatch, capability, precision):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert fast_precision("cuda") == precision
+
+
+def test_this_processor_can_be_held_back():
+    code = "from trainables.arithmetic import fast_precision; print(fast_precision('cpu'))"
+    limits = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **limits},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "float32"
