@@ -22,6 +22,7 @@ from study.records import CohortInfo
 from trainables.spec import TrialSpec
 
 if TYPE_CHECKING:
+    from trainables.detector import Detector
     from trainables.slices import Slices
 
 ASSUMED_SLICES_PER_SCAN = 60
@@ -178,10 +179,8 @@ def measure_pace(specs: Iterable[TrialSpec], *, cores: int, device: str = "cpu")
         def slowest(measure: functools.partial[float]) -> float:
             return max(pool.map(lambda _: measure(), range(side_by_side)))
 
-        step_s = tuple(
-            (size(spec).flops_per_slice, slowest(functools.partial(_step_s, spec, device)))
-            for spec in picked
-        )
+        timed = [(s, slowest(functools.partial(_step_s, s, device))) for s in picked]
+        step_s = tuple((size(s).flops_per_slice, t) for s, t in timed if math.isfinite(t))
         count_s = slowest(functools.partial(_count_s))
     return Pace(step_s=step_s, count_s=count_s)
 
@@ -199,15 +198,21 @@ def _of_different_size(specs: Iterable[TrialSpec]) -> list[TrialSpec]:
 
 
 def _step_s(spec: TrialSpec, device: str) -> float:
-    """Seconds of a training step, per slice."""
+    """Seconds of a training step, per slice; not finite if the network fails."""
     import torch
 
     torch.set_num_threads(1)  # of this thread of measuring alone
     plain = {"schedule": "constant", "reestimate_batch_norm": False}
     params = {**spec.params, **{k: v for k, v in plain.items() if k in spec.params}}
     spec = spec.model_copy(update={"params": params})
-    detector = spec.detector(device)
     slices = _some_slices(min(spec.params.get("batch_size", _BATCH), _BATCH))
+    try:
+        return _timed_steps(spec.detector(device), slices)
+    except Exception:  # noqa: BLE001 - what a detector raises is its trial's to record
+        return math.inf
+
+
+def _timed_steps(detector: Detector, slices: Slices) -> float:
     epochs, seconds, n = 0, 0.0, 0
     began = time.perf_counter()
     while not n or time.perf_counter() - began < MEASURING_S:

@@ -81,7 +81,7 @@ class Driver:
         with self._heartbeat:
             try:
                 with self._view, self._stack:
-                    self._decide()
+                    self._decide(look=False)
                     listings = self._preparation.run()
                     self._say_quarantined(listings)
                     record = self._plan(listings)
@@ -108,16 +108,23 @@ class Driver:
         self._raylet = cluster.own_raylet()
         return ray
 
-    def _decide(self) -> None:
-        """Decide on the arithmetic of this study's networks, and say so where it matters."""
-        options = self._request.options
+    def _decide(self, *, look: bool) -> None:
+        """Decide on the arithmetic of this study's networks.
+
+        Args:
+            look: Whether to look at a cluster's nodes also where the study has its arithmetic
+                already: a finished one needs no cluster.
+        """
+        options, before = self._request.options, self._study_before
 
         def fast() -> Collection[Precision]:
             if cluster.is_local(options.address):
                 return (fast_precision(local_device()),)
+            if before is not None and before.precision is not None and not look:
+                return (before.precision,)
             return cluster.fast_precisions(self._connect())
 
-        self._decision = decide(options.precision, self._study_before, fast)
+        self._decision = decide(options.precision, before, fast)
 
     def _foresee(self, listings: Sequence[CohortListing]) -> None:
         """Say how long the run will take, if scans are to be prepared first."""
@@ -132,6 +139,7 @@ class Driver:
     ) -> dict[str, WorkCost]:
         """Measure this machine for what is left, and say how long that will take."""
         if self._pace is None:
+            self._decide(look=True)
             self._pace = pace_of(left, self._places())
             self._say(self._decision.words)
             if self._decision.warning:

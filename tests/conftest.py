@@ -14,6 +14,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.commands import Command, begin, wait_until
+from tests.grids import SMOKE_WORDS
 
 Until = Callable[[Callable[[], bool], str], None]
 
@@ -112,7 +113,7 @@ def smoke_store(
     if given is not None:
         return Path(given)
     store = tmp_path_factory.mktemp("smoke") / "runs"
-    run("study.run", "--grid", "smoke", "--store", store)
+    run("study.run", *SMOKE_WORDS, "--store", store)
     return store
 
 

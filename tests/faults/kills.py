@@ -12,6 +12,7 @@ from pathlib import Path
 from study.records import Checkpoint
 from tests.commands import Command, begin, wait_until
 from tests.faults.strike import Moment, Striker, title
+from tests.grids import SMOKE_WORDS
 from tests.heads import write_head
 from tests.stores import history, open_study, shard_content, stamps, study_content, unnamed
 
@@ -100,7 +101,7 @@ class Arena:
 
     def start(self, store: Path, *more: str) -> Command:
         """Start the study on a store."""
-        words = ["-m", "study.run", "--grid", "smoke", "--cohorts", str(self.cohorts)]
+        words = ["-m", "study.run", *SMOKE_WORDS, "--cohorts", str(self.cohorts)]
         return begin([*words, "--store", str(store), *more], self._folder)
 
     def prepared(self, name: str) -> Path:

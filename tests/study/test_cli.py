@@ -191,7 +191,7 @@ def test_the_papers_dry_run_counts_and_writes_nothing(call: Call, tmp_path: Path
     lines = outcome.out.splitlines()
     for line in ("networks: 126", "gmm: 8", "baselines: 2", "already done: 0"):
         assert line in lines
-    assert "estimated cost" in outcome.out
+    assert "This will take about" in outcome.out
     parameters = re.findall(r"│\s+(?:AE|DAE|VAE)\s+│\s+(?:8|16|32)\s+│(.*)", outcome.out)
     assert len(parameters) == 9
     assert all(len(re.findall(r"\d+\.\d\d", row)) == 7 for row in parameters)

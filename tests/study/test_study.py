@@ -15,13 +15,13 @@ from study.plan import build_plan
 from study.records import StudyRecord
 from study.request import Options, make_request
 from study.store import StudyStore
-from tests.grids import run_words
+from tests.grids import SMOKE_WORDS, run_words
 from tests.stores import history, open_study, stamps, study_content
 
 pytestmark = pytest.mark.slow
 
 NAME = "smoke-phantom"
-SMOKE = ("study.run", "--grid", "smoke", "--store")
+SMOKE = ("study.run", *SMOKE_WORDS, "--store")
 NOWHERE = ("--address", "127.0.0.1:1")
 """A Ray cluster that is not there: whoever asks for Ray fails."""
 
