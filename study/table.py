@@ -115,6 +115,8 @@ def plan_trials(record: StudyRecord, index: pa.Table) -> tuple[PlannedTrial, ...
     """The trials of the plan: those known from the start, and those its searches came to."""
     known = {trial.trial_id: trial for trial in record.trials}
     for search in record.searches:
+        if search.points:
+            continue  # known from the start
         for trial in found_by(search, index, record):
             known.setdefault(trial.trial_id, trial)
     return tuple(known.values())
@@ -123,7 +125,7 @@ def plan_trials(record: StudyRecord, index: pa.Table) -> tuple[PlannedTrial, ...
 def found_by(
     search: PlannedSearch, index: pa.Table, record: StudyRecord
 ) -> tuple[PlannedTrial, ...]:
-    """The trials in the store that a search has asked for so far.
+    """The trials in the store that a continuous search has asked for so far.
 
     Those that another version of this software made have other identities here, and are left out.
     """
@@ -168,9 +170,9 @@ def count_trials(record: StudyRecord, index: pa.Table, running: int = 0) -> Tria
             failed += 1
         elif status == "done" and epochs == trial.spec.epochs and all(states):
             done += 1
-    searched = {s.search_id: s.n_trials for s in record.searches}
-    fixed = sum(1 for t in trials if t.search not in searched)
-    return TrialCounts(fixed + sum(searched.values()), done, failed, running)
+    # The points of a grid search are trials of the record, one for all cohorts that are searched for.
+    asked_for = sum(search.n_trials for search in record.searches if not search.points)
+    return TrialCounts(len(record.trials) + asked_for, done, failed, running)
 
 
 def result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:

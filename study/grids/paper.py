@@ -19,7 +19,7 @@ GRID = Grid(
         ),
     ),
     searches=(
-        GridSearch("gmm", "gmm_lambda", "outlier_posterior", points=(0.1, 0.01, 0.001, 0.0001)),
+        GridSearch("gmm", "gmm_lambda", "outlier_sum", points=(0.1, 0.01, 0.001, 0.0001)),
     ),
     phantom_subjects={"ixi": 20, "atlas": 8, "brats": 8},
 )
