@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import optuna
 import pyarrow as pa
@@ -47,7 +46,6 @@ class LambdaSearch:
         self._open = [p for p in search.points if p not in finished]
         n_own = sum(point.is_own for point in finished.values())
         self._left = max(0, search.n_trials - n_own)
-        name = self._search.parameter
         self._distribution: BaseDistribution = (
             CategoricalDistribution(search.points)
             if search.points

@@ -9,8 +9,6 @@ from study.plan import Grid, GridSearch, GridTrial
 
 GRID = Grid(
     trials=(GridTrial("intensity"),),
-    searches=(
-        GridSearch("gmm", "gmm_lambda", "outlier_sum", low=1e-6, high=1.0, n_trials=24),
-    ),
+    searches=(GridSearch("gmm", "gmm_lambda", "outlier_sum", low=1e-6, high=1.0, n_trials=24),),
     phantom_subjects={"ixi": 20, "atlas": 8, "brats": 8},
 )
