@@ -37,7 +37,7 @@ def legends(table: TableOne) -> list[str]:
     """What the signs of a table mean, a sentence each; only of signs that are there."""
     told = []
     if table.has_settings:
-        told.append(f"Brackets: {SETTINGS}.")
+        told.append(f"Settings: {SETTINGS}.")
     if table.has_below_chance:
         told.append(f"{MARK} {BELOW_CHANCE}.")
     if table.has_seeds:
