@@ -25,6 +25,7 @@ from safetensors.numpy import load
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
 from study import cluster
+from study.choice import best_rows
 from study.cohorts import Cohort, phantom_cohorts
 from study.data import test_slices
 from study.live import View
@@ -33,7 +34,7 @@ from study.preparation import Preparation
 from study.records import StudyRecord
 from study.report import make_report
 from study.store import StudyStore
-from study.table import best_rows, chosen, label
+from study.table import chosen, label
 from study.tracker import Tracker
 from trainables.detector import Detector
 from trainables.evaluate import evaluate

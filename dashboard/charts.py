@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.tables import BestTable, Cell, GridCell, GridLine, short_label
+from dashboard.tables import GridCell, GridLine, short_label
 from dashboard.text import plot_text
+from study.table_one import Cell, TableOne
 
 GRID_SCALE = "Viridis"
 _STYLES = {
@@ -192,7 +193,7 @@ def grid_figure(
         mode="markers+text",
         text=[f"<b>{c.value:.3f}</b>" if c.trial_id == chosen else f"{c.value:.3f}" for c in cells],
         textfont={"color": ["white" if c.value < middle else "black" for c in cells], "size": 13},
-        customdata=[[c.trial_id, c.n_c, c.n_z, c.n_trials, c.mean] for c in cells],
+        customdata=[[c.trial_id, c.n_c, c.n_z, c.n_trials, c.lowest, c.highest] for c in cells],
         marker={
             "symbol": "square",
             "size": 44,
@@ -207,7 +208,7 @@ def grid_figure(
         showlegend=False,
         hovertemplate=(
             f"N_c %{{customdata[1]}}, N_z %{{customdata[2]}}<br>{metric} %{{text}}"
-            "<br>trials %{customdata[3]}, their mean %{customdata[4]:.3f}"
+            "<br>seeds %{customdata[3]}, from %{customdata[4]:.3f} to %{customdata[5]:.3f}"
             "<br>click to open<extra></extra>"
         ),
     )
@@ -241,7 +242,7 @@ def lambda_figure(line: GridLine, metric: str, low: float, high: float) -> go.Fi
     return figure
 
 
-def paper_figure(table: BestTable, columns: Sequence[tuple[str, str]]) -> go.Figure:
+def paper_figure(table: TableOne, columns: Sequence[tuple[str, str]]) -> go.Figure:
     """Ours beside the paper's figure: a panel per column, a line per model and score.
 
     Args:
@@ -312,7 +313,7 @@ def _add_pairs(
         mode="markers",
         marker={"size": 11, "color": list(colours)},
         error_x=_intervals(cells),
-        customdata=[[plot_text(cell.setting)] for cell in cells],
+        customdata=[[plot_text(cell.setting.text)] for cell in cells],
         hovertemplate="%{y} %{customdata[0]}<br>this study %{x:.3f}<extra></extra>",
         **axes,
     )
@@ -357,7 +358,7 @@ def _add_curve(figure: go.Figure, curve: Curve, x: str, y: str, *, log_x: bool) 
 
 
 def _intervals(cells: Sequence[Cell]) -> dict[str, object] | None:
-    ends = [cell.interval for cell in cells]
+    ends = [cell.interval or cell.spread for cell in cells]
     if not any(ends):
         return None
     values = [cell.value for cell in cells]

@@ -23,9 +23,12 @@ from dashboard.maps import Showcase, decode_showcase
 from dashboard.reader import StudyReader, StudyView
 from datasets.manifest import CohortManifest, ScanRecord, read_manifest
 from datasets.storage import Storage, StorageError
-from study.best import top_rows
+from study.best import found_cells, top_rows
+from study.choice import planned_seeds
 from study.records import EvalRecord, FitRecord
 from study.store import STUDY_NAME, StudyStore, TrialStore
+from study.table import plan_trials
+from study.table_one import TableOne, table_one
 
 
 @dataclass(frozen=True)
@@ -232,10 +235,22 @@ def scan_slices(uri: str, record: ScanRecord) -> ScanSlices:
 def best_of(
     uri: str, study: str, version: str, metric: str, _view: StudyView
 ) -> list[dict[str, Any]]:
-    """The best trial's row of each cell of table 1, for a version of a study's view."""
+    """The rows of each cell's best setting in table 1, a row a seed, for a version of a view."""
     if _view.record is None or not _view.results.num_rows:
         return []
     return top_rows(_view.record, _view.index, _view.results, metric)
+
+
+@st.cache_data(show_spinner=False, max_entries=24)
+def table_of(
+    uri: str, study: str, version: str, metric: str, region: str, _view: StudyView
+) -> TableOne:
+    """Table 1 of a metric and region, for a version of a study's view."""
+    rows = best_of(uri, study, version, metric, _view)
+    record = _view.record
+    planned = planned_seeds(plan_trials(record, _view.index), rows) if record else None
+    found = found_cells(_view.results) if rows else ()
+    return table_one(rows, region, metric, planned=planned, found=found)
 
 
 def finished_at(view: StudyView, trial_id: str) -> str:

@@ -17,10 +17,11 @@ from dashboard.data import list_studies, open_study
 from dashboard.navigation import register_pages
 from dashboard.options import Options, parse_options
 from dashboard.reader import StudyView, is_live
-from dashboard.tables import METRIC_LABELS, REGION_LABELS, pairs
+from dashboard.tables import REGION_LABELS, pairs
 from dashboard.text import markdown_text
 from study.records import StudyRecord
 from study.table import table_columns
+from study.table_formats import METRIC_LABELS
 
 _FRAME = "frame"
 _FETCHED = "plotly fetched"

@@ -56,7 +56,7 @@ class SliceSource:
 
     Attributes:
         frame: The study.
-        lines: Lines of table 1 by ``model:score``, each with its best trial.
+        lines: Lines of table 1 by ``model:score``, each with a trial of its best setting.
         stored: The showcase slices of each trial.
         records: The cohort's scans by ``cohort/subject``, if its shards are at hand.
         region: Which pixels count.
@@ -172,7 +172,9 @@ def open_source(frame: Frame, cohort: str, modality: str, region: str) -> SliceS
     rows = best_of(frame.uri, frame.study, frame.view.version, "auc", frame.view)
     place = {"cohort": cohort, "modality": modality, "region": region}
     rows = [row for row in rows if all(row[name] == value for name, value in place.items())]
-    lines = {f"{row['model']}:{row['score']}": _line(row) for row in rows}
+    lines: dict[str, Line] = {}
+    for row in rows:  # of several seeds the first stands for the setting
+        lines.setdefault(f"{row['model']}:{row['score']}", _line(row))
     stored = {}
     for line in {line.trial_id: line for line in lines.values()}.values():
         try:

@@ -30,7 +30,7 @@ def warm_up(options: Options) -> None:
 def _warm_up(options: Options) -> None:
     for module in _MODULES:
         importlib.import_module(module)
-    from dashboard.data import best_of, list_studies, open_study
+    from dashboard.data import list_studies, open_study, table_of
 
     with suppress(OSError, ValueError):
         uri = options.stores[0]
@@ -38,4 +38,4 @@ def _warm_up(options: Options) -> None:
         name = options.study if options.study in studies else next(iter(studies), None)
         if name is not None:
             view = open_study(uri, name).view()
-            best_of(uri, name, view.version, "auc", view)
+            table_of(uri, name, view.version, "auc", "brain", view)

@@ -19,7 +19,7 @@ from study import grids
 from study.records import CohortInfo, PlannedEval, PlannedSearch, PlannedTrial
 from trainables.arithmetic import Precision
 from trainables.detector import detector_class
-from trainables.spec import RECIPE_VERSION, TrialSpec, eval_id, trial_id
+from trainables.spec import RECIPE_VERSION, TrialSpec, eval_id, identity, trial_id
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,17 @@ class GridTrial:
 
 @dataclass(frozen=True)
 class GridSearch:
-    """A search over one parameter, led by Optuna, for every modality and seed.
+    """A search over one parameter, led by Optuna, for every modality, seed and test cohort.
 
     Attributes:
         model: File name of the detector.
         parameter: The searched parameter.
-        score: The score whose brain-region AUC on the objective cohort is maximised.
+        score: The score whose brain-region AUC on the test cohort is maximised.
         points: The values of a grid search; empty for a continuous one.
         low: Lower end of a continuous search, on a log scale.
         high: Upper end.
-        n_trials: Trials of a continuous search; a grid search makes one a point.
+        n_trials: Trials of a continuous search, for each test cohort; a grid search makes one a
+            point, which serves all test cohorts.
         params: The other settings.
     """
 
@@ -163,11 +164,11 @@ def _laid_out(
                 trial = planned_trial(spec, cohorts)
                 trials.setdefault(trial.trial_id, trial)
             for space in grid.searches:
-                search = _planned_search(space, modality, seed, cohorts)
-                searches.append(search)
-                for value in search.points:
-                    trial = searched_trial(_with_value(search, value), search, cohorts)
-                    trials.setdefault(trial.trial_id, trial)
+                for search in _planned_searches(space, modality, seed, cohorts):
+                    searches.append(search)
+                    for value in search.points:
+                        trial = search_point(search, value, cohorts)
+                        trials.setdefault(trial.trial_id, trial)
     return Plan(tuple(trials.values()), tuple(searches))
 
 
@@ -289,27 +290,31 @@ def _spec(
     return spec.completed()
 
 
-def _planned_search(
+def _planned_searches(
     space: GridSearch, modality: Modality, seed: int, cohorts: Sequence[CohortInfo]
-) -> PlannedSearch:
+) -> list[PlannedSearch]:
+    """A search for each test cohort of a modality."""
     start = space.points[0] if space.points else math.sqrt(space.low * space.high)
     params = {**space.params, space.parameter: start}
     spec = _spec(space.model, modality, params, seed, 1)
-    identity = spec.model_dump(mode="json")
-    identity["params"] = {k: v for k, v in spec.params.items() if k != space.parameter}
-    identity |= {"parameter": space.parameter, "recipe_version": RECIPE_VERSION}
-    identity["train_keys"] = list(train_keys(modality, cohorts))
-    return PlannedSearch(
-        search_id=digest(identity),
-        spec=spec,
-        parameter=space.parameter,
-        points=space.points,
-        low=space.low,
-        high=space.high,
-        n_trials=len(space.points) or space.n_trials,
-        objective=_of(cohorts, "test", modality)[0].name,
-        objective_score=space.score,
-    )
+    content = identity(spec)
+    content["params"].pop(space.parameter, None)
+    content |= {"parameter": space.parameter, "recipe_version": RECIPE_VERSION}
+    content["train_keys"] = list(train_keys(modality, cohorts))
+    return [
+        PlannedSearch(
+            search_id=digest(content | {"objective": cohort.name}),
+            spec=spec,
+            parameter=space.parameter,
+            points=space.points,
+            low=space.low,
+            high=space.high,
+            n_trials=len(space.points) or space.n_trials,
+            objective=cohort.name,
+            objective_score=space.score,
+        )
+        for cohort in _of(cohorts, "test", modality)
+    ]
 
 
 def _with_value(search: PlannedSearch, value: float) -> TrialSpec:

@@ -106,7 +106,7 @@ class FitRecord(Record):
         spec: What was trained, with the epochs it has reached.
         train_cohorts: Names of the cohorts it was trained on.
         train_keys: Keys of their shards.
-        search: Identity of the search that asked for it, if one did.
+        search: Identity of the search that asked for it, if one did; others may know it as well.
         parts: ``spec.json``, ``history.parquet``, ``model.safetensors`` (what scoring needs),
             ``state.safetensors`` (the state at the end) and, where a fit of more epochs goes on
             from another state, ``continuation.safetensors``. Those of a failed fit are of the
@@ -238,7 +238,8 @@ class PlannedSearch(BaseModel):
     """A search over one parameter, led by Optuna.
 
     Attributes:
-        search_id: Identity: the specification without the searched parameter, and the data.
+        search_id: Identity: the specification without the searched parameter, the data, and the
+            objective's cohort.
         spec: The trial without the searched parameter's value (its default stands in).
         parameter: Name of the searched parameter.
         points: The grid, for a grid search; empty for a continuous one.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -15,31 +13,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from study import cli
 from study.best import found_cells, top_rows
+from study.choice import planned_seeds
 from study.index import load_index
 from study.records import PlannedSearch, StudyRecord
 from study.store import StudyStore
-from study.table import (
-    TrialCounts,
-    chosen,
-    count_trials,
-    label,
-    plan_rows,
-    result_rows,
-    table_columns,
-    table_lines,
-)
-
-SYNTHETIC = (
-    "Synthetic phantom: these figures check the software and are no evidence about medicine."
-)
+from study.table import TrialCounts, count_trials, plan_rows, plan_trials, result_rows
+from study.table_formats import SYNTHETIC, legends, table_csv, table_latex, text_table
+from study.table_one import TableOne, table_one
 
 CHOSEN_ON_TEST = (
-    "The best trial of each cell is chosen on the test set itself, as in the paper: optimistic."
+    "The best setting of each cell is chosen on the test set itself, as in the paper: optimistic."
 )
+
+REGIONS = ("brain", "slice")
 
 
 class Format(StrEnum):
@@ -86,8 +75,14 @@ class Report:
 
     @cached_property
     def best(self) -> list[dict[str, Any]]:
-        """The row of highest AUC for each cell of table 1 and region."""
+        """The rows of the best setting, a row a seed, for each cell of table 1 and region."""
         return top_rows(self.record, self.index, self.results, "auc")
+
+    def table(self, region: str) -> TableOne:
+        """Table 1 of a region."""
+        planned = planned_seeds(plan_trials(self.record, self.index), self.best)
+        found = found_cells(self.results)
+        return table_one(self.best, region, "auc", planned=planned, found=found)
 
 
 def make_report(
@@ -129,103 +124,44 @@ def as_json(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """All rows as CSV, a column a field, empty where a figure is undefined."""
-    sink = io.StringIO()
-    names = list(report.rows[0]) if report.rows else ["model", "score", "cohort", "auc"]
-    writer = csv.DictWriter(sink, [*names, "synthetic"], lineterminator="\n")
-    writer.writeheader()
-    for row in report.rows:
-        writer.writerow({**row, "synthetic": report.synthetic})
-    return sink.getvalue()
+    """Table 1 of both regions as CSV, a line a cell."""
+    return table_csv([report.table(region) for region in REGIONS], synthetic=report.synthetic)
 
 
 def as_latex(report: Report) -> str:
     """Table 1 of the brain region as a LaTeX tabular, for the booktabs package."""
-    columns, lines, cells, top = _table(report, "brain")
-    head = " & ".join(["Model", "Score", *(_tex(f"{c} {m}") for c, m in columns)])
-    text = [f"% {SYNTHETIC}"] if report.synthetic else []
-    text += [rf"\begin{{tabular}}{{ll{'r' * len(columns)}}}", r"\toprule", head + r" \\"]
-    text.append(r"\midrule")
-    for line in lines:
-        entries = [_tex(label(line[0])), _tex(label(line[1]))]
-        for column in columns:
-            row = cells.get((*line, *column))
-            figure = "--" if row is None else f"{row['auc']:.3f}"
-            is_top = row is not None and row is top.get(column)
-            entries.append(rf"\textbf{{{figure}}}" if is_top else figure)
-        text.append(" & ".join(entries) + r" \\")
-    return "\n".join([*text, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    return table_latex(report.table("brain"), synthetic=report.synthetic)
 
 
 def print_report(report: Report, console: Console) -> None:
     """Table 1 for people: our AUC, what it stands for, and the paper's beside it."""
     if report.synthetic:
         console.print(SYNTHETIC, style="yellow")
-    for region in ("brain", "slice"):
-        console.print(_text_table(report, region))
+    tables = [report.table(region) for region in REGIONS]
+    for table in tables:
+        console.print(text_table(table))
+    for sentence in dict.fromkeys(s for table in tables for s in legends(table)):
+        console.print(sentence, markup=False)
     counts = report.trials
     console.print(
         f"{counts.done} of {counts.planned} trials done, {counts.failed} failed. {CHOSEN_ON_TEST}"
     )
-    said = (  # the same for every seed
-        f"Optuna chose {search.parameter} for {search.spec.model} {search.spec.modality} by "
-        f"the AUC of {search.objective_score} on {search.objective}."
-        for search in report.searches
-    )
-    for sentence in dict.fromkeys(said):
+    for sentence in searched(report.searches):
         console.print(sentence)
 
 
-def _text_table(report: Report, region: str) -> Table:
-    columns, lines, cells, top = _table(report, region)
-    meaning = "brain pixels" if region == "brain" else "all pixels of the slice"
-    table = Table(
-        title=f"ROC-AUC over {meaning} (paper's figure in brackets)", title_justify="left"
-    )
-    table.add_column("model")
-    table.add_column("score")
-    for cohort, modality in columns:
-        table.add_column(f"{cohort} {modality}", justify="right")
-    for line in lines:
-        entries = []
-        for column in columns:
-            row = cells.get((*line, *column))
-            entries.append("—" if row is None else _entry(row, row is top.get(column)))
-        table.add_row(label(line[0]), label(line[1]), *entries)
-    return table
-
-
-def _entry(row: dict[str, Any], is_top: bool) -> str:
-    figure = f"{row['auc']:.3f}"
-    figure = f"[bold]{figure}[/bold]" if is_top else figure
-    setting = f" {chosen(row)}" if chosen(row) else ""
-    paper = f" [dim]\\[{row['paper_auc']:.3f}][/dim]" if row["paper_auc"] is not None else ""
-    return figure + setting + paper
-
-
-def _table(
-    report: Report, region: str
-) -> tuple[
-    list[tuple[str, str]],
-    list[tuple[str, str]],
-    dict[tuple[Any, ...], dict[str, Any]],
-    dict[tuple[str, str], dict[str, Any]],
-]:
-    """Columns, lines, the best row of each cell, and the best row of each column."""
-    found = [cell for cell in found_cells(report.results) if cell["region"] == region]
-    best = [row for row in report.best if row["region"] == region]
-    cells = {(r["model"], r["score"], r["cohort"], r["modality"]): r for r in best}
-    top: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in best:
-        column = (row["cohort"], row["modality"])
-        if column not in top or row["auc"] > top[column]["auc"]:
-            top[column] = row
-    return table_columns(found), table_lines(found), cells, top
-
-
-def _tex(text: str) -> str:
-    special = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$"}
-    return "".join(special.get(character, character) for character in text)
+def searched(searches: Iterable[PlannedSearch]) -> list[str]:
+    """What Optuna chose by, a sentence a model and modality, whatever the number of seeds."""
+    cohorts: dict[tuple[str, str, str, str], list[str]] = {}
+    for search in searches:
+        spec = search.spec
+        key = (search.parameter, spec.model, spec.modality, search.objective_score)
+        cohorts.setdefault(key, []).append(search.objective)
+    return [
+        f"Optuna chose {parameter} for {model} {modality} by the AUC of {score}, "
+        f"for each test cohort by its own: {', '.join(dict.fromkeys(names))}."
+        for (parameter, model, modality, score), names in cohorts.items()
+    ]
 
 
 _FORMATTERS: dict[Format, Callable[[Report], str]] = {

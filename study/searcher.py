@@ -54,7 +54,11 @@ class PlanSearcher(OfThisProcess, Searcher):  # type: ignore[misc]
             return self._orders.pop()
         for search in self._searches:
             if search.left:
-                return self._order_of(search.ask())
+                trial = search.ask()
+                for other in self._searches:
+                    if other is not search:
+                        other.join(trial)
+                return self._order_of(trial)
         return None
 
     def on_trial_complete(

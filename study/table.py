@@ -14,23 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.bulk import many_objects
+from study.choice import best_rows, setting_of
+from study.paper import PAPER_COLUMNS, PAPER_REGION, paper_auc
 from study.plan import searched_trial
 from study.records import PlannedSearch, PlannedTrial, StudyRecord
 from trainables.spec import TrialSpec
-
-PAPER_AUC: dict[tuple[str, str], tuple[float, float, float]] = {
-    ("intensity", "intensity"): (0.612, 0.811, 0.549),
-    ("gmm", "outlier_posterior"): (0.635, 0.798, 0.550),
-    ("ae", "squared_error"): (0.588, 0.566, 0.545),
-    ("dae", "squared_error"): (0.583, 0.607, 0.532),
-    ("vae", "squared_error"): (0.611, 0.733, 0.554),
-    ("vae", "nll"): (0.626, 0.737, 0.561),
-    ("vae", "log_variance"): (0.404, 0.520, 0.436),
-    ("vae", "normalized_error"): (0.672, 0.788, 0.582),
-}
-"""Table 1 of Sato et al., in the order of ``PAPER_COLUMNS``."""
-
-PAPER_COLUMNS: tuple[tuple[str, str], ...] = (("atlas", "T1w"), ("brats", "T2w"), ("brats", "T1w"))
 
 MODEL_ORDER = ("intensity", "gmm", "ae", "dae", "vae")
 SCORE_ORDER = (
@@ -104,17 +92,12 @@ def label(name: str) -> str:
     return LABELS.get(name, name)
 
 
-def paper_auc(model: str, score: str, cohort: str, modality: str) -> float | None:
-    """The paper's figure for a cell of table 1, or None where it has none."""
-    values = PAPER_AUC.get((model, score))
-    column = (cohort, modality)
-    return values[PAPER_COLUMNS.index(column)] if values and column in PAPER_COLUMNS else None
-
-
 def plan_trials(record: StudyRecord, index: pa.Table) -> tuple[PlannedTrial, ...]:
     """The trials of the plan: those known from the start, and those its searches came to."""
     known = {trial.trial_id: trial for trial in record.trials}
     for search in record.searches:
+        if search.points:
+            continue  # known from the start
         for trial in found_by(search, index, record):
             known.setdefault(trial.trial_id, trial)
     return tuple(known.values())
@@ -123,7 +106,7 @@ def plan_trials(record: StudyRecord, index: pa.Table) -> tuple[PlannedTrial, ...
 def found_by(
     search: PlannedSearch, index: pa.Table, record: StudyRecord
 ) -> tuple[PlannedTrial, ...]:
-    """The trials in the store that a search has asked for so far.
+    """The trials in the store that a continuous search has asked for so far.
 
     Those that another version of this software made have other identities here, and are left out.
     """
@@ -168,17 +151,18 @@ def count_trials(record: StudyRecord, index: pa.Table, running: int = 0) -> Tria
             failed += 1
         elif status == "done" and epochs == trial.spec.epochs and all(states):
             done += 1
-    searched = {s.search_id: s.n_trials for s in record.searches}
-    fixed = sum(1 for t in trials if t.search not in searched)
-    return TrialCounts(fixed + sum(searched.values()), done, failed, running)
+    # A grid search's points are trials of the record, each once for all test cohorts.
+    asked_for = sum(search.n_trials for search in record.searches if not search.points)
+    return TrialCounts(len(record.trials) + asked_for, done, failed, running)
 
 
 def result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
     """One row per trial x score x cohort x region, in the order of table 1.
 
-    Each has the fields of ``report --format json``; ``best`` marks the cells of table 1: the
-    highest AUC over all trials of a model, for each score, cohort, modality and region. ``steps``
-    are those of the fit, unless it has gone on since it was evaluated.
+    Each has the fields of ``report --format json``; ``best`` marks the cells of table 1: all seeds
+    of the setting whose AUC is the highest on the mean, for each model, score, cohort, modality and
+    region. ``setting_id`` is the same for the seeds of a setting. ``steps`` are those of the fit,
+    unless it has gone on since it was evaluated.
     """
     with many_objects():
         return _result_rows(record, index)
@@ -187,37 +171,19 @@ def result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
 def _result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
     table = plan_rows(record, index)
     table = table.filter(pc.equal(table["status"], "done"))
-    rows: list[dict[str, Any]] = table.select(list(_ROW_FIELDS)).to_pylist()
+    rows: list[dict[str, Any]] = table.select([*_ROW_FIELDS, "spec"]).to_pylist()
     fits = zip(*_part_of(index, "fit", ("trial_id", "epochs", "steps")), strict=True)
     steps_of = {(trial_id, epochs): steps for trial_id, epochs, steps in fits}
     for row in rows:
         row["steps"] = steps_of.get((row["trial_id"], row["epochs"]))
         cell = (row["model"], row["score"], row["cohort"], row["modality"])
-        row["paper_auc"] = paper_auc(*cell)
+        row["paper_auc"] = paper_auc(*cell) if row["region"] == PAPER_REGION else None
+        row["setting_id"], row["n_gaussians"] = setting_of(row.pop("spec"))
     rows.sort(key=_row_order)
     best = {id(row) for row in best_rows(rows, "auc")}
     for row in rows:
         row["best"] = id(row) in best
     return rows
-
-
-def best_rows(rows: Iterable[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
-    """For each cell of table 1 and region, the row with the highest figure.
-
-    Ties go to the first row in table order, undefined figures to none.
-
-    Args:
-        rows: Result rows.
-        metric: One of :data:`METRICS`.
-    """
-    best: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in rows:
-        if row[metric] is None:
-            continue
-        key = tuple(row[f] for f in ("model", "score", "cohort", "modality", "region"))
-        if key not in best or row[metric] > best[key][metric]:
-            best[key] = row
-    return list(best.values())
 
 
 def table_columns(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:

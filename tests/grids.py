@@ -17,7 +17,7 @@ GRID = Grid(
         GridTrial("intensity"),
         GridTrial("ae", {"n_c": 8, "n_z": 8, "batch_size": 32}, epochs=2),
     ),
-    searches=(GridSearch("gmm", "gmm_lambda", "outlier_posterior", points=(0.1, 0.001)),),
+    searches=(GridSearch("gmm", "gmm_lambda", "outlier_sum", points=(0.1, 0.001)),),
     phantom_subjects={},
 )
 '''

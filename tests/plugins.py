@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _SITE = """
@@ -83,4 +84,5 @@ def install(folder: Path, **models: str) -> dict[str, str]:
     (places["site"] / "sitecustomize.py").write_text(_SITE.format(folder=str(places["models"])))
     for name, code in models.items():
         (places["models"] / f"{name}.py").write_text(code)
-    return {"PYTHONPATH": str(places["site"])}
+    paths = [str(places["site"]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths)}

@@ -6,7 +6,7 @@ import pyarrow as pa
 import streamlit as st
 
 from dashboard.charts import paper_figure
-from dashboard.data import best_of
+from dashboard.data import table_of
 from dashboard.frame import (
     Frame,
     current,
@@ -17,27 +17,28 @@ from dashboard.frame import (
     watch,
     wide,
 )
-from dashboard.tables import (
+from dashboard.text import markdown_text
+from study.table import label
+from study.table_formats import (
     METRIC_LABELS,
-    BestTable,
-    Cell,
-    best_table,
+    legends,
+    marked,
+    seeds_text,
     table_csv,
     table_latex,
 )
-from dashboard.text import markdown_text
-from study.table import label
+from study.table_one import Cell, TableOne
 
 
 def main() -> None:
     """Draw the page."""
     frame = current()
     watch(frame)
-    title("Best per data set", "Table 1 of the paper: the best trial of each model and score.")
+    title("Best per data set", "Table 1 of the paper: the best setting of each model and score.")
     with st.container(horizontal=True, gap="medium"):
         region, metric = region_and_metric()
-    rows = best_of(frame.uri, frame.study, frame.view.version, metric, frame.view)
-    table = best_table(rows, region, metric)
+    version = frame.view.version
+    table = table_of(frame.uri, frame.study, version, metric, region, frame.view)
     if not table.lines:
         empty(
             "No trial of this study has been evaluated yet",
@@ -46,17 +47,17 @@ def main() -> None:
         return
     _table(table)
     st.caption(
-        "Bold: the best of its column. Brackets: (N_c, N_z) or λ of the trial it comes from, "
-        "chosen on the test set itself, as in the paper: optimistic."
+        "Bold: the best of its column. The settings are chosen on the test set itself, as in the "
+        f"paper: optimistic. {markdown_text(' '.join(legends(table)))}"
     )
     synthetic_note(frame.record, [cohort for cohort, _ in table.columns])
     _downloads(frame, table)
     _trial_links(frame, table)
-    if metric == "auc" and any(cell.paper is not None for cell in table.cells.values()):
+    if any(table.has_paper(column) for column in table.columns):
         _beside_the_paper(table)
 
 
-def _table(table: BestTable) -> None:
+def _table(table: TableOne) -> None:
     columns: dict[str, list[str]] = {
         "Model": [_model(table, i) for i in range(len(table.lines))],
         "Score": [markdown_text(label(score)) for _, score in table.lines],
@@ -65,7 +66,7 @@ def _table(table: BestTable) -> None:
         name = markdown_text(f"{column[0]} {column[1]}")
         cells = [table.cells[line, column] for line in table.lines]
         columns[name] = [_ours(cell) for cell in cells]
-        if any(cell.paper is not None for cell in cells):
+        if table.has_paper(column):
             columns[f"paper {name}"] = [_paper(cell) for cell in cells]
     with st.container(key="table-1"):
         st.table(
@@ -76,7 +77,7 @@ def _table(table: BestTable) -> None:
         )
 
 
-def _model(table: BestTable, i: int) -> str:
+def _model(table: TableOne, i: int) -> str:
     """The model's name on its first line only, as a printed table has it."""
     model = table.lines[i][0]
     repeated = i > 0 and table.lines[i - 1][0] == model
@@ -86,24 +87,31 @@ def _model(table: BestTable, i: int) -> str:
 def _ours(cell: Cell) -> str:
     if cell.value is None:
         return ":gray[–]"
-    figure = f"{cell.value:.3f}"
+    figure = marked(cell.value, cell.below_chance)
     figure = f"**{figure}**" if cell.best else figure
     if cell.interval is not None:
         figure += f" :gray[{cell.interval[0]:.3f}–{cell.interval[1]:.3f}]"
-    return f"{figure} :gray[:small[{markdown_text(cell.setting)}]]" if cell.setting else figure
+    return figure + _small(cell.setting.text) + _small(seeds_text(cell))
 
 
 def _paper(cell: Cell) -> str:
-    return "" if cell.paper is None else f":gray[{cell.paper:.3f}]"
+    if cell.paper is None:
+        return ""
+    figure = marked(cell.paper, cell.paper_below_chance)
+    return f":gray[{figure}]" + _small(cell.paper_setting.text)
 
 
-def _downloads(frame: Frame, table: BestTable) -> None:
+def _small(text: str) -> str:
+    return f" :gray[:small[{markdown_text(text)}]]" if text else ""
+
+
+def _downloads(frame: Frame, table: TableOne) -> None:
     synthetic = frame.record.synthetic
     stem = f"{frame.study}-{table.metric}-{table.region}"
     with st.container(horizontal=True):
         st.download_button(
             "CSV",
-            table_csv(table, synthetic=synthetic),
+            table_csv([table], synthetic=synthetic),
             file_name=f"{stem}.csv",
             mime="text/csv",
             icon=":material/download:",
@@ -119,25 +127,26 @@ def _downloads(frame: Frame, table: BestTable) -> None:
         )
 
 
-def _trial_links(frame: Frame, table: BestTable) -> None:
+def _trial_links(frame: Frame, table: TableOne) -> None:
     head, icon = "The trials behind the table", ":material/biotech:"
     with st.expander(head, key="trials behind", icon=icon, on_change="rerun") as box:
         if not box.open:
             return
         cells = [
-            (line, column, table.cells[line, column])
+            (line, column, table.cells[line, column], number, trial_id)
             for line in table.lines
             for column in table.columns
-            if table.cells[line, column].trial_id
+            for number, trial_id in enumerate(table.cells[line, column].trial_ids, 1)
         ]
         data = pa.table(
             {
-                "Model": [label(line[0]) for line, _, _ in cells],
-                "Score": [label(line[1]) for line, _, _ in cells],
-                "Test cohort": [f"{cohort} {modality}" for _, (cohort, modality), _ in cells],
-                METRIC_LABELS[table.metric]: [cell.value for _, _, cell in cells],
-                "Setting": [cell.setting for _, _, cell in cells],
-                "Trial": [f"trial?study={frame.study}&trial={c.trial_id}" for _, _, c in cells],
+                "Model": [label(line[0]) for line, *_ in cells],
+                "Score": [label(line[1]) for line, *_ in cells],
+                "Test cohort": [" ".join(column) for _, column, *_ in cells],
+                METRIC_LABELS[table.metric]: [cell.value for _, _, cell, *_ in cells],
+                "Setting": [cell.setting.text for _, _, cell, *_ in cells],
+                "Seed": [f"{n} of {len(cell.trial_ids)}" for _, _, cell, n, _ in cells],
+                "Trial": [f"trial?study={frame.study}&trial={trial}" for *_, trial in cells],
             }
         )
         st.dataframe(
@@ -150,13 +159,9 @@ def _trial_links(frame: Frame, table: BestTable) -> None:
         )
 
 
-def _beside_the_paper(table: BestTable) -> None:
+def _beside_the_paper(table: TableOne) -> None:
     st.subheader("Beside the paper", anchor=False)
-    columns = [
-        column
-        for column in table.columns
-        if any(table.cells[line, column].paper is not None for line in table.lines)
-    ]
+    columns = [column for column in table.columns if table.has_paper(column)]
     with wide("paper", 120 + 230 * len(columns)):
         st.plotly_chart(
             paper_figure(table, columns),

@@ -19,9 +19,11 @@ from dashboard.frame import (
     watch,
     wide,
 )
-from dashboard.tables import METRIC_LABELS, grid_cells, grid_line, line_label, pairs
+from dashboard.tables import grid_cells, grid_line, line_label, pairs, single_setting
 from dashboard.text import markdown_text
+from study.choice import mean_of
 from study.table import table_lines
+from study.table_formats import METRIC_LABELS
 
 
 def main() -> None:
@@ -65,8 +67,7 @@ def main() -> None:
     selections = {
         name: rows_of(rows, cohort=split[name][0], modality=split[name][1]) for name in shown
     }
-    values = [v for table in selections.values() for v in table[metric].to_pylist()]
-    known = [v for v in values if v is not None]
+    known = [value for table in selections.values() for value in _figures(table, metric)]
     if not known:
         empty("No trial has this figure", "Choose another metric; a cohort may have no lesions.")
         return
@@ -78,9 +79,17 @@ def main() -> None:
             st.subheader(markdown_text(name), anchor=False)
             _panel(number, name, table, metric, low, high)
     st.caption(
-        "A cell shows the best of its trials over all seeds. One colour scale for both cohorts."
+        "A cell is the mean over the seeds of its setting. One colour scale for both cohorts."
     )
     synthetic_note(frame.record, [split[name][0] for name in shown])
+
+
+def _figures(table: pa.Table, metric: str) -> list[float]:
+    """The figures that a panel shows."""
+    found = [cell.value for cell in grid_cells(table, metric)]
+    found += grid_line(table, metric).values
+    seeds = [] if found else single_setting(table, metric)
+    return [*found, mean_of(seeds, metric)] if seeds else found
 
 
 def _panel(number: int, name: str, table: pa.Table, metric: str, low: float, high: float) -> None:
@@ -111,12 +120,12 @@ def _panel(number: int, name: str, table: pa.Table, metric: str, low: float, hig
 
 def _single(name: str, table: pa.Table, metric: str) -> None:
     """A model without settings to vary: its one figure, and the way to its trial."""
-    row = table.to_pylist()[0]
-    value = row[metric]
+    seeds = single_setting(table, metric)
+    value = mean_of(seeds, metric) if seeds else None
     st.metric(METRIC_LABELS[metric], "–" if value is None else f"{value:.3f}", border=True)
     st.caption("This model has no grid.")
-    if st.button("Open its trial", key=f"open {name}"):
-        st.switch_page("pages/trial.py", query_params=state.link(trial=row["trial_id"]))
+    if seeds and st.button("Open its trial", key=f"open {name}"):
+        st.switch_page("pages/trial.py", query_params=state.link(trial=seeds[0]["trial_id"]))
 
 
 main()

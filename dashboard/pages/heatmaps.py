@@ -33,7 +33,8 @@ from dashboard.maps import (
 from dashboard.slices import Line, SliceSource, open_source
 from dashboard.tables import line_label
 from dashboard.text import figure_text, markdown_text
-from study.table import PAPER_AUC, label
+from study.paper import PAPER_AUC
+from study.table import label
 
 _LARGEST = 225  # height of the pictures of a segmentation, in pixels
 
@@ -98,7 +99,7 @@ def _viewer(frame: Frame, source: SliceSource, where: str) -> None:
         )
     st.caption(
         "Blue outline: ground truth. One colour scale per score, the same on every slice of the "
-        "cohort. In brackets: (N_c, N_z) or λ of the best trial of that score."
+        "cohort. In brackets: (N_c, N_z) or λ of the best setting of that score."
     )
     _threshold(source, shown, lines, where)
 

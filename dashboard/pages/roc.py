@@ -26,7 +26,8 @@ from dashboard.frame import (
 from dashboard.tables import short_label
 from dashboard.text import figure_text
 from datasets.storage import StorageError
-from study.table import PAPER_AUC, chosen
+from study.paper import PAPER_AUC
+from study.table import chosen
 
 MOST_OTHERS = 100
 
@@ -46,14 +47,14 @@ def main() -> None:
     if not rows:
         empty("No trial has a ROC-AUC here", "A cohort without lesion pixels has no curve.")
         return
-    usual = [k for k, r in rows.items() if r["is_best"] and (r["model"], r["score"]) in PAPER_AUC]
+    usual = _first_seeds(rows)
     shown = state.many(
         "Curves",
         "curves",
         list(rows),
         default=usual or list(rows)[:8],
         show=lambda key: _option(rows[key]),
-        help="★: the best trial of its model and score. The others follow, the best first.",
+        help="★: the best setting of its model and score. The others follow, the best first.",
     )
     _figures(frame, [rows[key] for key in shown], log_x=log_x)
     synthetic_note(frame.record, [cohort])
@@ -75,6 +76,16 @@ def _choices(frame: Frame, cohort: str, modality: str, where: str) -> dict[str, 
     for row in [*({**row, "is_best": True} for row in best), *others]:
         rows.setdefault(f"{row['trial_id']}:{row['score']}", {"is_best": False, **row})
     return rows
+
+
+def _first_seeds(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Of the best settings in the paper's table, the first seed each."""
+    first: dict[tuple[str, str], str] = {}
+    for key, row in rows.items():
+        line = (row["model"], row["score"])
+        if row["is_best"] and line in PAPER_AUC:
+            first.setdefault(line, key)
+    return list(first.values())
 
 
 def _option(row: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import state
 from dashboard.charts import Curve, loss_curves
-from dashboard.data import finished_at, finished_history, rows_of, running_history
+from dashboard.data import finished_at, finished_history, running_history, table_of
 from dashboard.failures import failures, setting, show_failure
 from dashboard.frame import Frame, current, empty, guarded, synthetic_note, title
 from dashboard.reader import StudyView, heartbeat_age, is_live
@@ -186,30 +186,33 @@ def _loss_pair(name: str, history: pa.Table, colour: str) -> list[Curve]:
 
 def _best(frame: Frame) -> None:
     st.subheader("Best so far", anchor=False)
-    brain = rows_of(frame.view.results, region="brain")
-    brain = brain.filter(pc.is_valid(brain["auc"]))
-    if not brain.num_rows:
+    version = frame.view.version
+    table = table_of(frame.uri, frame.study, version, "auc", "brain", frame.view)
+    if not any(cell.value is not None for cell in table.cells.values()):
         empty(
             "No trial has been evaluated yet",
             "The best ROC-AUC of each test cohort appears here with the first results.",
         )
         return
     rows = []
-    keys = ["cohort", "modality"]
-    for group in brain.group_by(keys).aggregate([("auc", "max")]).sort_by("cohort").to_pylist():
-        here = rows_of(brain, cohort=group["cohort"], modality=group["modality"])
-        top = here.filter(pc.equal(here["auc"], group["auc_max"])).to_pylist()
-        top.sort(key=lambda row: _score_rank(row["score"]))
-        rows.append(
-            {
-                "Test cohort": markdown_text(f"{group['cohort']} {group['modality']}"),
-                "ROC-AUC": figure_text(group["auc_max"]),
-                "Model and score": markdown_text(line_label(top[0]["model"], top[0]["score"])),
-                "Setting": markdown_text(setting(top[0])),
-            }
-        )
+    for column in sorted(table.columns):
+        best = [line for line in table.lines if table.cells[line, column].best]
+        if best:
+            line = min(best, key=lambda line: _score_rank(line[1]))
+            cell = table.cells[line, column]
+            rows.append(
+                {
+                    "Test cohort": markdown_text(" ".join(column)),
+                    "ROC-AUC": figure_text(cell.value),
+                    "Model and score": markdown_text(line_label(*line)),
+                    "Setting": markdown_text(cell.setting.text),
+                }
+            )
     st.table(pa.Table.from_pylist(rows), border="horizontal", hide_index=True)
-    st.caption("Over brain pixels, the best trial of any model, chosen on the test set itself.")
+    st.caption(
+        "Over brain pixels, the best setting of any model (the mean over its seeds), chosen on the "
+        "test set itself."
+    )
 
 
 def _score_rank(score: str) -> int:

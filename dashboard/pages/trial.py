@@ -28,10 +28,10 @@ from dashboard.frame import (
 )
 from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import Showcase, outline, region_mask, score_range
-from dashboard.tables import METRIC_LABELS
 from dashboard.text import figure_text, markdown_text
 from study.live import duration
 from study.table import chosen, label
+from study.table_formats import METRIC_LABELS
 
 MOST_OPTIONS = 100
 

@@ -18,8 +18,6 @@ GRID = Grid(
             for n_z in (8, 16, 32, 64, 128, 256, 512)
         ),
     ),
-    searches=(
-        GridSearch("gmm", "gmm_lambda", "outlier_posterior", points=(0.1, 0.01, 0.001, 0.0001)),
-    ),
+    searches=(GridSearch("gmm", "gmm_lambda", "outlier_sum", points=(0.1, 0.01, 0.001, 0.0001)),),
     phantom_subjects={"ixi": 20, "atlas": 8, "brats": 8},
 )

@@ -16,8 +16,6 @@ GRID = Grid(
             for n_z in (8, 64)
         ),
     ),
-    searches=(
-        GridSearch("gmm", "gmm_lambda", "outlier_posterior", points=(0.1, 0.01, 0.001, 0.0001)),
-    ),
+    searches=(GridSearch("gmm", "gmm_lambda", "outlier_sum", points=(0.1, 0.01, 0.001, 0.0001)),),
     phantom_subjects={"ixi": 16, "atlas": 6, "brats": 6},
 )

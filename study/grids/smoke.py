@@ -13,6 +13,6 @@ GRID = Grid(
             for model in ("ae", "dae", "vae")
         ),
     ),
-    searches=(GridSearch("gmm", "gmm_lambda", "outlier_posterior", points=(0.1, 0.001)),),
+    searches=(GridSearch("gmm", "gmm_lambda", "outlier_sum", points=(0.1, 0.001)),),
     phantom_subjects={"ixi": 5, "atlas": 3, "brats": 3},
 )

@@ -22,9 +22,10 @@ from dashboard.text import figure_text
 from datasets.manifest import read_manifest
 from datasets.shards import read_slices
 from datasets.storage import Storage
+from study.choice import best_rows
 from study.plan import planned_trial
 from study.store import StudyStore, utc_now
-from study.table import best_rows, label, table_lines
+from study.table import label, table_lines
 from tests.dashboard.browsing import (
     PAGES,
     STUDY,

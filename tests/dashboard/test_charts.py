@@ -20,8 +20,9 @@ from dashboard.charts import (
 )
 from dashboard.curves import operating_points
 from dashboard.map_charts import MapPanel, map_row, row_width
-from dashboard.tables import BestTable, Cell, GridCell, GridLine
-from study.table import PAPER_AUC
+from dashboard.tables import GridCell, GridLine
+from study.paper import PAPER_AUC, Setting
+from study.table_one import Cell, TableOne
 
 EVIL = "<script>alert(1)</script><a href='http://x'>name</a>"
 
@@ -33,8 +34,8 @@ def _map(title: str, group: str, *, grey: bool = False) -> MapPanel:
 
 def test_no_figure_lets_a_name_through_as_html() -> None:
     curve = Curve(EVIL, [0.1, 1.0], [0.2, 1.0], "#123456", notes=["1", "0"])
-    cell = {((EVIL, EVIL), (EVIL, "T1w")): Cell(value=0.6, setting=EVIL, paper=0.5)}
-    table = BestTable(((EVIL, EVIL),), ((EVIL, "T1w"),), cell, "brain", "auc")
+    cell = {((EVIL, EVIL), (EVIL, "T1w")): Cell(value=0.6, setting=Setting(8, 16), paper=0.5)}
+    table = TableOne(((EVIL, EVIL),), ((EVIL, "T1w"),), cell, "brain", "auc")
     figures = [
         loss_curves([curve], log_y=True),
         roc_figure([curve], log_x=True),
@@ -92,7 +93,9 @@ def test_every_line_of_table_1_looks_different() -> None:
 
 def test_grid_has_a_clickable_square_with_its_trial_in_every_cell() -> None:
     cells = [
-        GridCell(n_c, n_z, n_c / n_z, f"t{n_c}-{n_z}", 1, 0.5) for n_c in (8, 16) for n_z in (8, 32)
+        GridCell(n_c, n_z, n_c / n_z, f"t{n_c}-{n_z}", 1, 0.5, 0.5)
+        for n_c in (8, 16)
+        for n_z in (8, 32)
     ]
     figure = grid_figure(cells, "ROC-AUC", 0.0, 1.0)
     colours, squares = figure.data
@@ -104,7 +107,7 @@ def test_grid_has_a_clickable_square_with_its_trial_in_every_cell() -> None:
 
 
 def test_two_grids_can_share_a_colour_scale() -> None:
-    cell = GridCell(8, 8, 0.6, "t", 1, 0.6)
+    cell = GridCell(8, 8, 0.6, "t", 1, 0.6, 0.6)
     figures = [grid_figure([cell], "ROC-AUC", 0.4, 0.9) for _ in range(2)]
     assert {(f.data[0].zmin, f.data[0].zmax) for f in figures} == {(0.4, 0.9)}
 
@@ -117,10 +120,10 @@ def test_lambda_is_logarithmic_and_clickable() -> None:
 
 def test_intervals_are_drawn_once_they_are_known() -> None:
     lines, columns = (("vae", "nll"),), (("atlas", "T1w"),)
-    plain = BestTable(lines, columns, {(lines[0], columns[0]): Cell(0.6)}, "brain", "auc")
+    plain = TableOne(lines, columns, {(lines[0], columns[0]): Cell(0.6)}, "brain", "auc")
     assert paper_figure(plain, columns).data[-1].error_x.array is None
     cell = Cell(0.6, interval=(0.5, 0.75))
-    known = BestTable(lines, columns, {(lines[0], columns[0]): cell}, "brain", "auc")
+    known = TableOne(lines, columns, {(lines[0], columns[0]): cell}, "brain", "auc")
     bar = paper_figure(known, columns).data[-1].error_x
     assert bar.array[0] == pytest.approx(0.15)
     assert bar.arrayminus[0] == pytest.approx(0.1)

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-import pyarrow.compute as pc
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.data import rows_of
 from dashboard.reader import StudyReader, StudyView
 from datasets.storage import Storage
+from study.best import top_rows
+from study.table_one import table_one
 
 PAGES = ("study", "best", "grid", "roc", "heatmaps", "data", "trial")
 EVIL = "<script>alert(1)</script>"
@@ -59,8 +60,11 @@ def test_study_page_counts_trials_and_shows_the_traceback(
     assert _metrics(app)["Failed"] == "1"
     assert any("NonFiniteLossError: nan" in code.value for code in app.code)
     best = app.table[0].value
-    top = rows_of(view.results, region="brain", cohort="atlas")
-    assert best["ROC-AUC"][0] == f"{pc.max(top['auc']).as_py():.3f}"
+    assert view.record is not None
+    rows = top_rows(view.record, view.index, view.results, "auc")
+    cells = table_one(rows, "brain", "auc").cells
+    top = max(c.value or 0 for (_, (cohort, _)), c in cells.items() if cohort == "atlas")
+    assert best["ROC-AUC"][0] == f"{top:.3f}"
 
 
 def test_trial_page_has_the_traceback_of_its_failure(
@@ -87,9 +91,11 @@ def test_metric_and_region_switch_the_table(
 ) -> None:
     app = open_app(made_up_store, "best", metric="best_dice", region="slice")
     table = app.table[0].value
-    rows = rows_of(view.results, model="dae", region="slice", cohort="atlas")
-    shown = next(v for v in table["atlas T1w"] if f"{pc.max(rows['best_dice']).as_py():.3f}" in v)
-    assert shown
+    assert view.record is not None
+    rows = top_rows(view.record, view.index, view.results, "best_dice")
+    cells = table_one(rows, "slice", "best_dice").cells
+    value = cells[("dae", "squared_error"), ("atlas", "T1w")].value
+    assert any(f"{value:.3f}" in text for text in table["atlas T1w"])
     assert not any(column.startswith("paper") for column in table.columns)
     assert app.query_params["metric"] == "best_dice"
 

@@ -12,7 +12,7 @@ from study.index import load_index
 from study.search import LambdaSearch
 from tests.commands import begin
 from tests.grids import run_words
-from tests.heads import write_cohorts
+from tests.heads import write_cohorts, write_head
 from tests.plugins import GATED, install
 from tests.stores import open_study, stamps, unnamed
 
@@ -25,7 +25,7 @@ from study.plan import Grid, GridSearch
 
 GRID = Grid(
     trials=(),
-    searches=(GridSearch("gated", "gmm_lambda", "outlier_posterior", SPACE),),
+    searches=(GridSearch("gated", "gmm_lambda", "outlier_sum", SPACE),),
     phantom_subjects={},
 )
 '''
@@ -41,7 +41,8 @@ def test_a_killed_search_repeats_no_finished_point_and_loses_none(
     until: Callable[..., None], tmp_path: Path, kind: str
 ) -> None:
     space, n_points = SPACES[kind]
-    write_cohorts(tmp_path / "scans", 2, 1)
+    n_cohorts = 2 if kind == "grid" else 1  # a grid's points are shared by the cohorts' searches
+    _write_scans(tmp_path / "scans", n_cohorts)
     gate = tmp_path / "gate"
     gate.mkdir()
     store = tmp_path / "store"
@@ -54,7 +55,7 @@ def test_a_killed_search_repeats_no_finished_point_and_loses_none(
         return {p: s for p, s in stamps(store).items() if "/trials/" in p}
 
     def has_two_running() -> bool:
-        return len(finished()) == 4 and len(list(gate.iterdir())) == 4
+        return len(finished()) == 2 * (1 + n_cohorts) and len(list(gate.iterdir())) == 4
 
     until(lambda: first.status is not None or has_two_running(), "two points run, two are done")
     assert first.status is None, first.describe()
@@ -63,7 +64,7 @@ def test_a_killed_search_repeats_no_finished_point_and_loses_none(
     until(lambda: not first.left_over(), "no orphan goes on with the points that ran")
     assert finished() == before
     earlier = _points(store)
-    assert len(earlier) == 2
+    assert [len(points) for points in earlier.values()] == [2] * n_cohorts
 
     (tmp_path / "open").touch()
     second = begin(words, tmp_path, **environment)
@@ -73,19 +74,32 @@ def test_a_killed_search_repeats_no_finished_point_and_loses_none(
     study = open_study(store, "s")
     assert len(study.storage.names("trials")) == n_points
     assert len(list(gate.iterdir())) == n_points + 2  # the two that ran have run again
-    points = _points(store)
-    assert len(points) == n_points
-    assert earlier.items() <= points.items()
+    for cohort, points in _points(store).items():
+        assert len(points) == n_points
+        assert earlier[cohort].items() <= points.items()
     assert unnamed(store) == []
     until(lambda: not second.left_over(), "no process is left")
 
 
-def _points(store: Path) -> dict[float, float]:
-    """What a search that is built from the store knows: the objective of each point."""
+def _write_scans(folder: Path, n_cohorts: int) -> None:
+    """A train cohort, and one or two test cohorts of other heads."""
+    write_cohorts(folder, 2, 1)
+    if n_cohorts == 2:
+        write_head(folder / "tumour", "t000", lesion=True)
+        text = '[cohorts.tumour]\nsource = "bids"\nroot = "tumour"\nrole = "test"\n'
+        path = folder / "cohorts.toml"
+        path.write_text(path.read_text() + text)
+
+
+def _points(store: Path) -> dict[str, dict[float, float]]:
+    """What searches that are built from the store know: the objective of each point, by cohort."""
     study = open_study(store, "s")
     record = study.study()
     assert record is not None
-    (search,) = record.searches
-    rebuilt = LambdaSearch(search, record.cohorts, load_index(study))
-    assert rebuilt.left == search.n_trials - len(rebuilt.optuna_study.trials)
-    return {t.params["gmm_lambda"]: t.value for t in rebuilt.optuna_study.trials}
+    known = {}
+    for search in record.searches:
+        rebuilt = LambdaSearch(search, record.cohorts, load_index(study))
+        assert rebuilt.left == search.n_trials - len(rebuilt.optuna_study.trials)
+        trials = rebuilt.optuna_study.trials
+        known[search.objective] = {t.params["gmm_lambda"]: t.value for t in trials}
+    return known

@@ -5,7 +5,17 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.mixture import GaussianMixture
 
 from trainables.detector import NonFiniteLossError
-from trainables.models.gmm import Histogram, Mixture, Model, em_step, initial_mixture
+from trainables.models.gmm import (
+    _TAILS,
+    GMMParams,
+    Histogram,
+    Mixture,
+    Model,
+    accelerated_step,
+    best_mixture,
+    em_step,
+    initial_mixture,
+)
 from trainables.roc import RocAccumulator
 from trainables.slices import Slices
 
@@ -79,6 +89,61 @@ def test_the_log_likelihood_never_falls(gmm_lambda, outliers):
             after = mixture.mean_log_likelihood(histogram)
             assert after >= before - 1e-12
             before = after
+
+
+TISSUES = {"T1w": (0.35, 0.75, 1.1), "T2w": (2.2, 1.05, 0.8)}
+"""Fluid, grey and white matter; in T1w they overlap so far that EM creeps."""
+
+
+def _brain(modality: str, seed: int) -> Histogram:
+    """A brain's intensities: tissues, voxels of two tissues, shading, noise, dark rims, outliers.
+
+    In steps of .02, so that EM can be run to its very end.
+    """
+    rng = np.random.default_rng(seed)
+    n = 400_000
+    means = np.array(TISSUES[modality]) * rng.uniform(0.95, 1.05, 3)
+    one, other = (rng.choice(means, size=n, p=(0.15, 0.45, 0.4)) for _ in range(2))
+    share = np.where(rng.random(n) < 0.3, rng.random(n), 1.0)
+    x = (share * one + (1 - share) * other) * (1 + 0.08 * np.sin(rng.uniform(0, 2 * np.pi, n)))
+    x += rng.normal(0, rng.uniform(0.03, 0.08), n)
+    rim, outlier = rng.random((2, n)) < 0.02
+    x[rim] = np.abs(rng.normal(0, 0.08, rim.sum()))
+    x[outlier] = rng.gamma(3, 0.5, outlier.sum())
+    values, counts = np.unique(np.round(np.abs(x) / np.median(x) / 0.02), return_counts=True)
+    return Histogram(values * 0.02, counts.astype(np.float64))
+
+
+def _to_the_end(mixture: Mixture, histogram: Histogram) -> Mixture:
+    """Plain EM until its means stand still."""
+    for _ in range(300_000):
+        before, mixture = mixture, em_step(mixture, histogram)
+        if np.abs(mixture.means - before.means).max() < 1e-9:
+            return mixture
+    raise AssertionError("EM does not end")
+
+
+@pytest.mark.parametrize("gmm_lambda", [0.1, 0.01, 0.001, 0.0001])
+@pytest.mark.parametrize("brain", [("T1w", 2), ("T1w", 4), ("T2w", 0), ("T2w", 2)])
+def test_the_means_are_where_em_comes_to_in_the_end(brain, gmm_lambda):
+    histogram = _brain(*brain)
+    starts = [initial_mixture(histogram, 4, gmm_lambda, 0, tail) for tail in _TAILS]
+    ends = [_to_the_end(start, histogram) for start in starts]
+    optimum = max(ends, key=lambda mixture: mixture.mean_log_likelihood(histogram))
+    mixture, likelihood, _ = best_mixture(histogram, GMMParams(gmm_lambda=gmm_lambda), 0)
+    np.testing.assert_allclose(mixture.means, np.sort(optimum.means), rtol=0, atol=0.005)
+    assert likelihood == pytest.approx(mixture.mean_log_likelihood(histogram), abs=1e-12)
+
+
+@pytest.mark.parametrize("gmm_lambda", [0.1, 0.0001])
+def test_an_accelerated_step_is_worth_two_plain_ones_or_more(gmm_lambda):
+    histogram = _brain("T1w", 2)
+    mixture = initial_mixture(histogram, 4, gmm_lambda, 0)
+    for _ in range(200):
+        two = em_step(em_step(mixture, histogram), histogram).mean_log_likelihood(histogram)
+        mixture, likelihood = accelerated_step(mixture, histogram)
+        assert likelihood == mixture.mean_log_likelihood(histogram) >= two
+        assert mixture.weights.sum() == pytest.approx(1, abs=1e-12)
 
 
 def test_the_objective_is_that_of_the_pixels_themselves():

@@ -10,6 +10,10 @@ every step of the fit by expectation maximisation (EM), so outliers among the tr
 on the Gaussians by little. Images are float16, so the histogram of their at most 65,536 values
 loses nothing, and the fit does not depend on how many slices there are.
 
+Where tissues overlap, EM creeps: thousands of iterations bring its means closer by less than .01
+each hundred. Such a fit goes on with SQUAREM (Varadhan and Roland 2008, "Simple and globally
+convergent methods for accelerating the convergence of any EM algorithm"), to the same optimum.
+
 Shape legend: V distinct intensities, K Gaussians, B images of a batch, H = W = 128 pixels.
 """
 
@@ -36,6 +40,9 @@ _BATCH = 256
 
 _TAILS = (0.005, 0.05, 0.1)
 
+_CREEPING = 1e-7
+"""EM whose iteration gains less than this, in nats per pixel, is accelerated from then on."""
+
 
 class GMMParams(DetectorParams):
     """Settings of the modified GMM.
@@ -44,15 +51,16 @@ class GMMParams(DetectorParams):
         gmm_lambda: Density of the uniform class, per unit of normalised intensity.
         n_gaussians: K; the paper's 4 are white matter, grey matter, CSF and background.
         region: Pixels to fit on: those of the brain masks, or all of the slices.
-        tolerance: EM ends when the mean log-likelihood grows by less, in nats per pixel.
+        tolerance: EM ends when the mean log-likelihood grows by less, in nats per pixel. With the
+            default the means are within .005 of where EM would come to in the end.
         max_iterations: EM from one start ends after so many iterations in any case.
     """
 
     gmm_lambda: float = Field(gt=0, allow_inf_nan=False)
     n_gaussians: int = Field(default=4, ge=1)
     region: Literal["brain", "slice"] = "brain"
-    tolerance: float = Field(default=1e-7, gt=0, allow_inf_nan=False)
-    max_iterations: int = Field(default=1000, ge=1)
+    tolerance: float = Field(default=1e-10, gt=0, allow_inf_nan=False)
+    max_iterations: int = Field(default=20_000, ge=1)
 
 
 @dataclass(frozen=True)
@@ -167,6 +175,65 @@ def em_step(mixture: Mixture, histogram: Histogram) -> Mixture:
     return _moments(joint_KV, histogram.values, mixture.uniform, before=mixture)
 
 
+def converged(
+    mixture: Mixture, histogram: Histogram, tolerance: float, max_iterations: int
+) -> tuple[Mixture, float, int]:
+    """EM from one start to its end; the mean log-likelihood never falls.
+
+    Plain EM decides which optimum a start leads to; the rest of the way is accelerated.
+
+    Args:
+        mixture: The start.
+        histogram: The training pixels.
+        tolerance: It ends when the mean log-likelihood grows by less, in nats per pixel.
+        max_iterations: It ends after so many iterations, give or take one.
+
+    Returns:
+        The mixture, its mean log-likelihood, the iterations.
+    """
+    likelihood, gain, steps, creeps = mixture.mean_log_likelihood(histogram), np.inf, 0, False
+    while gain > tolerance and steps < max_iterations:
+        before = likelihood
+        if creeps:
+            mixture, likelihood = accelerated_step(mixture, histogram)
+        else:
+            mixture = em_step(mixture, histogram)
+            likelihood = mixture.mean_log_likelihood(histogram)
+        gain, steps = likelihood - before, steps + 1 + creeps
+        creeps = creeps or gain < _CREEPING
+    return mixture, likelihood, steps
+
+
+def accelerated_step(mixture: Mixture, histogram: Histogram) -> tuple[Mixture, float]:
+    """One cycle of SQUAREM: two iterations of EM, and further along the curve that they begin.
+
+    Returns:
+        The mixture, and its mean log-likelihood, which is that of the two iterations or higher.
+    """
+    first = em_step(mixture, histogram)
+    second = em_step(first, histogram)
+    start, middle, end = (_coordinates(m) for m in (mixture, first, second))
+    step, bend = middle - start, end - 2 * middle + start
+    likelihood, turn = second.mean_log_likelihood(histogram), float(np.linalg.norm(bend))
+    length = float(np.linalg.norm(step)) / turn if turn > 0 else 1.0
+    while length > 1:  # a length of 1 is where the two iterations lead
+        means, log_variances, weights = np.split(start + 2 * length * step + length**2 * bend, 3)
+        variances = np.maximum(np.exp(log_variances), MIN_VARIANCE)
+        if weights.min() >= 0 and np.isfinite(variances).all():
+            # A sum that rounding makes larger than 1 would pass for a likelier mixture.
+            further = Mixture(means, variances, weights / weights.sum(), mixture.uniform)
+            reached = further.mean_log_likelihood(histogram)
+            if reached >= likelihood:
+                return further, reached
+        length /= 2
+    return second, likelihood
+
+
+def _coordinates(mixture: Mixture) -> Floats:
+    """Means, logarithms of the variances, and weights in a row."""
+    return np.concatenate([mixture.means, np.log(mixture.variances), mixture.weights])
+
+
 def best_mixture(histogram: Histogram, params: GMMParams, seed: int) -> tuple[Mixture, float, int]:
     """EM from several starts, since a Gaussian that starts on outliers may stay there.
 
@@ -180,13 +247,10 @@ def best_mixture(histogram: Histogram, params: GMMParams, seed: int) -> tuple[Mi
     best: Mixture | None = None
     highest, steps = -np.inf, 0
     for tail in _TAILS:
-        mixture = initial_mixture(histogram, params.n_gaussians, params.gmm_lambda, seed, tail)
-        likelihood, gain = mixture.mean_log_likelihood(histogram), np.inf
-        last_step = steps + params.max_iterations
-        while gain > params.tolerance and steps < last_step:
-            mixture = em_step(mixture, histogram)
-            before, likelihood = likelihood, mixture.mean_log_likelihood(histogram)
-            gain, steps = likelihood - before, steps + 1
+        start = initial_mixture(histogram, params.n_gaussians, params.gmm_lambda, seed, tail)
+        end = converged(start, histogram, params.tolerance, params.max_iterations)
+        mixture, likelihood, taken = end
+        steps += taken
         if best is None or likelihood > highest:
             best, highest = mixture, likelihood
     assert best is not None, "there is more than one start"
