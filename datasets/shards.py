@@ -194,7 +194,8 @@ def _prepare(scan: Scan, role: Role, settings: PreprocessSettings) -> _Prepared:
         raise ScanError(
             f"not healthy: a train scan must have no lesion, and its mask marks {n_lesion} voxels"
         )
-    brain = extract_brain(volume, scan, settings.brain_extractor)
+    widened = settings.brain_mask == "widened"
+    brain = extract_brain(volume, scan, settings.brain_extractor, widened=widened)
     stack = preprocess(volume, brain.mask_XYZ, lesion_XYZ, settings)
     voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
     outside = int((lesion_XYZ & ~brain.mask_XYZ).sum())

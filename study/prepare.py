@@ -24,7 +24,13 @@ from study.live import View
 from study.orphans import end_orphans
 from study.plan import grid_names, load_grid
 from study.preparation import Preparation
-from study.request import ExtractorOption, phantom_folder, preprocess_settings
+from study.request import (
+    BrainMaskOption,
+    ExtractorOption,
+    NormalisationOption,
+    phantom_folder,
+    preprocess_settings,
+)
 from study.tracker import Tracker
 
 _REASONS_SHOWN = 20
@@ -154,6 +160,8 @@ def main(
         ),
     ] = "small",
     brain_extractor: ExtractorOption = "deepbet",
+    brain_mask: BrainMaskOption = "plain",
+    normalisation: NormalisationOption = "volume",
     report: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write a page about each cohort into this folder."),
@@ -183,7 +191,7 @@ def main(
     work = Work(
         cohorts=read_cohorts(cohorts) if cohorts else _phantom(grid, place),
         store=place,
-        settings=preprocess_settings(brain_extractor),
+        settings=preprocess_settings(brain_extractor, normalisation, brain_mask),
         limits=Limits(time_limit, memory_limit),
         address=address,
         report=_folder(report),

@@ -255,10 +255,11 @@ def test_a_key_tells_apart_everything_that_can_change_slices(tmp_path: Path) -> 
         key_of(replace(scan, stripped=False)),
         key_of(scan, role="train"),
         key_of(scan, min_brain_fraction=0.1),
-        key_of(scan, normalisation="volume"),
+        key_of(scan, normalisation="slice"),
+        key_of(scan, brain_mask="widened"),
         scan_key(scan, "other", "test", SETTINGS, scan_checksums(scan)),
     }
-    assert len(keys) == 14
+    assert len(keys) == 15
 
 
 def test_the_version_of_the_tool_is_part_of_the_key_of_whole_heads_only(

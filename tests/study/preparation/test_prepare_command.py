@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,12 +121,22 @@ def test_wrong_use_ends_with_2_and_one_sentence(
     assert "Traceback" not in output
 
 
-def test_a_brain_extractor_that_is_not_there_is_named_before_any_work(
-    make_cohorts: Callable[[int, int], Path], store: Storage
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--brain-extractor", "skalpell", "unknown brain extractor 'skalpell'; .*: deepbet, bet"),
+        ("--normalisation", "image", "unknown normalisation 'image'; .*: slice, volume"),
+        ("--brain-mask", "wide", "unknown brain mask 'wide'; .*: plain, widened"),
+    ],
+)
+def test_a_setting_that_does_not_exist_is_named_with_its_choices_before_any_work(
+    make_cohorts: Callable[[int, int], Path], store: Storage, option: str, value: str, words: str
 ) -> None:
-    status, output = _run(make_cohorts(1, 1), store, "--brain-extractor", "skalpell")
+    status, output = _run(make_cohorts(1, 1), store, option, value)
     assert status == 2
-    assert "unknown brain extractor 'skalpell'; choose one of: deepbet, bet" in output
+    errors = [line for line in output.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert re.search(words, errors[0])
     assert not _finished(store)
 
 
