@@ -18,6 +18,7 @@ from datasets.storage import Storage
 from study import cli, cluster
 from study.cohort_report import write_reports
 from study.cohorts import Cohort, phantom_cohorts, read_cohorts
+from study.data import lesion_in_dropped_slices_share, lesion_lost_by_resizing_share
 from study.guard import Limits
 from study.listing import CohortListing, scan_name
 from study.live import View
@@ -103,11 +104,15 @@ def prepare(work: Work, console: Console) -> int:
 
 
 def print_summary(listings: Sequence[CohortListing], prepared: int, console: Console) -> None:
-    """Print a line for each cohort and modality, and every scan that was set aside."""
+    """Print a line for each cohort and modality, and every scan that was set aside.
+
+    What is lost of the lesions is told by its two ways: by resizing (below 0 if they grew), and in
+    slices with too little brain.
+    """
     table = Table(title="cohorts", title_justify="left")
     for name in ("cohort", "modality", "role"):
         table.add_column(name)
-    for name in ("scans", "set aside", "subjects", "slices", "brain, ml"):
+    for name in ("scans", "set aside", "subjects", "slices", "brain, ml", "lesion lost"):
         table.add_column(name, justify="right")
     for listing in listings:
         info = listing.info()
@@ -121,6 +126,7 @@ def print_summary(listings: Sequence[CohortListing], prepared: int, console: Con
             str(info.n_subjects),
             str(info.n_slices),
             f"{volumes[0]:.0f} to {volumes[-1]:.0f}" if volumes else "—",
+            _lost(listing),
         )
     console.print(table)
     _print_reasons(listings, console)
@@ -132,6 +138,17 @@ def print_summary(listings: Sequence[CohortListing], prepared: int, console: Con
     total = sum(len(listing.records) for listing in listings)
     now = min(prepared, total)  # what was damaged or set aside may have been prepared twice
     console.print(f"{now} of {total} scans were prepared now; the others were there.")
+
+
+def _lost(listing: CohortListing) -> str:
+    """Shares of the lesions that no pixel shows: by resizing, and in slices left out."""
+    if listing.manifest is None:
+        return "—"
+    resized = lesion_lost_by_resizing_share(listing.manifest)
+    dropped = lesion_in_dropped_slices_share(listing.manifest)
+    if resized is None or dropped is None:
+        return "—"
+    return f"{resized:.1%} + {dropped:.1%}"
 
 
 def _print_reasons(listings: Sequence[CohortListing], console: Console) -> None:
