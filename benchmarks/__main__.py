@@ -1,6 +1,7 @@
 """``make bench``: run the benchmarks, print a table and JSON.
 
-A benchmark is a module here with ``measure() -> list[Measurement]``.
+A benchmark is a module here with ``measure() -> list[Measurement]``, or, if it needs real scans,
+``measure_on(real: Path) -> list[Measurement]``, which is run with ``--real DIR`` only.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import json
 import os
 import platform
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,20 +28,28 @@ def main(
     names: Annotated[
         list[str] | None, typer.Argument(help="Which benchmarks; all by default.")
     ] = None,
+    real: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A folder of real scans, for some of them.")
+    ] = None,
 ) -> None:
     """Run benchmarks and print what they measured."""
     console = Console(width=160)
     modules = {
         name: importlib.import_module(f"benchmarks.{name}") for name in plugin_names(benchmarks)
     }
-    found = {name: module for name, module in modules.items() if hasattr(module, "measure")}
+    found = {name: module.measure for name, module in modules.items() if hasattr(module, "measure")}
+    needy = {name: m.measure_on for name, m in modules.items() if hasattr(m, "measure_on")}
+    if real is not None:
+        found |= {name: partial(measure_on, real) for name, measure_on in needy.items()}
+    elif wanting := sorted(set(names or ()) & set(needy)):
+        raise typer.BadParameter(f"{wanting[0]} needs a folder of real scans: --real DIR")
     unknown = sorted(set(names or ()) - set(found))
     if unknown:
         raise typer.BadParameter(f"unknown benchmark {unknown[0]!r}; there are: {', '.join(found)}")
     rows: list[Measurement] = []
     for name in names or found:
         console.print(f"measuring {name} ...", style="dim")
-        rows += found[name].measure()
+        rows += found[name]()
     load = os.getloadavg()[0]
     table = Table(title=f"{os.cpu_count()} cores, load {load:.1f}, {platform.processor()}")
     for heading in ("claim", "ours", "peer", "theirs", "ratio", "wanted"):

@@ -16,7 +16,7 @@ from scipy import ndimage
 from datasets.extractors import Tool, extractor_identity, run_extractor
 from datasets.nifti import ScanError, Volume, load_mask
 from datasets.qc import LIMITS, BrainLimits, BrainMeasures, largest_piece, measure_brain, verdict
-from datasets.repair import fill_bites, fill_holes, widen_at_lesions
+from datasets.repair import fill_holes, widen_at_lesions
 from datasets.scan import Scan
 
 GIVEN = "given mask"
@@ -24,13 +24,6 @@ STRIPPED = "already stripped"
 
 STRIPPED_BORDER_SHARE = 0.95
 """Share of the field of view's border that holds one single value in a stripped image."""
-
-
-NOTED_BITES_ML = 20.0
-"""Tissue given back to a tool's mask that is worth a note."""
-
-NOTED_WIDENING_ML = 1.0
-"""How far a mask is widened beside a dark lesion without a note."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,12 @@ def brain_source(scan: Scan, tool: Tool) -> str:
 
 
 def extract_brain(
-    volume: Volume, scan: Scan, tool: Tool = "deepbet", limits: BrainLimits = LIMITS
+    volume: Volume,
+    scan: Scan,
+    tool: Tool = "deepbet",
+    limits: BrainLimits = LIMITS,
+    *,
+    widened: bool = False,
 ) -> BrainMask:
     """Tell brain from everything else, or say why it can't be told.
 
@@ -80,13 +78,15 @@ def extract_brain(
         scan: Says whether a mask comes with it and whether it is stripped.
         tool: What removes the skull where there is one.
         limits: Of quality control.
+        widened: Whether a tool's mask is widened beside lesions that are far darker than the
+            other side, see :func:`datasets.repair.widen_at_lesions`.
 
     Raises:
         ScanError: If no mask passes quality control; the message gives the reasons.
         ExtractorError: If the tool is needed and is not there.
     """
     failures: list[str] = []
-    for attempt in _attempts(volume, scan, tool, limits):
+    for attempt in _attempts(volume, scan, tool, limits, widened):
         try:
             mask_XYZ, notes = attempt.run()
         except ScanError as error:
@@ -126,18 +126,20 @@ def recognise_stripped(volume: Volume, limits: BrainLimits = LIMITS) -> NDArray[
     return None if verdict(measures, limits) else brain_XYZ
 
 
-def _attempts(volume: Volume, scan: Scan, tool: Tool, limits: BrainLimits) -> Iterator[_Attempt]:
+def _attempts(
+    volume: Volume, scan: Scan, tool: Tool, limits: BrainLimits, widened: bool
+) -> Iterator[_Attempt]:
     """At most two ways to a mask, the better first; the second is looked for when it is asked."""
     given = scan.brain_mask
     if given is None:
-        yield from _unaided_attempts(volume, scan, tool, limits)
+        yield from _unaided_attempts(volume, scan, tool, limits, widened)
     else:
         yield _Attempt(GIVEN, "as it is", lambda: load_mask(given, volume, scan.image))
-        yield next(_unaided_attempts(volume, scan, tool, limits))
+        yield next(_unaided_attempts(volume, scan, tool, limits, widened))
 
 
 def _unaided_attempts(
-    volume: Volume, scan: Scan, tool: Tool, limits: BrainLimits
+    volume: Volume, scan: Scan, tool: Tool, limits: BrainLimits, widened: bool
 ) -> Iterator[_Attempt]:
     if scan.stripped:
         yield _Attempt(STRIPPED, "exact background", lambda: (_foreground(volume, 0.0), ()))
@@ -149,28 +151,26 @@ def _unaided_attempts(
         note = ("recognised as already stripped",)
         yield _Attempt(STRIPPED, "recognised", lambda: (recognised_XYZ, note))
         return
-    yield _Attempt(identity, "first settings", lambda: _extracted(tool, volume, False))
-    yield _Attempt(identity, "second settings", lambda: _extracted(tool, volume, True))
+    yield _Attempt(identity, "first settings", lambda: _extracted(tool, volume, False, widened))
+    yield _Attempt(identity, "second settings", lambda: _extracted(tool, volume, True, widened))
 
 
 def _extracted(
-    tool: Tool, volume: Volume, second: bool
+    tool: Tool, volume: Volume, second: bool, widened: bool
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-    """A tool's mask, with what lesions at the cortex take out of it given back."""
+    """A tool's mask without holes and loose pieces, and widened beside dark lesions if asked."""
     mask_XYZ = run_extractor(tool, volume, second)
     piece_XYZ, share = largest_piece(mask_XYZ)
     if share < LIMITS.min_largest_share:
-        # Quality control says what is wrong with it; mending would hide that.
-        return mask_XYZ, ()
+        return mask_XYZ, ()  # quality control says what is wrong with it
     notes = _dropped(mask_XYZ, piece_XYZ)
-    voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
-    mended_XYZ = fill_bites(piece_XYZ, volume.spacing_mm)
-    given_ml = float(mended_XYZ.sum() - piece_XYZ.sum()) * voxel_ml
-    if given_ml >= NOTED_BITES_ML:
-        notes = (*notes, f"gave back {given_ml:.0f} ml cut from one side of the brain")
-    widened_XYZ = widen_at_lesions(mended_XYZ, volume.data_XYZ, volume.spacing_mm)
-    added_ml = float(widened_XYZ.sum() - mended_XYZ.sum()) * voxel_ml
-    if added_ml >= NOTED_WIDENING_ML:
+    brain_XYZ = fill_holes(piece_XYZ)
+    if not widened:
+        return brain_XYZ, notes
+    widened_XYZ = widen_at_lesions(brain_XYZ, volume.data_XYZ, volume.spacing_mm)
+    added = int(widened_XYZ.sum()) - int(brain_XYZ.sum())
+    if added:
+        added_ml = added * float(np.prod(volume.spacing_mm)) / 1000
         words = "beside tissue darker than the other side's"
         notes = (*notes, f"widened the brain mask by {added_ml:.1f} ml {words}")
     return widened_XYZ, notes

@@ -61,6 +61,11 @@ class ScanRecord(BaseModel):
         lesion_volume_ml: Volume of the lesion mask; ``None`` if the scan has none.
         lesion_outside_brain_share: Share of lesion voxels outside the brain mask, 0 to 1; ``None``
             without lesion voxels.
+        lesion_lost_by_resizing_share: By how much the lesion volume in the slices that were kept
+            shrank from voxels to pixels, as a share of the volume before; below 0 if it grew.
+            ``None`` without lesion in them, or in a record from before this was measured.
+        lesion_in_dropped_slices_share: Share of lesion voxels in slices that were left out, 0 to
+            1; ``None`` as above.
         notes: What was adjusted, one sentence each.
         wall_s: Seconds it took; no part of any identity.
     """
@@ -86,6 +91,8 @@ class ScanRecord(BaseModel):
     brain_tool: str = ""
     lesion_volume_ml: float | None = None
     lesion_outside_brain_share: float | None = None
+    lesion_lost_by_resizing_share: float | None = None
+    lesion_in_dropped_slices_share: float | None = None
     notes: tuple[Text, ...] = ()
     wall_s: float = 0.0
 

@@ -1,11 +1,10 @@
-"""Mending brain masks: holes, and what a lesion at the cortex takes out of them.
+"""Mending brain masks: holes, and what a dark lesion at the cortex takes out of them.
 
-A dark stroke that touches the cortex looks like the fluid around the brain, and tools leave it
-out: the worst error here, for then the lesion is not even looked at. Two things are done about it.
-What a closing would fill is given back where the other hemisphere, mirrored, has brain: fissures
-and the notches between lobes are on both sides and stay open, a bite is on one. And where tissue
-inside the mask is darker than its mirror image, the mask is widened by a few millimetres: no
-intensity tells a lesion's rim from the fluid beside it, so it errs there on the generous side.
+A dark stroke that touches the cortex looks like the fluid around the brain, and tools leave its
+rim out: then that part of the lesion is not even looked at. On request, where tissue inside the
+mask is far darker than its mirror image in the other hemisphere, the mask is widened: by a few
+millimetres, or to the other side's border where that reaches farther. A healthy head has no such
+tissue, and its mask stays as it is.
 """
 
 from __future__ import annotations
@@ -19,9 +18,6 @@ from scipy import ndimage
 from datasets.qc import largest_piece
 from datasets.symmetry import darker_than_mirror_image
 
-CLOSING_MM = 20.0
-"""Radius of the closing: bites are filled up to about twice as wide."""
-
 WIDENING_MM = 4.0
 """How far a mask is widened beside a lesion; tools cut away this much of a dark one."""
 
@@ -30,15 +26,22 @@ REACH_MM = 7.0
 
 MIRROR_REACH_MM = 12.0
 """How near to it what the other side has of the brain is brain as well: a long lesion along the
-cortex is shaved off evenly, by more than ``WIDENING_MM``, and leaves no dent that could be filled.
-"""
+cortex is shaved off evenly, by more than ``WIDENING_MM``."""
 
-LARGE_ML = 20.0
-"""So much given back means that the plane between the sides was found from a mask that was far
-off; it is looked for again, and the mirror image laid over once more."""
+MOST_ADDED_SHARE = 0.5
+"""At most so much is added, as a share of the dark tissue that was found; the nearest first."""
+
+MOST_ADDED_ML = 50.0
+"""At most so much is added, however large a lesion is."""
+
+DARKEST_SHARE = 0.6
+"""Voxels darker than this share of the 10th percentile of the dark tissue are bone or air."""
+
+BRIGHTEST_PERCENTILE = 99.0
+"""Voxels brighter than this percentile of the brain are fat or vessels."""
 
 _GRID_MM = 2.5
-"""Both is done on a grid about this coarse, which is fast and fine enough."""
+"""The sides are compared on a grid about this coarse, which is fast and fine enough."""
 
 
 T = TypeVar("T", bound=np.generic)
@@ -55,35 +58,15 @@ def fill_holes(mask_XYZ: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return filled_XYZ
 
 
-def fill_bites(
-    mask_XYZ: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
-) -> NDArray[np.bool_]:
-    """Add one-sided dents of a brain mask whose mirror image is brain.
-
-    Args:
-        mask_XYZ: bool brain mask in RAS, one piece.
-        spacing_mm: Voxel size.
-    """
-    box = _box(mask_XYZ)
-    if box is None:
-        return mask_XYZ
-    inside_XYZ = mask_XYZ[box]
-    steps, sampling = _coarse_grid(spacing_mm)
-    coarse = _thinned(inside_XYZ, steps)
-    if not coarse.any():
-        return mask_XYZ
-    candidates = _close(coarse, sampling) & ~coarse
-    filled_XYZ = mask_XYZ.copy()
-    filled_XYZ[box] |= _refined(candidates, steps, inside_XYZ.shape) & _mirror(inside_XYZ)
-    return fill_holes(filled_XYZ)
-
-
 def widen_at_lesions(
     mask_XYZ: NDArray[np.bool_],
     data_XYZ: NDArray[np.float32],
     spacing_mm: tuple[float, float, float],
 ) -> NDArray[np.bool_]:
-    """Widen a brain mask by ``WIDENING_MM``, or to its mirror image, where it is darker than that.
+    """Widen a brain mask where it is far darker than its mirror image.
+
+    Only voxels between bone and the brain's brightest are added, at most ``MOST_ADDED_SHARE`` of
+    the dark tissue's volume and ``MOST_ADDED_ML``.
 
     Args:
         mask_XYZ: bool brain mask in RAS, one piece.
@@ -93,40 +76,41 @@ def widen_at_lesions(
     Returns:
         The widened mask; that very mask if both sides are alike, as in healthy heads.
     """
-    widened_XYZ = _widened(mask_XYZ, data_XYZ, spacing_mm, WIDENING_MM)
-    added_ml = float(widened_XYZ.sum() - mask_XYZ.sum()) * float(np.prod(spacing_mm)) / 1000
-    if added_ml < LARGE_ML:
-        return widened_XYZ
-    return _widened(widened_XYZ, data_XYZ, spacing_mm, 0.0)
-
-
-def _widened(
-    mask_XYZ: NDArray[np.bool_],
-    data_XYZ: NDArray[np.float32],
-    spacing_mm: tuple[float, float, float],
-    widening_mm: float,
-) -> NDArray[np.bool_]:
     if not mask_XYZ.any():
         return mask_XYZ
-    # The mirror image may reach beyond the mask.
-    box = _around(mask_XYZ, MIRROR_REACH_MM, spacing_mm)
+    box = _around(mask_XYZ, MIRROR_REACH_MM, spacing_mm)  # the mirror image may reach beyond it
+    inside_XYZ, image_XYZ = mask_XYZ[box], data_XYZ[box]
     steps, sampling = _coarse_grid(spacing_mm)
-    coarse = _thinned(mask_XYZ[box], steps)
+    coarse = _thinned(inside_XYZ, steps)
     if not coarse.any():
         return mask_XYZ
-    dark, mirror = darker_than_mirror_image(_thinned(data_XYZ[box], steps), coarse, sampling)
+    dark, mirror = darker_than_mirror_image(_thinned(image_XYZ, steps), coarse, sampling)
     if not dark.any():
         return mask_XYZ
-    shape = mask_XYZ[box].shape
+    shape = inside_XYZ.shape
+    dark_XYZ = _refined(dark, steps, shape)
+    distance_mm = _distance_mm(inside_XYZ, spacing_mm)
+    near_XYZ = _within(dark_XYZ, REACH_MM, spacing_mm) & (distance_mm <= WIDENING_MM)
+    near_XYZ |= _refined(mirror & _within(dark, MIRROR_REACH_MM, sampling), steps, shape)
+    low = DARKEST_SHARE * float(np.percentile(image_XYZ[dark_XYZ & inside_XYZ], 10))
+    high = float(np.percentile(image_XYZ[inside_XYZ], BRIGHTEST_PERCENTILE))
+    added_XYZ = near_XYZ & ~inside_XYZ & (image_XYZ >= low) & (image_XYZ <= high)
+    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    dark_ml = float(dark.sum() * np.prod(sampling)) / 1000
+    most = int(min(MOST_ADDED_SHARE * dark_ml, MOST_ADDED_ML) / voxel_ml)
     widened_XYZ = mask_XYZ.copy()
-    widened_XYZ[box] |= _refined(mirror & _within(dark, MIRROR_REACH_MM, sampling), steps, shape)
-    marked_XYZ = np.zeros_like(mask_XYZ)
-    marked_XYZ[box] = _refined(dark, steps, shape)
-    near = _around(marked_XYZ, REACH_MM + widening_mm, spacing_mm)
-    widened_XYZ[near] |= _within(marked_XYZ[near], REACH_MM, spacing_mm) & _within(
-        mask_XYZ[near], widening_mm, spacing_mm
-    )
+    widened_XYZ[box] |= _nearest(added_XYZ, distance_mm, most)
     return fill_holes(largest_piece(widened_XYZ)[0])
+
+
+def _nearest(
+    added_XYZ: NDArray[np.bool_], distance_mm: NDArray[np.float64], most: int
+) -> NDArray[np.bool_]:
+    """Those of some voxels that are nearest to the mask, at most a number of them."""
+    if int(added_XYZ.sum()) <= most:
+        return added_XYZ
+    reach = np.partition(distance_mm[added_XYZ], most)[most]
+    return np.asarray(added_XYZ & (distance_mm < reach))
 
 
 def _coarse_grid(
@@ -161,33 +145,18 @@ def _around(
 def _within(
     mask_XYZ: NDArray[np.bool_], distance_mm: float, spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.bool_]:
+    return _distance_mm(mask_XYZ, spacing_mm) <= distance_mm
+
+
+def _distance_mm(
+    mask_XYZ: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
+) -> NDArray[np.float64]:
+    """How far each voxel is from a mask; 0 inside it, infinite if the mask is empty."""
     if not mask_XYZ.any():
-        return mask_XYZ
-    return np.asarray(ndimage.distance_transform_edt(~mask_XYZ, sampling=spacing_mm) <= distance_mm)
+        return np.full(mask_XYZ.shape, np.inf)
+    return np.asarray(ndimage.distance_transform_edt(~mask_XYZ, sampling=spacing_mm))
 
 
 def _box(mask_XYZ: NDArray[np.bool_]) -> tuple[slice, ...] | None:
     found = ndimage.find_objects(mask_XYZ.astype(np.uint8))
     return found[0] if found else None
-
-
-def _close(mask_XYZ: NDArray[np.bool_], sampling: tuple[float, float, float]) -> NDArray[np.bool_]:
-    """Closing with a ball, by distances, since a ball of that size is slow as a structure."""
-    margins = [int(CLOSING_MM / d) + 2 for d in sampling]
-    padded = np.pad(mask_XYZ, [(m, m) for m in margins])
-    grown = ndimage.distance_transform_edt(~padded, sampling=sampling) <= CLOSING_MM
-    closed = ndimage.distance_transform_edt(grown, sampling=sampling) > CLOSING_MM
-    return np.asarray(closed[tuple(slice(m, -m) for m in margins)] | mask_XYZ)
-
-
-def _mirror(mask_XYZ: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask reflected left to right about the plane that halves its volume."""
-    half = np.cumsum(mask_XYZ.sum(axis=(1, 2), dtype=np.float64))
-    half /= half[-1]
-    # Twice the plane's position in edges between voxels: the nearest half voxel.
-    edges = np.interp(0.5, np.concatenate(([0], half)), np.arange(len(half) + 1))
-    source = round(2 * float(edges)) - 1 - np.arange(len(half))
-    exists = (source >= 0) & (source < len(half))
-    mirrored_XYZ = np.zeros_like(mask_XYZ)
-    mirrored_XYZ[exists] = mask_XYZ[source[exists]]
-    return mirrored_XYZ

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PREPROCESS_VERSION = 3
+PREPROCESS_VERSION = 4
 """Raised whenever the same scan and settings give other slices than before."""
 
 SIZE = 128
@@ -19,13 +19,16 @@ class PreprocessSettings(BaseModel):
     Attributes:
         brain_extractor: What removes the skull where the data set has not: ``deepbet`` or FSL's
             ``bet``.
-        normalisation: Whether the median brain intensity that divides an image is that of each
-            axial ``slice`` (the paper's images are slices) or of the ``volume``.
+        brain_mask: Whether the mask of ``brain_extractor`` is taken ``plain``, or ``widened``
+            beside lesions that are far darker than the other side.
+        normalisation: Whether the median brain intensity that divides an image is that of the
+            ``volume`` or of each axial ``slice``, whose median a lesion moves by up to 20 %.
         min_brain_fraction: Slices whose brain covers less of the 128x128 image are left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     brain_extractor: Literal["deepbet", "bet"] = "deepbet"
-    normalisation: Literal["slice", "volume"] = "slice"
+    brain_mask: Literal["plain", "widened"] = "plain"
+    normalisation: Literal["slice", "volume"] = "volume"
     min_brain_fraction: float = Field(default=0.05, gt=0, lt=1)

@@ -75,6 +75,8 @@ class _Prepared:
     stack: SliceStack
     lesion_volume_ml: float | None
     lesion_outside_brain_share: float | None
+    lesion_lost_by_resizing_share: float | None
+    lesion_in_dropped_slices_share: float | None
     notes: tuple[str, ...]
 
 
@@ -134,6 +136,8 @@ def process_scan(
             "brain_tool": prepared.brain.tool,
             "lesion_volume_ml": prepared.lesion_volume_ml,
             "lesion_outside_brain_share": prepared.lesion_outside_brain_share,
+            "lesion_lost_by_resizing_share": prepared.lesion_lost_by_resizing_share,
+            "lesion_in_dropped_slices_share": prepared.lesion_in_dropped_slices_share,
             "notes": prepared.notes,
         }
     update["wall_s"] = round(time.perf_counter() - started, 3)
@@ -194,18 +198,30 @@ def _prepare(scan: Scan, role: Role, settings: PreprocessSettings) -> _Prepared:
         raise ScanError(
             f"not healthy: a train scan must have no lesion, and its mask marks {n_lesion} voxels"
         )
-    brain = extract_brain(volume, scan, settings.brain_extractor)
+    widened = settings.brain_mask == "widened"
+    brain = extract_brain(volume, scan, settings.brain_extractor, widened=widened)
     stack = preprocess(volume, brain.mask_XYZ, lesion_XYZ, settings)
     voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
     outside = int((lesion_XYZ & ~brain.mask_XYZ).sum())
+    kept = int(lesion_XYZ[:, :, stack.slice_index_S].sum())
     return _Prepared(
         volume=volume,
         brain=brain,
         stack=stack,
         lesion_volume_ml=n_lesion * voxel_ml if scan.lesion_masks else None,
         lesion_outside_brain_share=outside / n_lesion if n_lesion else None,
+        lesion_lost_by_resizing_share=_lost_by_resizing(stack, kept) if kept else None,
+        lesion_in_dropped_slices_share=1 - kept / n_lesion if n_lesion else None,
         notes=(*volume.notes, *lesion_notes, *brain.notes, *stack.notes),
     )
+
+
+def _lost_by_resizing(stack: SliceStack, voxels: int) -> float:
+    """By how much a lesion shrank from some voxels of the kept slices to pixels, as a share."""
+    dx, dy, _ = stack.geometry.spacing_mm
+    before_mm2 = voxels * dx * dy
+    after_mm2 = int(stack.lesion_SHW.sum()) * stack.geometry.pixel_mm**2
+    return 1 - after_mm2 / before_mm2
 
 
 def _load_lesions(scan: Scan, volume: Volume) -> tuple[NDArray[np.bool_], tuple[str, ...]]:

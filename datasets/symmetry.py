@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
-DARKER = 0.2
-"""Difference from the mirror image, as a share of the brain's median, that is seldom an asymmetry
-of a healthy head: most show nothing, some a spot of a few millilitres."""
+DARKER = 0.25
+"""Difference from the mirror image, as a share of the brain's median, that is no asymmetry of a
+healthy head where it is thick enough: the whole heads that it was measured on show nothing."""
 
 SMOOTHING_MM = 2.0
-CORE_MM = 3.0
+CORE_MM = 4.0
 """What is thinner than twice this is a vessel or a sulcus that lies elsewhere on the other side."""
 
 MIN_DARKER_ML = 1.0

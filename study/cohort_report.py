@@ -19,13 +19,21 @@ from datasets.manifest import ScanRecord
 from datasets.shards import read_slices
 from datasets.storage import Storage, StorageError
 from study.cohorts import Cohort
-from study.data import lesion_outside_brain_share
+from study.data import (
+    lesion_in_dropped_slices_share,
+    lesion_lost_by_resizing_share,
+    lesion_outside_brain_share,
+)
 from study.listing import CohortListing
 from study.outlines import draw_scan
 from study.page_style import STYLE
 
 FLAGGED_OUTSIDE = 0.01
 """A share of the lesion outside the brain above this is worth a look."""
+
+FLAGGED_LOST = 0.1
+"""The same for a share of the lesion that slices do not show: resized away, or grown by resizing,
+or in slices that were left out."""
 
 _OPEN_LISTS = 25
 _GRIDS_SHOWN = 10
@@ -192,8 +200,48 @@ def _lesions(listing: CohortListing, records: list[ScanRecord]) -> str:
     return (
         f"<div><h3>Lesion volume, ml</h3>{histogram(volumes)}{_range(volumes, 'ml')}"
         f'<p class="sub">{outside}{len(most)} of {len(volumes)} scans have more than '
-        f"{FLAGGED_OUTSIDE:.0%} of their lesion there.</p></div>"
+        f"{FLAGGED_OUTSIDE:.0%} of their lesion there. {_lost_in_total(listing)}</p></div>"
     )
+
+
+def _lost_in_total(listing: CohortListing) -> str:
+    """What of a cohort's lesions its slices do not show; nothing if older records do not say."""
+    if listing.manifest is None:
+        return ""
+    resized = lesion_lost_by_resizing_share(listing.manifest)
+    dropped = lesion_in_dropped_slices_share(listing.manifest)
+    if resized is None or dropped is None:
+        return ""
+    lost = [r for r in listing.records if r.status == "ok" and _much_lost(r)]
+    return (
+        f"Resizing {_resized(resized)}; {dropped:.1%} of all lesion voxels lie in slices with too "
+        f"little brain. In {len(lost)} scans one of the two is more than {FLAGGED_LOST:.0%}."
+    )
+
+
+def _lost(record: ScanRecord) -> list[str]:
+    """The same of one scan, each fact marked if it is large."""
+    facts = []
+    resized = record.lesion_lost_by_resizing_share
+    dropped = record.lesion_in_dropped_slices_share
+    if resized is not None:
+        facts.append(_marked(f"resizing {_resized(resized)}", abs(resized) > FLAGGED_LOST))
+    if dropped:
+        facts.append(_marked(f"{dropped:.1%} in slices left out", dropped > FLAGGED_LOST))
+    return facts
+
+
+def _much_lost(record: ScanRecord) -> bool:
+    shares = (record.lesion_lost_by_resizing_share, record.lesion_in_dropped_slices_share)
+    return any(abs(share or 0.0) > FLAGGED_LOST for share in shares)
+
+
+def _resized(share: float) -> str:
+    return f"added {-share:.1%}" if share < 0 else f"took {share:.1%}"
+
+
+def _marked(text: str, warn: bool) -> str:
+    return f"<em>{text}</em>" if warn else text
 
 
 def _range(values: list[float], unit: str) -> str:
@@ -236,13 +284,14 @@ def _figure(record: ScanRecord, store: Storage, usual: frozenset[str]) -> str:
     if record.lesion_volume_ml:
         share = "under 0.1%" if 0 < outside < 0.001 else f"{outside:.1%}" if outside else "none"
         text = f"{share} outside the brain"
-        facts.append(f"<em>{text}</em>" if outside > FLAGGED_OUTSIDE else text)
+        facts.append(_marked(text, outside > FLAGGED_OUTSIDE))
+        facts += _lost(record)
     facts.append(f"slice {pictures.slice_index}")
     odd = any(_kind(note) not in usual for note in record.notes)
     if record.notes:
         text = "1 note" if len(record.notes) == 1 else f"{len(record.notes)} notes"
-        facts.append(f"<em>{text}</em>" if odd else text)
-    flagged = odd or outside > FLAGGED_OUTSIDE
+        facts.append(_marked(text, odd))
+    flagged = odd or outside > FLAGGED_OUTSIDE or _much_lost(record)
     title = escape("\n".join((record.image, *record.notes)), quote=True)
     return (
         f'<figure{" class=flag" if flagged else ""} title="{title}"><div class="views">'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 import numpy as np
@@ -12,6 +12,9 @@ from datasets.manifest import CohortManifest, ScanRecord
 from datasets.shards import read_slices
 from datasets.storage import Storage
 from trainables.slices import Slices
+
+_ORDER_SEED = 1
+"""Of the order of subjects that train; another one holds out others."""
 
 
 def test_slices(store: Storage, manifest: CohortManifest) -> Slices:
@@ -26,29 +29,85 @@ def test_slices(store: Storage, manifest: CohortManifest) -> Slices:
 def train_slices(store: Storage, manifests: Iterable[CohortManifest]) -> Slices:
     """The pooled slices of the train cohorts of a modality.
 
-    Subjects are ordered by a hash of their names, so that the last ones, which
-    :meth:`Slices.split` holds out, are as good as drawn at random from all cohorts.
+    Subjects are ordered as by :func:`shared_order`, so that the last ones, which
+    :meth:`Slices.split` holds out, come from every cohort by its share.
 
     Raises:
         StorageError: If a shard is missing or damaged; the message names it.
     """
     records = _usable(manifests)
-    return _slices(store, sorted(records, key=lambda r: (_hash(_subject(r)), *_place(r))))
+    place = shared_order(_subjects(records))
+    return _slices(store, sorted(records, key=lambda r: (place[_subject(r)], *_place(r))))
+
+
+def shared_order(subjects: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """An order of subjects in which every stretch has of each cohort about its share.
+
+    Within a cohort it is drawn at random, by a hash with a seed that is the same for all trials of
+    all studies. A subject's place among all is where it stands in its own cohort, as a share.
+
+    Args:
+        subjects: Subjects (``cohort/subject``) of each cohort.
+
+    Returns:
+        The place of each subject, from 0.
+    """
+    keyed = []
+    for names in subjects.values():
+        drawn = sorted(set(names), key=_hash)
+        keyed += [((k + 0.5) / len(drawn), _hash(n), n) for k, n in enumerate(drawn)]
+    return {name: place for place, (_, _, name) in enumerate(sorted(keyed))}
 
 
 def lesion_outside_brain_share(manifest: CohortManifest) -> float | None:
     """Share of a cohort's lesion volume that lies outside the brain masks, or None."""
-    parts = [
-        (r.lesion_volume_ml * r.lesion_outside_brain_share, r.lesion_volume_ml)
+    return _mean(
+        (r.lesion_volume_ml, r.lesion_outside_brain_share)
         for r in manifest.records
         if r.lesion_volume_ml and r.lesion_outside_brain_share is not None
-    ]
-    total = sum(volume for _, volume in parts)
-    return sum(outside for outside, _ in parts) / total if total else None
+    )
+
+
+def lesion_in_dropped_slices_share(manifest: CohortManifest) -> float | None:
+    """Share of a cohort's lesion volume in slices that were left out, or None."""
+    return _mean(
+        (r.lesion_volume_ml, r.lesion_in_dropped_slices_share)
+        for r in manifest.records
+        if r.lesion_volume_ml and r.lesion_in_dropped_slices_share is not None
+    )
+
+
+def lesion_lost_by_resizing_share(manifest: CohortManifest) -> float | None:
+    """Share of a cohort's lesion volume in its slices that resizing took, or None.
+
+    Below 0 if the lesions grew.
+    """
+    return _mean(
+        (
+            r.lesion_volume_ml * (1 - (r.lesion_in_dropped_slices_share or 0.0)),
+            r.lesion_lost_by_resizing_share,
+        )
+        for r in manifest.records
+        if r.lesion_volume_ml and r.lesion_lost_by_resizing_share is not None
+    )
+
+
+def _mean(weighted: Iterable[tuple[float, float]]) -> float | None:
+    """Mean of values after their weights, or None without any."""
+    pairs = list(weighted)
+    total = sum(weight for weight, _ in pairs)
+    return sum(weight * value for weight, value in pairs) / total if total else None
 
 
 def _usable(manifests: Iterable[CohortManifest]) -> list[ScanRecord]:
     return [r for manifest in manifests for r in manifest.records if r.status == "ok"]
+
+
+def _subjects(records: Iterable[ScanRecord]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for record in records:
+        found.setdefault(record.cohort, []).append(_subject(record))
+    return found
 
 
 def _subject(record: ScanRecord) -> str:
@@ -60,7 +119,7 @@ def _place(record: ScanRecord) -> tuple[str, str, str]:
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(f"{_ORDER_SEED}/{text}".encode()).hexdigest()
 
 
 def _slices(store: Storage, records: list[ScanRecord]) -> Slices:

@@ -18,13 +18,20 @@ from datasets.storage import Storage
 from study import cli, cluster
 from study.cohort_report import write_reports
 from study.cohorts import Cohort, phantom_cohorts, read_cohorts
+from study.data import lesion_in_dropped_slices_share, lesion_lost_by_resizing_share
 from study.guard import Limits
 from study.listing import CohortListing, scan_name
 from study.live import View
 from study.orphans import end_orphans
 from study.plan import grid_names, load_grid
 from study.preparation import Preparation
-from study.request import ExtractorOption, phantom_folder, preprocess_settings
+from study.request import (
+    BrainMaskOption,
+    ExtractorOption,
+    NormalisationOption,
+    phantom_folder,
+    preprocess_settings,
+)
 from study.tracker import Tracker
 
 _REASONS_SHOWN = 20
@@ -97,11 +104,15 @@ def prepare(work: Work, console: Console) -> int:
 
 
 def print_summary(listings: Sequence[CohortListing], prepared: int, console: Console) -> None:
-    """Print a line for each cohort and modality, and every scan that was set aside."""
+    """Print a line for each cohort and modality, and every scan that was set aside.
+
+    What is lost of the lesions is told by its two ways: by resizing (below 0 if they grew), and in
+    slices with too little brain.
+    """
     table = Table(title="cohorts", title_justify="left")
     for name in ("cohort", "modality", "role"):
         table.add_column(name)
-    for name in ("scans", "set aside", "subjects", "slices", "brain, ml"):
+    for name in ("scans", "set aside", "subjects", "slices", "brain, ml", "lesion lost"):
         table.add_column(name, justify="right")
     for listing in listings:
         info = listing.info()
@@ -115,6 +126,7 @@ def print_summary(listings: Sequence[CohortListing], prepared: int, console: Con
             str(info.n_subjects),
             str(info.n_slices),
             f"{volumes[0]:.0f} to {volumes[-1]:.0f}" if volumes else "—",
+            _lost(listing),
         )
     console.print(table)
     _print_reasons(listings, console)
@@ -126,6 +138,17 @@ def print_summary(listings: Sequence[CohortListing], prepared: int, console: Con
     total = sum(len(listing.records) for listing in listings)
     now = min(prepared, total)  # what was damaged or set aside may have been prepared twice
     console.print(f"{now} of {total} scans were prepared now; the others were there.")
+
+
+def _lost(listing: CohortListing) -> str:
+    """Shares of the lesions that no pixel shows: by resizing, and in slices left out."""
+    if listing.manifest is None:
+        return "—"
+    resized = lesion_lost_by_resizing_share(listing.manifest)
+    dropped = lesion_in_dropped_slices_share(listing.manifest)
+    if resized is None or dropped is None:
+        return "—"
+    return f"{resized:.1%} + {dropped:.1%}"
 
 
 def _print_reasons(listings: Sequence[CohortListing], console: Console) -> None:
@@ -154,6 +177,8 @@ def main(
         ),
     ] = "small",
     brain_extractor: ExtractorOption = "deepbet",
+    brain_mask: BrainMaskOption = "plain",
+    normalisation: NormalisationOption = "volume",
     report: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write a page about each cohort into this folder."),
@@ -183,7 +208,7 @@ def main(
     work = Work(
         cohorts=read_cohorts(cohorts) if cohorts else _phantom(grid, place),
         store=place,
-        settings=preprocess_settings(brain_extractor),
+        settings=preprocess_settings(brain_extractor, normalisation, brain_mask),
         limits=Limits(time_limit, memory_limit),
         address=address,
         report=_folder(report),

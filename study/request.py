@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, cast, get_args
 
 import typer
-from pydantic import ValidationError
 
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
@@ -28,6 +27,31 @@ ExtractorOption = Annotated[
         help="What tells the brain in whole heads: deepbet, or bet (FSL's, which must be there).",
     ),
 ]
+
+NormalisationOption = Annotated[
+    str,
+    typer.Option(
+        "--normalisation",
+        metavar="volume|slice",
+        help="What is divided by the median of its brain: each volume, or each axial slice.",
+    ),
+]
+
+BrainMaskOption = Annotated[
+    str,
+    typer.Option(
+        "--brain-mask",
+        metavar="plain|widened",
+        help="The brain extractor's mask as it is: plain, or widened beside lesions that are far "
+        "darker than the other side.",
+    ),
+]
+
+_WORDS = {
+    "brain_extractor": "brain extractor",
+    "normalisation": "normalisation",
+    "brain_mask": "brain mask",
+}
 
 
 @dataclass(frozen=True)
@@ -138,18 +162,26 @@ def arithmetic(name: str) -> Arithmetic:
     return cast("Arithmetic", name)
 
 
-def preprocess_settings(brain_extractor: str) -> PreprocessSettings:
-    """Settings of preprocessing with a brain extractor of the user's choice.
+def preprocess_settings(
+    brain_extractor: str, normalisation: str = "volume", brain_mask: str = "plain"
+) -> PreprocessSettings:
+    """Settings of preprocessing by the user's choice.
 
     Raises:
-        UsageError: If there is no such tool.
+        UsageError: If one of them is none of the choices; the message lists them.
     """
-    try:
-        return PreprocessSettings.model_validate({"brain_extractor": brain_extractor})
-    except ValidationError as error:
-        raise cli.UsageError(
-            f"unknown brain extractor {brain_extractor!r}; choose one of: deepbet, bet"
-        ) from error
+    chosen = {
+        "brain_extractor": brain_extractor,
+        "normalisation": normalisation,
+        "brain_mask": brain_mask,
+    }
+    for name, value in chosen.items():
+        choices = get_args(PreprocessSettings.model_fields[name].annotation)
+        if value not in choices:
+            raise cli.UsageError(
+                f"unknown {_WORDS[name]} {value!r}; choose one of: {', '.join(choices)}"
+            )
+    return PreprocessSettings.model_validate(chosen)
 
 
 def phantom_folder(store: Storage) -> Path:

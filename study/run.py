@@ -21,7 +21,9 @@ from study.order import CHECKPOINT_S
 from study.orphans import end_orphans
 from study.plan import grid_names
 from study.request import (
+    BrainMaskOption,
     ExtractorOption,
+    NormalisationOption,
     Options,
     Request,
     arithmetic,
@@ -76,7 +78,7 @@ def main(
     precision: Annotated[
         str,
         typer.Option(
-            metavar="ARITHMETIC",
+            metavar="auto|float32|bfloat16",
             help="Of the networks: float32, bfloat16, or auto: bfloat16 where all that trains has "
             "instructions for it, decided when a study begins.",
         ),
@@ -86,6 +88,8 @@ def main(
         typer.Option(min=0, metavar="SECONDS", help="Keep a network so often within an epoch."),
     ] = CHECKPOINT_S,
     brain_extractor: ExtractorOption = "deepbet",
+    brain_mask: BrainMaskOption = "plain",
+    normalisation: NormalisationOption = "volume",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its estimated cost, then stop.")
     ] = False,
@@ -112,7 +116,7 @@ def main(
         precision=arithmetic(precision),
         checkpoint_s=checkpoint_every,
     )
-    settings = preprocess_settings(brain_extractor)
+    settings = preprocess_settings(brain_extractor, normalisation, brain_mask)
     request = make_request(grid, cohorts, store, study, options, settings)
     console = cli.console()
     if dry_run:

@@ -97,8 +97,8 @@ class Slices:
         """Split by subject into a training set and a held-out set, both views.
 
         The last ``fraction`` of the subjects, at least one, is held out; sets meant for training
-        are loaded in an order of subjects that depends on nothing but their names' hashes, so the
-        last ones are as good as drawn at random, and the same for every trial.
+        are loaded in an order that is drawn at random within each cohort and shared out between
+        them, so the last ones are of every cohort by its share, and the same for every trial.
 
         Args:
             fraction: Share of the subjects to hold out; with 0, or a single subject, none is.

@@ -17,6 +17,11 @@ from dashboard.maps import outline
 from dashboard.text import markdown_text
 from datasets.manifest import CohortManifest, ScanRecord
 from datasets.storage import StorageError
+from study.data import (
+    lesion_in_dropped_slices_share,
+    lesion_lost_by_resizing_share,
+    lesion_outside_brain_share,
+)
 from study.records import CohortInfo
 
 EXAMPLES = 6
@@ -57,6 +62,7 @@ def main() -> None:
             "`python -m study.prepare` with the same store.",
         )
         return
+    _lesions(cohorts)
     _examples(frame, cohorts)
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -92,6 +98,46 @@ def _counts(cohorts: list[_Cohort]) -> None:
         for c in cohorts
     ]
     st.table(pa.Table.from_pylist(rows), border="horizontal", hide_index=True)
+
+
+def _lesions(cohorts: list[_Cohort]) -> None:
+    """What of the lesions no slice shows, or only outside the brain."""
+    rows = [
+        {
+            "Cohort": markdown_text(c.name),
+            "Lesion outside brain": _share(lesion_outside_brain_share(c.manifest)),
+            "Lost by resizing": _share(lesion_lost_by_resizing_share(c.manifest)),
+            "In slices left out": _share(lesion_in_dropped_slices_share(c.manifest)),
+            "Largest loss by resizing": _largest(c.usable),
+        }
+        for c in cohorts
+        if c.manifest and any(r.lesion_volume_ml for r in c.usable)
+    ]
+    if not rows:
+        return
+    st.subheader("Lesions", anchor=False)
+    st.table(pa.Table.from_pylist(rows), border="horizontal", hide_index=True)
+    st.caption(
+        "Shares of the lesion volume. Lost by resizing: between the scans' voxels and the pixels "
+        "of the slices; below 0 if lesions grew."
+    )
+
+
+def _largest(records: list[ScanRecord]) -> str:
+    """The scan that lost the largest share of its lesion by resizing, such as ``03: 13.6 %``."""
+    shares = [
+        (r.lesion_lost_by_resizing_share, r.subject)
+        for r in records
+        if r.lesion_lost_by_resizing_share is not None
+    ]
+    if not shares:
+        return "—"
+    share, subject = max(shares)
+    return f"{markdown_text(subject)}: {_share(share)}"
+
+
+def _share(value: float | None) -> str:
+    return "—" if value is None else f"{100 * value:.1f} %"
 
 
 def _examples(frame: Frame, cohorts: list[_Cohort]) -> None:

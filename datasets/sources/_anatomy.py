@@ -12,6 +12,15 @@ from datasets.sources import _head
 from datasets.sources._fields import Axes, Floats, Grid, SmoothField
 from datasets.sources._head import Head, load_head
 
+_WARPS = ((50.0, 2.4), (18.0, 1.8), (9.0, 0.9))
+"""Correlation lengths and standard deviations in mm of the fields that move tissue: lobes, gyri,
+and the course of single sulci. A field that moves by much more than a tenth of its length folds
+the brain over itself."""
+
+_VENTRICLES_MM = (0.0, -15.0, 12.0)
+_VENTRICLES_SPREAD_MM = 28.0
+"""Middle of the ventricles in the template, and how far around it they are widened."""
+
 
 @dataclass(frozen=True)
 class Pose:
@@ -39,8 +48,10 @@ class Subject:
         shift_mm: Position of the template's origin in the subject's mm.
         warp: Displacement in template mm along each axis, each the sum of several fields.
         fluid: Change of the log-odds of fluid from place to place: wide here, narrow sulci there.
-        ribbon: The same between grey and white matter: the thickness of the cortex.
+        ribbon: The same between white and grey matter: the thickness of the cortex.
+        cortex: Change of these log-odds everywhere; above 0 the cortex is thin.
         atrophy: Change of the log-odds of fluid everywhere.
+        ventricles: How far the ventricles are widened, as a share; below 0 they are narrow.
         skull: Change of the skull's thickness in mm.
         fluid_rim_mm: Thickness of the fluid between brain and skull.
     """
@@ -50,7 +61,9 @@ class Subject:
     warp: tuple[tuple[SmoothField, ...], ...]
     fluid: tuple[SmoothField, ...]
     ribbon: SmoothField
+    cortex: float
     atrophy: float
+    ventricles: float
     skull: SmoothField
     fluid_rim_mm: float
 
@@ -91,12 +104,13 @@ def draw_subject(rng: np.random.Generator, pose: Pose) -> Subject:
         to_template=np.diag(1 / stretch) @ turn,
         shift_mm=np.clip(rng.normal(0, pose.shift_mm, 3), -8, 8),
         warp=tuple(
-            (SmoothField.random(rng, 50.0, 2.4), SmoothField.random(rng, 18.0, 0.9))
-            for _ in range(3)
+            tuple(SmoothField.random(rng, spacing, sd) for spacing, sd in _WARPS) for _ in range(3)
         ),
-        fluid=(SmoothField.random(rng, 28.0, 0.25), SmoothField.random(rng, 9.0, 0.7)),
-        ribbon=SmoothField.random(rng, 10.0, 0.55),
-        atrophy=float(rng.normal(0.1, 0.3)),
+        fluid=(SmoothField.random(rng, 28.0, 0.3), SmoothField.random(rng, 8.0, 1.1)),
+        ribbon=SmoothField.random(rng, 8.0, 1.0),
+        cortex=float(np.clip(rng.normal(0, 0.5), -1.0, 1.0)),
+        atrophy=float(rng.normal(0.1, 0.4)),
+        ventricles=float(np.clip(rng.normal(0.1, 0.3), -0.4, 0.6)),
         skull=SmoothField.random(rng, 35.0, 0.8),
         fluid_rim_mm=float(rng.uniform(0.5, 1.4)),
     )
@@ -106,7 +120,7 @@ def look_at(subject: Subject, grid: Grid) -> Anatomy:
     """Evaluate a subject on a grid."""
     head = load_head()
     axes = grid.axes()
-    points = _template_points(subject, axes)
+    points = template_points(subject, axes)
     on_head = _indices(points, head.grid.first_mm, head.grid.spacing_mm[0])
     depth = _sample(head.depth, on_head, 1)
     hull = _sample(head.hull, on_head, 1)
@@ -115,6 +129,23 @@ def look_at(subject: Subject, grid: Grid) -> Anatomy:
     near = depth < 3.0
     fluid, grey, white = _tissues(subject, axes, head, [p[near] for p in points], near)
     return Anatomy(grid, depth, fluid, grey, white, labels)
+
+
+def template_points(subject: Subject, axes: Axes) -> list[Floats]:
+    """Template positions in mm of all grid points, one array (X, Y, Z) per component."""
+    centred = [
+        (axis - np.float32(shift)).reshape(shape)
+        for axis, shift, shape in zip(
+            axes, subject.shift_mm, ((-1, 1, 1), (1, -1, 1), (1, 1, -1)), strict=True
+        )
+    ]
+    points = []
+    for row, fields in zip(subject.to_template.astype(np.float32), subject.warp, strict=True):
+        moved = row[0] * centred[0] + row[1] * centred[1] + row[2] * centred[2]
+        for field in fields:
+            moved = moved + field.on(axes)
+        points.append(moved)
+    return _widen_ventricles(points, subject.ventricles)
 
 
 def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -129,21 +160,12 @@ def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
     return matrix
 
 
-def _template_points(subject: Subject, axes: Axes) -> list[Floats]:
-    """Template positions in mm of all grid points, one array (X, Y, Z) per component."""
-    centred = [
-        (axis - np.float32(shift)).reshape(shape)
-        for axis, shift, shape in zip(
-            axes, subject.shift_mm, ((-1, 1, 1), (1, -1, 1), (1, 1, -1)), strict=True
-        )
-    ]
-    points = []
-    for row, fields in zip(subject.to_template.astype(np.float32), subject.warp, strict=True):
-        moved = row[0] * centred[0] + row[1] * centred[1] + row[2] * centred[2]
-        for field in fields:
-            moved = moved + field.on(axes)
-        points.append(moved)
-    return points
+def _widen_ventricles(points: list[Floats], share: float) -> list[Floats]:
+    """Move template positions towards the middle of the ventricles, which widens them."""
+    from_middle = [p - np.float32(c) for p, c in zip(points, _VENTRICLES_MM, strict=True)]
+    squared = from_middle[0] ** 2 + from_middle[1] ** 2 + from_middle[2] ** 2
+    pull = np.float32(share) * np.exp(squared / np.float32(-2 * _VENTRICLES_SPREAD_MM**2))
+    return [p - pull * away for p, away in zip(points, from_middle, strict=True)]
 
 
 def _indices(
@@ -194,7 +216,7 @@ def _tissues(
     grey, white = _sample(head.grey, at, 1), _sample(head.white, at, 1)
     fluid = np.clip(1 - grey - white, 0, 1)
     shift = sum((field.on(axes)[near] for field in subject.fluid), np.float32(subject.atrophy))
-    ribbon = subject.ribbon.on(axes)[near]
+    ribbon = subject.ribbon.on(axes)[near] + np.float32(subject.cortex)
     # The template is an average of many brains; a single one has sharper borders.
     odds = [
         (fluid + 0.01) ** 1.8 * np.exp(shift),

@@ -59,7 +59,7 @@ class Scanner:
     """
 
     gain: float = 700.0
-    jitter: float = 0.04
+    jitter: float = 0.06
     bias_sd: float = 0.05
     noise: float = 0.03
 

@@ -74,7 +74,7 @@ LAYOUTS: dict[LayoutName, Layout] = {
         number=2,
         views={"T1w": View(((-98, 98), (-134, 98), (-72, 116)), "LAS")},
         pose=Pose(scale=0.98, scale_sd=0.02, turn_deg=1.2, shift_mm=1.0),
-        scanner=Scanner(gain=450.0, jitter=0.045, bias_sd=0.06, noise=0.033),
+        scanner=Scanner(gain=450.0, jitter=0.065, bias_sd=0.06, noise=0.033),
         defaced=True,
     ),
     "brats": Layout(
@@ -84,7 +84,7 @@ LAYOUTS: dict[LayoutName, Layout] = {
             "T2w": View(((-84, 84), (-118, 86), (-78, 94)), "LPS"),
         },
         pose=Pose(scale=0.95, scale_sd=0.025, turn_deg=1.5, shift_mm=1.0),
-        scanner=Scanner(gain=550.0, jitter=0.045, bias_sd=0.05, noise=0.028),
+        scanner=Scanner(gain=550.0, jitter=0.065, bias_sd=0.05, noise=0.028),
         stripped=True,
     ),
 }

@@ -9,11 +9,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from datasets.brain import extract_brain, recognise_stripped
 from datasets.nifti import ScanError, Volume
 from datasets.qc import LIMITS, measure_brain, verdict
-from datasets.repair import fill_bites, fill_holes
+from datasets.repair import fill_holes
 from datasets.scan import Scan
 
 SHAPE = (52, 62, 56)
@@ -180,15 +181,27 @@ def test_filling_closes_holes_and_nothing_else() -> None:
     assert not fill_holes(empty).any()
 
 
-def test_a_bite_on_one_side_is_given_back_and_notches_on_both_stay() -> None:
-    left, right = (ellipsoid((18, 18, 18), (x, 0, 40)) for x in (-62, 62))
-    notched = np.asarray(BRAIN & ~left & ~right)
-    both = fill_bites(notched, SPACING)
-    assert (both & ~notched).sum() < 0.1 * (left & BRAIN).sum()
-    one = fill_bites(BRAIN & ~left, SPACING)
-    assert (one & left & BRAIN).sum() > 0.5 * (left & BRAIN).sum()
-    assert not (one & ~BRAIN).any()
-    np.testing.assert_array_equal(fill_bites(BRAIN, SPACING), BRAIN)
+@pytest.mark.parametrize("widened", [False, True])
+def test_the_plain_mask_is_the_tools_own_with_holes_filled_and_the_widened_one_is_told(
+    monkeypatch: pytest.MonkeyPatch, widened: bool
+) -> None:
+    data = whole_head()
+    lesion = ellipsoid((24, 30, 24), (44, 0, 26)) & BRAIN
+    data[lesion] = 80
+    rim = BRAIN & ~np.asarray(ndimage.binary_erosion(BRAIN))
+    cut = BRAIN & ~(lesion & rim)
+    assert (lesion & ~cut).any()
+    hole = ellipsoid((12, 12, 12), (-20, 0, 20))
+    scrap = ellipsoid((8, 8, 8), (0, 0, -90))
+    made = (cut & ~hole) | scrap
+    monkeypatch.setattr("datasets.brain.run_extractor", lambda *_: made)
+    found = extract_brain(volume_of(data), scan_of(), widened=widened)
+    said = any("widened the brain mask by" in note for note in found.notes)
+    assert said == widened
+    if widened:
+        assert (lesion & ~found.mask_XYZ).sum() < (lesion & ~cut).sum()
+    else:
+        np.testing.assert_array_equal(found.mask_XYZ, cut)
 
 
 def test_importing_loads_no_torch_and_the_tool_is_named_without_it() -> None:

@@ -126,7 +126,8 @@ def test_slices_without_a_positive_median_are_left_out_and_named() -> None:
     volume, brain, lesion = head()
     data = volume.data_XYZ.copy()
     data[:, :, 20] = -5
-    stack = preprocess(volume_of(data, volume.spacing_mm), brain, lesion, SETTINGS)
+    by_slice = PreprocessSettings(normalisation="slice")
+    stack = preprocess(volume_of(data, volume.spacing_mm), brain, lesion, by_slice)
     assert 20 not in stack.slice_index_S
     assert stack.notes == ("left out slices whose median brain intensity is not positive: 20",)
     with pytest.raises(ScanError, match="positive"):

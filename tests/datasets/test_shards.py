@@ -92,8 +92,38 @@ def test_a_scan_becomes_rows_that_read_back_with_its_lesions(
     assert not slices.images_NHW[~brain].any()
     pixel_ml = slices.geometry.pixel_mm**2 * 4 / 1000
     assert lesion.sum() * pixel_ml == pytest.approx(record.lesion_volume_ml, rel=0.1)
+    kept = union[:, :, slices.slice_index_N].sum() * 0.064
+    share = record.lesion_lost_by_resizing_share
+    assert share == pytest.approx(1 - lesion.sum() * pixel_ml / kept)
+    assert record.lesion_in_dropped_slices_share == pytest.approx(1 - kept / (union.sum() * 0.064))
     assert (np.diff(slices.slice_index_N) == 1).all()
     np.testing.assert_array_equal(np.reshape(slices.geometry.affine, (4, 4)), AFFINE)
+
+
+def test_lesion_in_slices_with_too_little_brain_is_counted(
+    tmp_path: Path, storage: Storage
+) -> None:
+    lesion = np.zeros(SHAPE, bool)
+    top = int(np.flatnonzero(BRAIN.any(axis=(0, 1)))[-1])
+    x, y = np.argwhere(BRAIN[:, :, top])[0]
+    lesion[x, y, top] = True
+    lesion[20:24, 20:24, SHAPE[2] // 2] = True
+    record = run(make_scan(tmp_path, (lesion,)), storage)
+    assert record.lesion_in_dropped_slices_share == pytest.approx(1 / 17)
+    record = run(make_scan(tmp_path / "b", (np.zeros(SHAPE, bool),)), storage)
+    assert record.lesion_in_dropped_slices_share is None
+    assert record.lesion_lost_by_resizing_share is None
+
+
+def test_what_resizing_changes_of_a_small_lesion_is_recorded(
+    tmp_path: Path, storage: Storage
+) -> None:
+    lesion = np.zeros(SHAPE, bool)
+    lesion[20, 20:24, SHAPE[2] // 2] = True
+    record = run(make_scan(tmp_path, (lesion,)), storage)
+    assert record.lesion_lost_by_resizing_share is not None
+    assert abs(record.lesion_lost_by_resizing_share) > 0.02
+    assert record.lesion_in_dropped_slices_share == 0
 
 
 def test_a_part_is_a_table_anybody_can_read(tmp_path: Path, storage: Storage) -> None:
@@ -255,10 +285,11 @@ def test_a_key_tells_apart_everything_that_can_change_slices(tmp_path: Path) -> 
         key_of(replace(scan, stripped=False)),
         key_of(scan, role="train"),
         key_of(scan, min_brain_fraction=0.1),
-        key_of(scan, normalisation="volume"),
+        key_of(scan, normalisation="slice"),
+        key_of(scan, brain_mask="widened"),
         scan_key(scan, "other", "test", SETTINGS, scan_checksums(scan)),
     }
-    assert len(keys) == 14
+    assert len(keys) == 15
 
 
 def test_the_version_of_the_tool_is_part_of_the_key_of_whole_heads_only(

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from datasets.repair import WIDENING_MM, _within, widen_at_lesions
+from datasets.repair import MOST_ADDED_ML, MOST_ADDED_SHARE, WIDENING_MM, widen_at_lesions
 from datasets.symmetry import darker_than_mirror_image, find_midplane, mirrored
 
 SHAPE = (76, 90, 70)
@@ -101,9 +101,37 @@ def test_a_lesion_that_was_shaved_off_deeply_is_given_back_by_the_other_side(sid
     cut = whole & ~(lesion & (distance_mm <= 9))
     assert (lesion & ~cut).sum() > 0.35 * lesion.sum()
     widened = widen_at_lesions(cut, data, SPACING)
-    only_widened = _within(cut, WIDENING_MM, SPACING)
-    assert (lesion & ~widened).sum() < 0.8 * (lesion & ~only_widened).sum()
-    assert not (widened & ~ndimage.binary_dilation(whole)).any()
+    beside_mm = ndimage.distance_transform_edt(~cut, sampling=SPACING)
+    assert (lesion & ~widened).sum() < 0.9 * (lesion & (beside_mm > WIDENING_MM)).sum()
+    added = widened & ~cut
+    assert (added & ~ndimage.binary_dilation(whole)).sum() < 0.1 * added.sum()
+
+
+def test_bone_air_and_fat_beside_a_dark_lesion_stay_outside() -> None:
+    data, whole = image(), brain()
+    lesion = ball(46, 20, 20, 20) & whole
+    data[lesion] = 80
+    distance_mm = ndimage.distance_transform_edt(whole, sampling=SPACING)
+    cut = whole & ~(lesion & (distance_mm <= 3.6))
+    for value in (10, 2000):
+        around = np.where(cut, data, np.float32(value))
+        np.testing.assert_array_equal(widen_at_lesions(cut, around, SPACING), cut)
+
+
+def test_what_is_added_is_capped_and_the_nearest_comes_first() -> None:
+    data, whole = image(), brain()
+    distance_mm = ndimage.distance_transform_edt(whole, sampling=SPACING)
+    # A shell so thin that the rim around it is larger than it is.
+    lesion = ball(60, 0, 20, 45) & whole & (distance_mm <= 13)
+    data[lesion] = 80
+    cut = whole & ~(ball(60, 0, 20, 52) & (distance_mm <= 6))
+    added = widen_at_lesions(cut, data, SPACING) & ~cut
+    voxel_ml = np.prod(SPACING) / 1000
+    marked = darker_than_mirror_image(data, cut, SPACING)[0]
+    most_ml = min(MOST_ADDED_ML, MOST_ADDED_SHARE * marked.sum() * voxel_ml)
+    assert 0 < added.sum() * voxel_ml <= most_ml + voxel_ml
+    beside_mm = ndimage.distance_transform_edt(~cut, sampling=SPACING)
+    assert beside_mm[added].max() < 6
 
 
 def test_finer_voxels_give_the_same_brain() -> None:

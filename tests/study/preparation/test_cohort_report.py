@@ -163,6 +163,39 @@ def test_a_lesion_that_was_cut_away_is_marked(
 
 
 @pytest.mark.parametrize(
+    ("field", "share", "words"),
+    [
+        ("lesion_lost_by_resizing_share", 0.136, "<em>resizing took 13.6%</em>"),
+        ("lesion_lost_by_resizing_share", -0.2, "<em>resizing added 20.0%</em>"),
+        ("lesion_in_dropped_slices_share", 0.25, "<em>25.0% in slices left out</em>"),
+    ],
+)
+def test_a_lesion_that_slices_do_not_show_is_marked(
+    records: tuple[ScanRecord, ...],
+    store: Storage,
+    tmp_path: Path,
+    field: str,
+    share: float,
+    words: str,
+) -> None:
+    lost = tuple(r.model_copy(update={field: share}) if r.subject == "two" else r for r in records)
+    text = _page(_listing(lost), store, tmp_path)
+    assert text.count("<figure class=flag") == 1
+    assert words in text
+    assert "In 1 scans one of the two is more than 10%" in text
+
+
+def test_records_from_before_losses_were_measured_have_a_page_without_them(
+    records: tuple[ScanRecord, ...], store: Storage, tmp_path: Path
+) -> None:
+    fields = ("lesion_lost_by_resizing_share", "lesion_in_dropped_slices_share")
+    old = tuple(r.model_copy(update=dict.fromkeys(fields)) for r in records)
+    text = _page(_listing(old), store, tmp_path)
+    assert "outside the brain" in text
+    assert "esizing" not in text
+
+
+@pytest.mark.parametrize(
     ("share", "words"),
     [(0.0, "none"), (0.0004, "under 0.1%"), (0.004, "0.4%")],
 )

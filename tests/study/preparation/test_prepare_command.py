@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from datasets.manifest import ScanRecord
-from datasets.settings import PreprocessSettings
+from datasets.manifest import CohortManifest, ScanRecord
+from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
 from datasets.shards import process_scan
 from datasets.storage import Storage
 from study.cohorts import read_cohorts
 from study.listing import ScanTask, survey
+from study.prepare import print_summary
 
 
 def _start(cohorts: Path, store: Storage, *options: str) -> subprocess.Popen[str]:
@@ -120,13 +125,55 @@ def test_wrong_use_ends_with_2_and_one_sentence(
     assert "Traceback" not in output
 
 
-def test_a_brain_extractor_that_is_not_there_is_named_before_any_work(
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--brain-extractor", "skalpell", "unknown brain extractor 'skalpell'; .*: deepbet, bet"),
+        ("--normalisation", "image", "unknown normalisation 'image'; .*: slice, volume"),
+        ("--brain-mask", "wide", "unknown brain mask 'wide'; .*: plain, widened"),
+    ],
+)
+def test_a_setting_that_does_not_exist_is_named_with_its_choices_before_any_work(
+    make_cohorts: Callable[[int, int], Path], store: Storage, option: str, value: str, words: str
+) -> None:
+    status, output = _run(make_cohorts(1, 1), store, option, value)
+    assert status == 2
+    errors = [line for line in output.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert re.search(words, errors[0])
+    assert not _finished(store)
+
+
+def test_the_summary_tells_what_slices_lose_of_the_lesions(
     make_cohorts: Callable[[int, int], Path], store: Storage
 ) -> None:
-    status, output = _run(make_cohorts(1, 1), store, "--brain-extractor", "skalpell")
-    assert status == 2
-    assert "unknown brain extractor 'skalpell'; choose one of: deepbet, bet" in output
-    assert not _finished(store)
+    cohorts = read_cohorts(make_cohorts(1, 2))
+    records = []
+    listings = []
+    for listing in survey(cohorts, store, PreprocessSettings()):
+        done = [
+            process_scan(t.scan, t.cohort, t.role, PreprocessSettings(), t.key, store)
+            for t in listing.tasks
+        ]
+        records += done
+        manifest = CohortManifest(
+            key=listing.key,
+            cohort=listing.cohort.name,
+            modality=listing.modality,
+            role=listing.cohort.role,
+            source=listing.cohort.source,
+            synthetic=False,
+            settings=PreprocessSettings(),
+            preprocess_version=PREPROCESS_VERSION,
+            records=tuple(done),
+        )
+        listings.append(replace(listing, manifest=manifest))
+    shares = {r.lesion_lost_by_resizing_share for r in records if r.lesion_volume_ml}
+    assert len(shares) == 1, "both lesions lie in the same place"
+    console = Console(record=True, width=160, file=StringIO())
+    print_summary(listings, 3, console)
+    (stroke,) = [line for line in console.export_text().splitlines() if "stroke" in line]
+    assert f"{shares.pop():.1%} + 0.0%" in stroke
 
 
 def test_a_report_folder_that_cannot_be_made_is_said_before_any_work(
