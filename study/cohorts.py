@@ -112,7 +112,9 @@ def phantom_cohorts(folder: Path, subjects: Mapping[str, int]) -> tuple[Cohort, 
 
 def _phantom(folder: Path, name: str, seed: int, subjects: int) -> Cohort:
     options = phantom.Options.model_validate({"layout": name, "subjects": subjects, "seed": seed})
-    text = json.dumps(options.model_dump(mode="json"), sort_keys=True)
+    # A later version's phantom lies beside an older one's, which other stores may still use.
+    content = {"version": phantom.PHANTOM_VERSION, **options.model_dump(mode="json")}
+    text = json.dumps(content, sort_keys=True)
     mark = hashlib.sha256(text.encode()).hexdigest()[:8]
     modalities: tuple[Modality, ...] = ("T1w",) if name == "atlas" else MODALITIES
     return Cohort(

@@ -1,6 +1,6 @@
 """Every model in both modalities, as small as it gets: a minute or two, to see that all works.
 
-One cell of the networks (N_c 8, N_z 16) for 4 epochs in batches of 32, two lambdas, the baseline.
+One cell of the networks (N_c 8, N_z 16) for 15 epochs in batches of 16, two lambdas, the baseline.
 """
 
 from study.plan import Grid, GridSearch, GridTrial
