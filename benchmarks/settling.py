@@ -213,10 +213,12 @@ def main(
                 }
             )
             jobs.append(Job(store, study, spec, tuple(cohorts.split()), first))
+    figures: list[Figure] = []
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        figures = [f for found in pool.imap_unordered(follow, jobs, chunksize=1) for f in found]
-    if out is not None:
-        out.write_text(json.dumps([asdict(f) for f in figures]))
+        for found in pool.imap_unordered(follow, jobs, chunksize=1):
+            figures += found
+            if out is not None:  # what is there so far, since all of it may take hours
+                out.write_text(json.dumps([asdict(f) for f in figures]))
     console = Console(width=150)
     table = Table(title=f"{study} {modality}, {epochs} epochs in batches of {batch_size}")
     rows = summary(figures, decay_from=epochs * 2 / 3)

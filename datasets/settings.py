@@ -29,6 +29,6 @@ class PreprocessSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     brain_extractor: Literal["deepbet", "bet"] = "deepbet"
-    brain_mask: Literal["plain", "widened"] = "plain"
+    brain_mask: Literal["plain", "widened"] = "widened"
     normalisation: Literal["slice", "volume"] = "volume"
     min_brain_fraction: float = Field(default=0.05, gt=0, lt=1)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 ASSUMED_SLICES_PER_SCAN = 60
 """For scans that have not been prepared yet: those of 2.5 mm have about 50, of 1 mm 130."""
 
+MOST_TRIALS_PER_GPU = 8
+
 MEASURED_SIZES = 3
 """How many sizes of network are timed: the smallest, the median and the largest of a plan."""
 

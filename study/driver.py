@@ -15,7 +15,7 @@ from rich.console import Console
 from datasets.storage import StorageError
 from study import cli, cluster
 from study.cost import Pace, WorkCost, longest_first
-from study.estimate import costs_of, estimate, local_device, pace_of
+from study.estimate import costs_of, estimate, local_device, local_places, pace_of
 from study.heartbeat import Heartbeat, is_there, last_progress
 from study.index import load_index, refresh_index
 from study.listing import CohortListing
@@ -140,7 +140,9 @@ class Driver:
         """Measure this machine for what is left, and say how long that will take."""
         if self._pace is None:
             self._decide(look=True)
-            self._pace = pace_of(left, self._places())
+            is_local = cluster.is_local(self._request.options.address)
+            device = local_device() if is_local else "cpu"
+            self._pace = pace_of(left, self._places(), device)
             self._say(self._decision.words)
             if self._decision.warning:
                 self._say(self._decision.warning)
@@ -151,7 +153,7 @@ class Driver:
     def _places(self) -> int:
         """How many trials will run at once, as far as that is known before Ray is there."""
         if cluster.is_local(self._request.options.address):
-            return os.cpu_count() or 1
+            return local_places()
         return cluster.core_count(self._connect())
 
     def _plan(self, listings: Sequence[CohortListing]) -> StudyRecord:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study.cost import ASSUMED_SLICES_PER_SCAN, size
-from study.estimate import costs_of, estimate, local_device, pace_of
+from study.estimate import costs_of, estimate, local_device, local_places, pace_of
 from study.index import load_index
 from study.listing import CohortListing, survey
 from study.plan import Plan, work_left
@@ -51,10 +50,10 @@ def print_plan(request: Request, console: Console) -> None:
     console.print(decision.words)
     if decision.warning:
         console.print(decision.warning)
-    cores = os.cpu_count() or 1
-    pace = pace_of(left, cores)
+    places = local_places()
+    pace = pace_of(left, places, local_device())
     costs = costs_of(left, infos, pace)
-    console.print(estimate(listings, costs, pace, cores).words)
+    console.print(estimate(listings, costs, pace, places).words)
     if any(listing.manifest is None for listing in listings):
         console.print(
             f"(scans that are not prepared yet are taken for {ASSUMED_SLICES_PER_SCAN} slices each)"

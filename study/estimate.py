@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from study.cost import Pace, WorkCost, makespan_s, measure_pace, work_cost
+from study.cost import MOST_TRIALS_PER_GPU, Pace, WorkCost, makespan_s, measure_pace, work_cost
 from study.listing import CohortListing
 from study.live import duration
 from study.plan import Work
@@ -86,11 +86,27 @@ def costs_of(
     return {work.trial.trial_id: work_cost(work, cohorts, pace) for work in left}
 
 
-def pace_of(left: Sequence[Work], places: int) -> Pace:
-    """Measure this machine for what is left; takes a second or two."""
+def pace_of(left: Sequence[Work], places: int, device: str = "cpu") -> Pace:
+    """Measure this machine for what is left; takes a second or two.
+
+    Args:
+        left: What is left.
+        places: How many trials run at once.
+        device: What networks train on.
+    """
     specs = [work.trial.spec for work in left if work.fit or work.evals]
     cores = min(places, os.cpu_count() or 1)
-    return measure_pace([*specs, REFERENCE.completed()], cores=cores)
+    return measure_pace([*specs, REFERENCE.completed()], cores=cores, device=device)
+
+
+def local_places() -> int:
+    """How many trials this machine runs at once, as far as that is known before Ray is there."""
+    cores = os.cpu_count() or 1
+    if local_device() == "cpu":
+        return cores
+    import torch
+
+    return min(cores, MOST_TRIALS_PER_GPU * torch.cuda.device_count())
 
 
 def local_device() -> str:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from datasets.storage import ChecksumError, Storage
 from study.cluster import card_gib, own_raylet
+from study.cost import MOST_TRIALS_PER_GPU
 from study.data import lesion_outside_brain_share, test_slices, train_slices
 from study.listing import CohortListing
 from study.order import TrialOrder
@@ -25,8 +26,6 @@ from study.tuner import DataRefs, TuneRun, run_trials
 
 GPU_GIB_PER_TRIAL = 3.0
 """What the largest cell of the paper's grid needs at a batch of 64, CUDA's own share included."""
-
-MOST_TRIALS_PER_GPU = 8
 
 
 def execute(

@@ -177,7 +177,7 @@ def main(
         ),
     ] = "small",
     brain_extractor: ExtractorOption = "deepbet",
-    brain_mask: BrainMaskOption = "plain",
+    brain_mask: BrainMaskOption = "widened",
     normalisation: NormalisationOption = "volume",
     report: Annotated[
         Path | None,

@@ -163,7 +163,7 @@ def arithmetic(name: str) -> Arithmetic:
 
 
 def preprocess_settings(
-    brain_extractor: str, normalisation: str = "volume", brain_mask: str = "plain"
+    brain_extractor: str, normalisation: str = "volume", brain_mask: str = "widened"
 ) -> PreprocessSettings:
     """Settings of preprocessing by the user's choice.
 

@@ -88,7 +88,7 @@ def main(
         typer.Option(min=0, metavar="SECONDS", help="Keep a network so often within an epoch."),
     ] = CHECKPOINT_S,
     brain_extractor: ExtractorOption = "deepbet",
-    brain_mask: BrainMaskOption = "plain",
+    brain_mask: BrainMaskOption = "widened",
     normalisation: NormalisationOption = "volume",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its estimated cost, then stop.")

@@ -26,6 +26,7 @@ from study.choice import best_rows
 from study.plan import planned_trial
 from study.store import StudyStore, utc_now
 from study.table import label, table_lines
+from study.table_formats import marked
 from tests.dashboard.browsing import (
     PAGES,
     STUDY,
@@ -97,7 +98,7 @@ def test_table_equals_the_report(page: Page, smoke: Served, report: dict[str, An
         for row in rows:
             column = f"{row['cohort']} {row['modality']}"
             place = (label(row["model"]), label(row["score"]))
-            assert shown[(*place, column)] == f"{row['auc']:.3f}"
+            assert shown[(*place, column)] == marked(row["auc"], row["auc"] < 0.5)
             if row["paper_auc"] is not None:
                 assert shown[(*place, f"paper {column}")] == f"{row['paper_auc']:.3f}"
 

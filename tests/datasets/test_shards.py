@@ -286,7 +286,7 @@ def test_a_key_tells_apart_everything_that_can_change_slices(tmp_path: Path) -> 
         key_of(scan, role="train"),
         key_of(scan, min_brain_fraction=0.1),
         key_of(scan, normalisation="slice"),
-        key_of(scan, brain_mask="widened"),
+        key_of(scan, brain_mask="plain"),
         scan_key(scan, "other", "test", SETTINGS, scan_checksums(scan)),
     }
     assert len(keys) == 15

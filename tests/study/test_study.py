@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -204,7 +205,15 @@ def test_a_study_killed_between_epochs_goes_on_and_ends_on_the_same_bits(
 def test_two_runs_of_the_same_command_give_the_same_report(
     run: Callable[..., Any], smoke_store: Path, prepared_store: Path
 ) -> None:
-    run(*SMOKE, "runs", cwd=prepared_store.parent)  # a relative path, as people type it
+    # a relative path, as people type it
+    outcome = run(*SMOKE, "runs", cwd=prepared_store.parent)
+    assert "Networks compute in float32, as asked for." in outcome.out
+    assert "This will take about" in outcome.out
+    lines = [line for line in outcome.out.splitlines() if line.startswith("trials: ")]
+    # As soon as trials run, whoever reads a log is told how fast they are and how long they take.
+    told = [line for line in lines if re.search(r"[2-9] running|1 running", line)]
+    assert all(re.search(r"elapsed \d.*, left \d", line) for line in told)
+    assert any(re.search(r" [1-9]\d* slices/s", line) for line in told)
     assert _report(run, prepared_store) == _report(run, smoke_store)
 
 
