@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+
+import pytest
+
+from trainables import models
 
 _SITE = """
 import trainables.models
@@ -86,3 +91,12 @@ def install(folder: Path, **models: str) -> dict[str, str]:
         (places["models"] / f"{name}.py").write_text(code)
     paths = [str(places["site"]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def install_here(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let the test's own process find what :func:`install` wrote to the same folder."""
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(folder / "models")])
+    for file in (folder / "models").glob("*.py"):  # another test's may have had the same name
+        name = f"{models.__name__}.{file.stem}"
+        monkeypatch.setitem(sys.modules, name, None)
+        del sys.modules[name]

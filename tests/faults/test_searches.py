@@ -13,7 +13,7 @@ from study.search import LambdaSearch
 from tests.commands import begin
 from tests.grids import run_words
 from tests.heads import write_cohorts, write_head
-from tests.plugins import GATED, install
+from tests.plugins import GATED, install, install_here
 from tests.stores import open_study, stamps, unnamed
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ SPACES = {
 
 @pytest.mark.parametrize("kind", sorted(SPACES))
 def test_a_killed_search_repeats_no_finished_point_and_loses_none(
-    until: Callable[..., None], tmp_path: Path, kind: str
+    until: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
     space, n_points = SPACES[kind]
     n_cohorts = 2 if kind == "grid" else 1  # a grid's points are shared by the cohorts' searches
@@ -47,6 +47,7 @@ def test_a_killed_search_repeats_no_finished_point_and_loses_none(
     gate.mkdir()
     store = tmp_path / "store"
     environment = install(tmp_path, gated=GATED) | {"GATE": str(gate)}
+    install_here(monkeypatch, tmp_path)  # to rebuild the searches
     words = run_words(tmp_path, "search", GRID.replace("SPACE", space))
     words += ["--cohorts", str(tmp_path / "scans/cohorts.toml"), "--store", str(store)]
     first = begin(words, tmp_path, **environment)
