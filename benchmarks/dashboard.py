@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measurement import Measurement
+from benchmarks.serving import APP, Server, chromium, serve, settled
 from benchmarks.synthetic_store import Wanted, write_store
-from dashboard.serving import APP, Server, chromium, serve, settled
 
 N_TRIALS = 10_000
 ROUNDS = 3

@@ -24,18 +24,18 @@ from safetensors.numpy import load
 
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
-from study import cluster
-from study.choice import best_rows
-from study.cohorts import Cohort, phantom_cohorts
-from study.data import test_slices
-from study.live import View
-from study.plan import load_grid
-from study.preparation import Preparation
-from study.records import StudyRecord
-from study.report import make_report
-from study.store import StudyStore
-from study.table import chosen, label
-from study.tracker import Tracker
+from study.cluster import connection
+from study.grids._grid import load_grid
+from study.prepare.cohorts import Cohort, phantom_cohorts
+from study.prepare.preparation import Preparation
+from study.progress.live import View
+from study.progress.tracker import Tracker
+from study.records.studies import StudyStore
+from study.records.types import StudyRecord
+from study.report.choice import best_rows
+from study.report.report import make_report
+from study.report.table import chosen, label
+from study.trials.data import test_slices
 from trainables.detector import Detector
 from trainables.evaluate import evaluate
 from trainables.slices import Slices
@@ -94,11 +94,11 @@ def main(
 def _blind_sets(
     record: StudyRecord, store: Storage, folder: Path, console: Console
 ) -> dict[tuple[str, str], Slices]:
-    cluster.configure(verbose=False)
+    connection.configure(verbose=False)
     subjects = load_grid(record.grid).phantom_subjects
     cohorts = invisible(phantom_cohorts(folder, subjects), folder / "blind")
     tracker = Tracker()
-    with View(tracker, console) as view, cluster.connected(None, verbose=False) as ray:
+    with View(tracker, console) as view, connection.connected(None, verbose=False) as ray:
         changed: Callable[[bool], None] = lambda ended: view.update(ended=ended)  # noqa: E731
         settings = PreprocessSettings()
         work = Preparation(cohorts, store, settings, lambda: ray, tracker, changed)

@@ -18,8 +18,9 @@ from pathlib import Path
 from benchmarks.measurement import Measurement, seconds
 from benchmarks.synthetic_store import Wanted, write_study
 from datasets.storage import Storage
-from study.plan import Grid, build_plan, load_grid
-from study.store import StudyStore
+from study.grids._grid import Grid, load_grid
+from study.plan.plan import build_plan
+from study.records.studies import StudyStore
 
 SEEDS = 74
 """Each is 136 trials of the paper's grid."""

@@ -19,11 +19,11 @@ from benchmarks.measurement import Measurement, seconds
 from datasets.settings import PreprocessSettings
 from datasets.sources import phantom
 from datasets.storage import Storage
-from study import cluster
-from study.cohorts import Cohort
-from study.guard import descendants, private_gib
-from study.preparation import Preparation
-from study.tracker import Tracker
+from study.cluster import connection
+from study.cluster.processes import descendants, private_gib
+from study.prepare.cohorts import Cohort
+from study.prepare.preparation import Preparation
+from study.progress.tracker import Tracker
 
 N_SUBJECTS = 2
 N_SCANS = 6
@@ -37,8 +37,8 @@ def measure() -> list[Measurement]:
         cores = os.cpu_count() or 1
         # Ray's workers would give way to everything else on the machine; the peer does not.
         os.environ.update(RAY_worker_niceness="0")
-        cluster.configure(verbose=False)
-        with cluster.connected("local", verbose=False) as ray:
+        connection.configure(verbose=False)
+        with connection.connected("local", verbose=False) as ray:
             _prepare(folder, "warm-up", heads, 2 * cores, ray)
             ours_s, base_gib = _prepare(folder, "base", heads, N_SCANS, ray)
             many_s, many_gib = _prepare(folder, "many", heads, TIMES * N_SCANS, ray)

@@ -26,9 +26,9 @@ from rich.table import Table
 
 from datasets.manifest import read_manifest
 from datasets.storage import Storage
-from study.data import test_slices, train_slices
-from study.records import CohortInfo, StudyRecord
-from study.store import StudyStore
+from study.records.studies import StudyStore
+from study.records.types import CohortInfo, StudyRecord
+from study.trials.data import test_slices, train_slices
 from trainables.detector import Detector, EpochMetrics, State
 from trainables.evaluate import evaluate
 from trainables.slices import Slices

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from study.index import METRIC_FIELDS
-from study.records import (
+from study.records.index import METRIC_FIELDS
+from study.records.studies import Attempt, StudyStore, utc_now
+from study.records.types import (
     EvalRecord,
     Failure,
     FitRecord,
@@ -24,7 +25,6 @@ from study.records import (
     PlannedTrial,
     Provenance,
 )
-from study.store import Attempt, StudyStore, utc_now
 from trainables.spec import EVAL_VERSION, RECIPE_VERSION, TrialSpec
 
 SCORES = {

@@ -18,18 +18,12 @@ import numpy as np
 import pyarrow.fs as pafs
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
-from benchmarks.synthetic_records import (
-    FAILURE,
-    PROVENANCE,
-    Maps,
-    write_evaluation,
-    write_fit,
-)
+from benchmarks.synthetic_records import FAILURE, PROVENANCE, Maps, write_evaluation, write_fit
 from datasets.storage import Storage
-from study.index import refresh_index
-from study.plan import Plan, planned_trial
-from study.records import CohortInfo, PlannedTrial, Progress, RunningTrial, StudyRecord
-from study.store import StudyStore, utc_now
+from study.plan.plan import Plan, planned_trial
+from study.records.index import refresh_index
+from study.records.studies import StudyStore, utc_now
+from study.records.types import CohortInfo, PlannedTrial, Progress, RunningTrial, StudyRecord
 from trainables.spec import TrialSpec
 
 LAMBDAS = (0.1, 0.01, 0.001, 0.0001)

@@ -22,13 +22,14 @@ import numpy as np
 from benchmarks.measurement import Measurement, seconds
 from datasets.manifest import read_manifest
 from datasets.storage import Storage
-from study.data import test_slices, train_slices
-from study.guard import private_gib
-from study.order import TrialOrder
-from study.plan import Work, train_cohorts, train_keys
-from study.records import PlannedTrial, StudyRecord
-from study.store import StudyStore
-from study.trial import run_trial
+from study.cluster.processes import private_gib
+from study.plan.done import Work
+from study.plan.plan import train_cohorts, train_keys
+from study.records.studies import StudyStore
+from study.records.types import PlannedTrial, StudyRecord
+from study.trials.data import test_slices, train_slices
+from study.trials.order import TrialOrder
+from study.trials.trial import run_trial
 from trainables.slices import Slices
 
 N_TRIALS = 1000
@@ -38,7 +39,7 @@ STUDY = "many"
 
 _GRID = '''"""The baseline, and nothing else."""
 
-from study.plan import Grid, GridTrial
+from study.grids._grid import Grid, GridTrial
 
 GRID = Grid(trials=(GridTrial("intensity"),), searches=(), phantom_subjects={})
 '''

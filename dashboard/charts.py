@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 
 from dashboard.tables import GridCell, GridLine, short_label
 from dashboard.text import plot_text
-from study.table_one import Cell, TableOne
+from study.report.table_one import Cell, TableOne
 
 GRID_SCALE = "Viridis"
 _STYLES = {

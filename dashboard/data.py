@@ -23,12 +23,12 @@ from dashboard.maps import Showcase, decode_showcase
 from dashboard.reader import StudyReader, StudyView
 from datasets.manifest import CohortManifest, ScanRecord, read_manifest
 from datasets.storage import Storage, StorageError
-from study.best import found_cells, top_rows
-from study.choice import planned_seeds
-from study.records import EvalRecord, FitRecord
-from study.store import STUDY_NAME, StudyStore, TrialStore
-from study.table import plan_trials
-from study.table_one import TableOne, table_one
+from study.plan.done import plan_trials
+from study.records.studies import STUDY_NAME, StudyStore, TrialStore
+from study.records.types import EvalRecord, FitRecord
+from study.report.best import found_cells, top_rows
+from study.report.choice import planned_seeds
+from study.report.table_one import TableOne, table_one
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import streamlit as st
 from dashboard.data import evaluation_record, fit_record
 from dashboard.frame import Frame, guarded
 from dashboard.text import markdown_text
-from study.records import Failure
-from study.table import chosen, label
+from study.records.types import Failure
+from study.report.table import chosen, label
 
 _COLUMNS = [
     "trial_id",

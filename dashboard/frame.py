@@ -19,9 +19,9 @@ from dashboard.options import Options, parse_options
 from dashboard.reader import StudyView, is_live
 from dashboard.tables import REGION_LABELS, pairs
 from dashboard.text import markdown_text
-from study.records import StudyRecord
-from study.table import table_columns
-from study.table_formats import METRIC_LABELS
+from study.records.types import StudyRecord
+from study.report.formats import METRIC_LABELS
+from study.report.table import table_columns
 
 _FRAME = "frame"
 _FETCHED = "plotly fetched"

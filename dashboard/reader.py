@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.storage import Storage, StorageError
-from study.index import SCHEMA, load_index, stored_index
-from study.records import Progress, StudyRecord
-from study.store import StudyStore
-from study.table import TrialCounts, count_trials, plan_rows
+from study.plan.done import TrialCounts, count_trials, plan_rows
+from study.records.index import SCHEMA, load_index, stored_index
+from study.records.studies import StudyStore
+from study.records.types import Progress, StudyRecord
 
 T = TypeVar("T")
 

@@ -11,20 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dashboard.data import (
-    ScanSlices,
-    best_of,
-    finished_at,
-    manifest,
-    scan_slices,
-    showcase,
-)
+from dashboard.data import ScanSlices, best_of, finished_at, manifest, scan_slices, showcase
 from dashboard.frame import Frame
 from dashboard.maps import Showcase, region_mask, score_range
 from dashboard.scoring import score_slice
 from datasets.manifest import ScanRecord
 from datasets.storage import StorageError
-from study.table import chosen
+from study.report.table import chosen
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study.choice import best_setting, mean_of, with_settings
-from study.table import label
+from study.report.choice import best_setting, mean_of, with_settings
+from study.report.table import label
 
 REGION_LABELS = {"brain": "Brain pixels", "slice": "Whole slice"}
 

@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import signal
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 from rich.console import Console
 
 from datasets.extractors import ExtractorError
 from datasets.scan import SourceError
+from datasets.settings import PreprocessSettings
 from datasets.storage import Storage, StorageError
-from study.cohorts import CohortsError
-from study.plan import PlanError
-from study.preparation import PreparationError
-from study.records import Progress, StudyRecord
-from study.store import StudyStore, study_names
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
+from study.errors import (
+    EXIT_FAILED,
+    EXIT_USAGE,
+    CohortsError,
+    PlanError,
+    PreparationError,
+    UsageError,
+)
+from study.records.studies import StudyStore, study_names
+from study.records.types import StudyRecord
+from trainables.arithmetic import Arithmetic
 
 DEFAULT_STORE = "runs"
-
-_ALIVE_S = 30.0
-
-
-class UsageError(ValueError):
-    """A wrong option, path or file; the message is one sentence for the user."""
 
 
 StoreOption = Annotated[
@@ -133,16 +129,79 @@ def existing_study(uri: str, name: str | None) -> tuple[StudyStore, StudyRecord]
     return max(records, key=lambda item: item[1].updated)
 
 
-def is_alive(progress: Progress) -> bool:
-    """Whether a heartbeat is that of a driver at work.
-
-    One from the future, left by a clock that was wrong, is as dead as an old one.
-    """
-    age = datetime.now(UTC) - datetime.fromisoformat(progress.updated)
-    return not progress.has_ended and abs(age.total_seconds()) < _ALIVE_S
-
-
 def _complain(error: Exception) -> None:
     Console(stderr=True, highlight=False).print(
         f"error: {error}", style="red", markup=False, soft_wrap=True
     )
+
+
+ExtractorOption = Annotated[
+    str,
+    typer.Option(
+        "--brain-extractor",
+        metavar="TOOL",
+        help="What tells the brain in whole heads: deepbet, or bet (FSL's, which must be there).",
+    ),
+]
+
+
+NormalisationOption = Annotated[
+    str,
+    typer.Option(
+        "--normalisation",
+        metavar="volume|slice",
+        help="What is divided by the median of its brain: each volume, or each axial slice.",
+    ),
+]
+
+
+BrainMaskOption = Annotated[
+    str,
+    typer.Option(
+        "--brain-mask",
+        metavar="plain|widened",
+        help="The brain extractor's mask as it is: plain, or widened beside lesions that are far "
+        "darker than the other side.",
+    ),
+]
+
+
+_WORDS = {
+    "brain_extractor": "brain extractor",
+    "normalisation": "normalisation",
+    "brain_mask": "brain mask",
+}
+
+
+def arithmetic(name: str) -> Arithmetic:
+    """The arithmetic that a user named.
+
+    Raises:
+        UsageError: If there is no such arithmetic.
+    """
+    names = get_args(Arithmetic)
+    if name not in names:
+        raise UsageError(f"unknown precision {name!r}; choose one of: {', '.join(names)}")
+    return cast("Arithmetic", name)
+
+
+def preprocess_settings(
+    brain_extractor: str, normalisation: str = "volume", brain_mask: str = "widened"
+) -> PreprocessSettings:
+    """Settings of preprocessing by the user's choice.
+
+    Raises:
+        UsageError: If one of them is none of the choices; the message lists them.
+    """
+    chosen = {
+        "brain_extractor": brain_extractor,
+        "normalisation": normalisation,
+        "brain_mask": brain_mask,
+    }
+    for name, value in chosen.items():
+        choices = get_args(PreprocessSettings.model_fields[name].annotation)
+        if value not in choices:
+            raise UsageError(
+                f"unknown {_WORDS[name]} {value!r}; choose one of: {', '.join(choices)}"
+            )
+    return PreprocessSettings.model_validate(chosen)

@@ -10,7 +10,7 @@ SMOKE_WORDS = ("--grid", "smoke", "--epochs", "4", "--precision", "float32")
 TINY = '''
 """One network, two lambdas, the baseline."""
 
-from study.plan import Grid, GridSearch, GridTrial
+from study.grids._grid import Grid, GridSearch, GridTrial
 
 GRID = Grid(
     trials=(

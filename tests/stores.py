@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from datasets.manifest import CohortManifest
 from datasets.storage import Storage
-from study.records import Checkpoint, EvalRecord, FitRecord
-from study.store import StudyStore, TrialStore
+from study.records.studies import StudyStore, TrialStore
+from study.records.types import Checkpoint, EvalRecord, FitRecord
 
 _OF_THE_RUN = {"wall_s", "finished", "attempts", "provenance", "path", "size", "sha256", "image"}
 

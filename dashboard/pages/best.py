@@ -18,16 +18,9 @@ from dashboard.frame import (
     wide,
 )
 from dashboard.text import markdown_text
-from study.table import label
-from study.table_formats import (
-    METRIC_LABELS,
-    legends,
-    marked,
-    seeds_text,
-    table_csv,
-    table_latex,
-)
-from study.table_one import Cell, TableOne
+from study.report.formats import METRIC_LABELS, legends, marked, seeds_text, table_csv, table_latex
+from study.report.table import label
+from study.report.table_one import Cell, TableOne
 
 
 def main() -> None:

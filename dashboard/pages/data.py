@@ -17,12 +17,12 @@ from dashboard.maps import outline
 from dashboard.text import markdown_text
 from datasets.manifest import CohortManifest, ScanRecord
 from datasets.storage import StorageError
-from study.data import (
+from study.prepare.losses import (
     lesion_in_dropped_slices_share,
     lesion_lost_by_resizing_share,
     lesion_outside_brain_share,
 )
-from study.records import CohortInfo
+from study.records.types import CohortInfo
 
 EXAMPLES = 6
 _LARGEST = 190

@@ -21,9 +21,9 @@ from dashboard.frame import (
 )
 from dashboard.tables import grid_cells, grid_line, line_label, pairs, single_setting
 from dashboard.text import markdown_text
-from study.choice import mean_of
-from study.table import table_lines
-from study.table_formats import METRIC_LABELS
+from study.report.choice import mean_of
+from study.report.formats import METRIC_LABELS
+from study.report.table import table_lines
 
 
 def main() -> None:

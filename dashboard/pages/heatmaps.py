@@ -33,8 +33,8 @@ from dashboard.maps import (
 from dashboard.slices import Line, SliceSource, open_source
 from dashboard.tables import line_label
 from dashboard.text import figure_text, markdown_text
-from study.paper import PAPER_AUC
-from study.table import label
+from study.report.paper import PAPER_AUC
+from study.report.table import label
 
 _LARGEST = 225  # height of the pictures of a segmentation, in pixels
 

@@ -26,8 +26,8 @@ from dashboard.frame import (
 from dashboard.tables import short_label
 from dashboard.text import figure_text
 from datasets.storage import StorageError
-from study.paper import PAPER_AUC
-from study.table import chosen
+from study.report.paper import PAPER_AUC
+from study.report.table import chosen
 
 MOST_OTHERS = 100
 

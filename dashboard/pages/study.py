@@ -16,9 +16,9 @@ from dashboard.frame import Frame, current, empty, guarded, synthetic_note, titl
 from dashboard.reader import StudyView, heartbeat_age, is_live
 from dashboard.tables import line_label
 from dashboard.text import figure_text, markdown_text
-from study.live import duration, epochs_of
-from study.records import Progress, RunningTrial
-from study.table import SCORE_ORDER, label
+from study.progress.live import duration, epochs_of
+from study.records.types import Progress, RunningTrial
+from study.report.table import SCORE_ORDER, label
 
 MOST_CURVES = 6
 MOST_ROWS = 200

@@ -29,9 +29,9 @@ from dashboard.frame import (
 from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import Showcase, outline, region_mask, score_range
 from dashboard.text import figure_text, markdown_text
-from study.live import duration
-from study.table import chosen, label
-from study.table_formats import METRIC_LABELS
+from study.progress.live import duration
+from study.report.formats import METRIC_LABELS
+from study.report.table import chosen, label
 
 MOST_OPTIONS = 100
 

@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from datasets.phantom import layouts as _layouts
+from datasets.phantom.anatomy import Anatomy, draw_subject, look_at
+from datasets.phantom.contrast import acquire, add_head, brain_signal, draw_signals, to_int16
+from datasets.phantom.fields import Grid
+from datasets.phantom.layouts import LAYOUTS, Layout, LayoutName
+from datasets.phantom.lesions import Lesion, apply_lesions, draw_strokes, draw_tumour
 from datasets.scan import Listing, Modality, Source, SourceError
-from datasets.sources import _layouts
-from datasets.sources._anatomy import Anatomy, draw_subject, look_at
-from datasets.sources._contrast import acquire, add_head, brain_signal, draw_signals, to_int16
-from datasets.sources._fields import Grid
-from datasets.sources._layouts import LAYOUTS, Layout, LayoutName
-from datasets.sources._lesions import Lesion, apply_lesions, draw_strokes, draw_tumour
 
 PHANTOM_VERSION = 3
 """Raised whenever the same options would give other files than before."""

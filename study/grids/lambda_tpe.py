@@ -5,7 +5,7 @@ objective is that test cohort itself, as in the paper the best cell is chosen: o
 so in the report.
 """
 
-from study.plan import Grid, GridSearch, GridTrial
+from study.grids._grid import Grid, GridSearch, GridTrial
 
 GRID = Grid(
     trials=(GridTrial("intensity"),),

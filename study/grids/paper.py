@@ -6,7 +6,7 @@ takes 10 epochs: on IXI's 579 subjects with about 100 slices each that is some 1
 and 16,000 in all. ``--epochs`` fits it to other data; raising it later continues the training.
 """
 
-from study.plan import Grid, GridSearch, GridTrial
+from study.grids._grid import Grid, GridSearch, GridTrial
 
 GRID = Grid(
     trials=(

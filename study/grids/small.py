@@ -4,7 +4,7 @@
 them need no other grid: ``--epochs``.
 """
 
-from study.plan import Grid, GridSearch, GridTrial
+from study.grids._grid import Grid, GridSearch, GridTrial
 
 GRID = Grid(
     trials=(

@@ -3,7 +3,7 @@
 One cell of the networks (N_c 8, N_z 16) for 15 epochs in batches of 16, two lambdas, the baseline.
 """
 
-from study.plan import Grid, GridSearch, GridTrial
+from study.grids._grid import Grid, GridSearch, GridTrial
 
 GRID = Grid(
     trials=(

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlencode, urlparse
 
 from playwright.sync_api import Page
 
-from dashboard.serving import settled
+from benchmarks.serving import settled
 from datasets.storage import Storage
-from study.store import StudyStore
+from study.records.studies import StudyStore
 
 STUDY = "smoke-phantom"
 PAGES = {

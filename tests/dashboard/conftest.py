@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from streamlit.testing.v1 import AppTest
 
-from dashboard.serving import SCRIPT, Server, chromium, serve
+from benchmarks.serving import SCRIPT, Server, chromium, serve
 
 Open = Callable[..., AppTest]
 

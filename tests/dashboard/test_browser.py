@@ -16,17 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
+from benchmarks.serving import settled
 from dashboard.maps import Showcase, decode_showcase, overlap, region_mask, segment
-from dashboard.serving import settled
 from dashboard.text import figure_text
 from datasets.manifest import read_manifest
 from datasets.shards import read_slices
 from datasets.storage import Storage
-from study.choice import best_rows
-from study.plan import planned_trial
-from study.store import StudyStore, utc_now
-from study.table import label, table_lines
-from study.table_formats import marked
+from study.plan.plan import planned_trial
+from study.records.studies import StudyStore, utc_now
+from study.report.choice import best_rows
+from study.report.formats import marked
+from study.report.table import label, table_lines
 from tests.dashboard.browsing import (
     PAGES,
     STUDY,

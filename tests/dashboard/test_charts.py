@@ -21,8 +21,8 @@ from dashboard.charts import (
 from dashboard.curves import operating_points
 from dashboard.map_charts import MapPanel, map_row, row_width
 from dashboard.tables import GridCell, GridLine
-from study.paper import PAPER_AUC, Setting
-from study.table_one import Cell, TableOne
+from study.report.paper import PAPER_AUC, Setting
+from study.report.table_one import Cell, TableOne
 
 EVIL = "<script>alert(1)</script><a href='http://x'>name</a>"
 

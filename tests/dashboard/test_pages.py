@@ -15,8 +15,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard.data import rows_of
 from dashboard.reader import StudyReader, StudyView
 from datasets.storage import Storage
-from study.best import top_rows
-from study.table_one import table_one
+from study.report.best import top_rows
+from study.report.table_one import table_one
 
 PAGES = ("study", "best", "grid", "roc", "heatmaps", "data", "trial")
 EVIL = "<script>alert(1)</script>"

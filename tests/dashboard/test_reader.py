@@ -10,11 +10,11 @@ import pytest
 from dashboard import reader
 from dashboard.reader import StudyReader, is_live
 from datasets.storage import Storage
-from study.index import load_index
-from study.plan import planned_trial
-from study.records import Progress
-from study.store import StudyStore, utc_now
-from study.table import count_trials
+from study.plan.done import count_trials
+from study.plan.plan import planned_trial
+from study.records.index import load_index
+from study.records.studies import StudyStore, utc_now
+from study.records.types import Progress
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from dashboard.data import rows_of
 from dashboard.reader import StudyReader, StudyView
 from dashboard.tables import grid_cells, grid_line
 from datasets.storage import Storage
-from study.best import top_rows
-from study.choice import CELL, best_rows, with_settings
-from study.paper import Setting, paper_auc
-from study.table import METRICS, result_rows
-from study.table_formats import table_csv, table_latex
-from study.table_one import Cell, TableOne, table_one
+from study.report.best import top_rows
+from study.report.choice import CELL, best_rows, with_settings
+from study.report.formats import table_csv, table_latex
+from study.report.paper import Setting, paper_auc
+from study.report.table import METRICS, result_rows
+from study.report.table_one import Cell, TableOne, table_one
 
 
 @pytest.fixture(scope="module")

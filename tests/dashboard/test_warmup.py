@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.serving import APP
 from dashboard import reader, warmup
 from dashboard.data import open_study
 from dashboard.options import Options
-from dashboard.serving import APP
 
 
 @pytest.fixture(autouse=True)

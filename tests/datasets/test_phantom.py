@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from datasets.phantom.anatomy import Anatomy, draw_subject, look_at, template_points
+from datasets.phantom.contrast import draw_signals
+from datasets.phantom.fields import Grid, SmoothField
+from datasets.phantom.layouts import LAYOUTS, LayoutName
+from datasets.phantom.lesions import Lesion
 from datasets.scan import MODALITIES, Modality, SourceError
 from datasets.sources import phantom
-from datasets.sources._anatomy import Anatomy, draw_subject, look_at, template_points
-from datasets.sources._contrast import draw_signals
-from datasets.sources._fields import Grid, SmoothField
-from datasets.sources._layouts import LAYOUTS, LayoutName
-from datasets.sources._lesions import Lesion
 from datasets.sources.phantom import Options
 
 COARSE = {"in_plane_mm": 3.0, "slice_mm": 5.0}

@@ -9,7 +9,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.records import Checkpoint
+from study.records.types import Checkpoint
 from tests.commands import Command, begin, wait_until
 from tests.faults.strike import Moment, Striker, title
 from tests.grids import SMOKE_WORDS

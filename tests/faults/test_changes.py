@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from study.store import StudyStore
+from study.records.studies import StudyStore
 from tests.commands import Command
 from tests.grids import TINY
 from tests.heads import write_cohorts, write_head

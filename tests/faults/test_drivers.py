@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from study.store import StudyStore
+from study.records.studies import StudyStore
 from tests.commands import Command
 from tests.faults.kills import STUDY, Arena
 from tests.stores import open_study, study_content, unnamed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.records import FitRecord
+from study.records.types import FitRecord
 from tests.commands import Command
 from tests.heads import write_cohorts
 from tests.plugins import FAILING, install
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 GRID = '''
 """Trials that run out of memory or lose their processes, beside one that does not."""
 
-from study.plan import Grid, GridTrial
+from study.grids._grid import Grid, GridTrial
 
 GRID = Grid(
     trials=(

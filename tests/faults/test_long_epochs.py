@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from study.records import Checkpoint
-from study.store import StudyStore
+from study.records.studies import StudyStore
+from study.records.types import Checkpoint
 from tests.commands import Command
 from tests.grids import run_words
 from tests.heads import write_cohorts
@@ -22,7 +22,7 @@ EVERY_S = 2
 LONG = '''
 """One network for one epoch of many steps: a minute or two of them."""
 
-from study.plan import Grid, GridTrial
+from study.grids._grid import Grid, GridTrial
 
 GRID = Grid(
     trials=(GridTrial("ae", {"n_c": 32, "n_z": 8, "batch_size": 2}, epochs=1),),

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from study.index import load_index
-from study.search import LambdaSearch
+from study.records.index import load_index
+from study.trials.search import LambdaSearch
 from tests.commands import begin
 from tests.grids import run_words
 from tests.heads import write_cohorts, write_head
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 GRID = '''
 """A search over lambda."""
 
-from study.plan import Grid, GridSearch
+from study.grids._grid import Grid, GridSearch
 
 GRID = Grid(
     trials=(),

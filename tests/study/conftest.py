@@ -12,11 +12,12 @@ from moto.server import ThreadedMotoServer
 
 from datasets.scan import Modality, Role
 from datasets.storage import Storage
-from study.order import TrialOrder
-from study.parts import table_bytes
-from study.plan import Work, planned_trial
-from study.records import CohortInfo, EvalRecord, Failure, FitRecord, PlannedTrial
-from study.store import Attempt, StudyStore
+from study.plan.done import Work
+from study.plan.plan import planned_trial
+from study.records.parts import table_bytes
+from study.records.studies import Attempt, StudyStore
+from study.records.types import CohortInfo, EvalRecord, Failure, FitRecord, PlannedTrial
+from study.trials.order import TrialOrder
 from trainables.slices import Slices
 from trainables.spec import TrialSpec
 
@@ -166,7 +167,7 @@ def put_trial(make_fit: Callable[..., FitRecord]) -> Callable[..., None]:
     """
     import pyarrow as pa
 
-    from study.index import METRIC_FIELDS
+    from study.records.index import METRIC_FIELDS
 
     schema = pa.schema(list(METRIC_FIELDS))
 

@@ -17,8 +17,9 @@ import pytest
 import typer
 
 import study
-from study import cli, cluster
-from study.store import StudyStore
+from study import cli
+from study.cluster import connection
+from study.records.studies import StudyStore
 
 
 def _apps() -> dict[str, typer.Typer]:
@@ -179,7 +180,7 @@ def test_an_unreachable_store_is_a_sentence_and_status_1(call: Call) -> None:
 def test_a_cluster_that_is_not_there_is_a_sentence_at_once(address: str) -> None:
     with (
         pytest.raises(ConnectionError, match=f"no Ray cluster at '{address}'"),
-        cluster.connected(address, verbose=False),
+        connection.connected(address, verbose=False),
     ):
         pytest.fail("there is no cluster to connect to")
 
@@ -234,8 +235,8 @@ def test_a_module_run_with_wrong_options_is_quiet_and_names_itself(
 def test_a_study_of_the_same_name_in_use_is_refused_with_who_and_since_when(
     call: Call, tmp_path: Path
 ) -> None:
-    from study.records import Progress
-    from study.store import utc_now
+    from study.records.studies import utc_now
+    from study.records.types import Progress
 
     study = StudyStore.open(cli.open_store(str(tmp_path)), "mine")
     study.write_progress(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from study.cohorts import CohortsError, phantom_cohorts, read_cohorts
+from study.errors import CohortsError
+from study.prepare.cohorts import phantom_cohorts, read_cohorts
 
 _GOOD = """
 [cohorts.ixi]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from study.cost import (
+from study.plan.cost import (
     FIT_AT_ONCE_S,
     PER_TRIAL_S,
     Pace,
@@ -17,8 +17,8 @@ from study.cost import (
     size,
     work_cost,
 )
-from study.plan import Work
-from study.records import CohortInfo, PlannedTrial
+from study.plan.done import Work
+from study.records.types import CohortInfo, PlannedTrial
 
 MakeTrial = Callable[..., PlannedTrial]
 

@@ -9,7 +9,7 @@ import pytest
 
 from datasets.manifest import CohortManifest, ScanRecord
 from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
-from study import data
+from study.trials import data
 from trainables.slices import Slices
 
 

@@ -6,8 +6,8 @@ import platform
 import numpy as np
 import pytest
 
-from study.guard import private_gib
-from study.heap import hand_back, keep_freed
+from study.cluster.memory import hand_back, keep_freed
+from study.cluster.processes import private_gib
 
 GIB = 0.125
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from study.index import SCHEMA, load_index, refresh_index, stored_index
-from study.records import FitRecord, PlannedTrial
-from study.store import StudyStore
+from study.records.index import SCHEMA, load_index, refresh_index, stored_index
+from study.records.studies import StudyStore
+from study.records.types import FitRecord, PlannedTrial
 
 Put = Callable[..., None]
 MakeTrial = Callable[..., PlannedTrial]

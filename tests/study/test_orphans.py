@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from study.guard import is_running
-from study.orphans import end_orphans
+from study.cluster.orphans import end_orphans
+from study.cluster.processes import is_running
 
 WAIT = "import signal; signal.pause()"
 PARENT = """

@@ -14,10 +14,10 @@ import safetensors.numpy
 import torch
 
 from datasets.storage import StorageError, sha256_hex
-from study.order import TrialOrder
-from study.records import FitRecord, PlannedTrial
-from study.store import StudyStore, TrialStore
-from study.trial import run_trial
+from study.records.studies import StudyStore, TrialStore
+from study.records.types import FitRecord, PlannedTrial
+from study.trials.order import TrialOrder
+from study.trials.trial import run_trial
 
 MakeTrial = Callable[..., PlannedTrial]
 OrderOf = Callable[..., TrialOrder]

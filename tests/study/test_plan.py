@@ -8,20 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from study.index import load_index
-from study.plan import (
-    Grid,
-    GridTrial,
-    Plan,
-    PlanError,
-    build_plan,
-    count_by_model,
-    grid_names,
-    load_grid,
-    work_left,
-)
-from study.records import CohortInfo, FitRecord, PlannedTrial
-from study.store import StudyStore
+from study.errors import PlanError
+from study.grids._grid import Grid, GridTrial, grid_names, load_grid
+from study.plan.done import work_left
+from study.plan.plan import Plan, build_plan, count_by_model
+from study.records.index import load_index
+from study.records.studies import StudyStore
+from study.records.types import CohortInfo, FitRecord, PlannedTrial
 from trainables.detector import detector_class
 
 Cohorts = tuple[CohortInfo, ...]

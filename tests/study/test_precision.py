@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from study.plan import Grid, GridTrial, build_plan, with_precision
-from study.precision import decide
-from study.records import CohortInfo, StudyRecord
+from study.grids._grid import Grid, GridTrial
+from study.plan.plan import build_plan, with_precision
+from study.records.types import CohortInfo, StudyRecord
+from study.run.precision import decide
 from trainables.arithmetic import Arithmetic, Precision
 
 

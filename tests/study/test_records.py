@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from datasets.storage import StorageError
-from study.records import (
+from study.errors import DamagedError
+from study.records.types import (
     STORE_VERSION,
     Checkpoint,
-    DamagedError,
     EvalRecord,
     Failure,
     FitRecord,

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 import pytest
 from optuna.trial import TrialState
 
-from study.index import load_index
-from study.order import TrialOrder
-from study.plan import Grid, GridSearch, build_plan
-from study.records import CohortInfo, FitRecord, PlannedSearch, PlannedTrial, StudyRecord
-from study.search import LambdaSearch
-from study.searcher import PlanSearcher
-from study.store import StudyStore
-from study.table import count_trials, plan_trials
+from study.grids._grid import Grid, GridSearch
+from study.plan.done import count_trials, plan_trials
+from study.plan.plan import build_plan
+from study.records.index import load_index
+from study.records.studies import StudyStore
+from study.records.types import CohortInfo, FitRecord, PlannedSearch, PlannedTrial, StudyRecord
+from study.trials.order import TrialOrder
+from study.trials.search import LambdaSearch
+from study.trials.searcher import PlanSearcher
 
 Cohorts = tuple[CohortInfo, ...]
 POINTS = (0.1, 0.01, 0.001, 0.0001)

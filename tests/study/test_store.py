@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from datasets.storage import ChecksumError, Storage, StorageError, sha256_hex
-from study.records import Checkpoint, DamagedError, FitRecord, PlannedTrial, Progress, StudyRecord
-from study.store import StudyStore, TrialStore, check_study_name, study_names
+from study.errors import DamagedError
+from study.records.studies import StudyStore, TrialStore, check_study_name, study_names
+from study.records.types import Checkpoint, FitRecord, PlannedTrial, Progress, StudyRecord
 
 NOW = "2026-01-02T03:04:05.678+00:00"
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from study.plan import build_plan
-from study.records import StudyRecord
-from study.request import Options, make_request
-from study.store import StudyStore
+from study.plan.plan import build_plan
+from study.records.studies import StudyStore
+from study.records.types import StudyRecord
+from study.run.request import Options, make_request
 from tests.grids import SMOKE_WORDS, run_words
 from tests.stores import history, open_study, stamps, study_content
 
@@ -220,7 +220,7 @@ def test_two_runs_of_the_same_command_give_the_same_report(
 DIVERGING = '''
 """A network whose loss runs off, and the baseline."""
 
-from study.plan import Grid, GridTrial
+from study.grids._grid import Grid, GridTrial
 
 GRID = Grid(
     trials=(
@@ -292,7 +292,7 @@ def test_failures_are_records_and_the_study_goes_on(
 
 def _some_intensity_trial(store: Path) -> str:
     """The identity that the baseline's first trial will have on the prepared cohorts."""
-    from study.listing import survey
+    from study.prepare.listing import survey
 
     request = make_request("smoke", None, str(store), None, Options())
     listings = survey(request.cohorts, request.store, request.settings)

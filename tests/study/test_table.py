@@ -14,16 +14,18 @@ import pytest
 from rich.console import Console
 
 from datasets.storage import Storage
-from study.choice import CELL, best_rows
-from study.index import load_index
-from study.paper import PAPER_AUC, PAPER_COLUMNS, PAPER_SETTINGS, Setting, paper_auc
-from study.plan import build_plan, load_grid
-from study.records import CohortInfo, FitRecord, StudyRecord
-from study.report import Report, as_csv, as_json, as_latex, make_report, print_report
-from study.store import StudyStore
-from study.table import chosen, count_trials, result_rows, table_columns, table_lines
-from study.table_formats import CSV_FIELDS, legends, table_csv, table_latex, text_table
-from study.table_one import BELOW_CHANCE, Cell, TableOne, table_one
+from study.grids._grid import load_grid
+from study.plan.done import count_trials
+from study.plan.plan import build_plan
+from study.records.index import load_index
+from study.records.studies import StudyStore
+from study.records.types import CohortInfo, FitRecord, StudyRecord
+from study.report.choice import CELL, best_rows
+from study.report.formats import CSV_FIELDS, legends, table_csv, table_latex, text_table
+from study.report.paper import PAPER_AUC, PAPER_COLUMNS, PAPER_SETTINGS, Setting, paper_auc
+from study.report.report import Report, as_csv, as_json, as_latex, make_report, print_report
+from study.report.table import chosen, result_rows, table_columns, table_lines
+from study.report.table_one import BELOW_CHANCE, Cell, TableOne, table_one
 from trainables.detector import detector_class
 
 Cohorts = tuple[CohortInfo, ...]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from study.cost import WorkCost
-from study.order import Event
-from study.records import PlannedTrial
-from study.tracker import Tracker
+from study.plan.cost import WorkCost
+from study.progress.events import Event
+from study.progress.tracker import Tracker
+from study.records.types import PlannedTrial
 
 COST = WorkCost(fit_s=100.0, fit_slices=1000, evaluation_s={"atlas": 10.0})
 

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from datasets.storage import Storage, StorageError
-from study.order import Event, TrialOrder
-from study.records import EvalRecord, FitRecord, PlannedTrial
-from study.store import StudyStore, TrialStore
-from study.trial import run_trial
+from study.progress.events import Event
+from study.records.studies import StudyStore, TrialStore
+from study.records.types import EvalRecord, FitRecord, PlannedTrial
+from study.trials.order import TrialOrder
+from study.trials.trial import run_trial
 from trainables.slices import Slices
 
 MakeTrial = Callable[..., PlannedTrial]

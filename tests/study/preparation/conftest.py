@@ -14,12 +14,12 @@ import pytest
 from datasets.manifest import ScanRecord
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
-from study import cluster
-from study.cohorts import read_cohorts
-from study.guard import Limits
-from study.listing import CohortListing
-from study.preparation import Preparation
-from study.tracker import Tracker
+from study.cluster import connection
+from study.prepare.cohorts import read_cohorts
+from study.prepare.limits import Limits
+from study.prepare.listing import CohortListing
+from study.prepare.preparation import Preparation
+from study.progress.tracker import Tracker
 from tests.heads import SHAPE, SPACING_MM, brain_mask, write_cohorts, write_head
 
 
@@ -69,8 +69,8 @@ def ray(bet: Path) -> Iterator[Any]:
     """One Ray of two cores for all tests here; its workers find the stand-in for BET."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{bet}{os.pathsep}{os.environ['PATH']}")
-        cluster.configure(verbose=False)
-        with cluster.connected("local", verbose=False) as connected:
+        connection.configure(verbose=False)
+        with connection.connected("local", verbose=False) as connected:
             yield connected
 
 

@@ -13,10 +13,10 @@ from datasets.manifest import CohortManifest, ScanRecord
 from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
 from datasets.shards import process_scan, read_slices
 from datasets.storage import Storage
-from study.cohort_report import histogram, write_reports
-from study.cohorts import Cohort
-from study.listing import CohortListing
-from study.outlines import draw_scan, outline
+from study.prepare.cohorts import Cohort
+from study.prepare.listing import CohortListing
+from study.prepare.outlines import draw_scan, outline
+from study.prepare.page import histogram, write_reports
 
 VOID = {"meta", "br", "image", "path", "rect", "line"}
 
@@ -52,8 +52,8 @@ class Page(HTMLParser):
 @pytest.fixture
 def records(tmp_path: Path, head: Callable[..., Path], store: Storage) -> tuple[ScanRecord, ...]:
     """Two stroke heads and one that cannot be read, prepared."""
-    from study.cohorts import read_cohorts
-    from study.listing import survey
+    from study.prepare.cohorts import read_cohorts
+    from study.prepare.listing import survey
 
     for subject in ("one", "two", "bad"):
         head(tmp_path / "scans", subject, lesion=True)

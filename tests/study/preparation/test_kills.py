@@ -15,8 +15,8 @@ from datasets.manifest import manifest_path
 from datasets.settings import PreprocessSettings
 from datasets.shards import process_scan, read_slices
 from datasets.storage import Storage
-from study.cohorts import read_cohorts
-from study.listing import survey
+from study.prepare.cohorts import read_cohorts
+from study.prepare.listing import survey
 
 N_SCANS = 120
 KILLS = 10

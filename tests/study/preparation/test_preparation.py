@@ -17,11 +17,12 @@ from datasets.retries import retried_key
 from datasets.scan import SourceError
 from datasets.shards import read_slices
 from datasets.storage import ChecksumError, Storage
-from study.cohort_report import write_reports
-from study.execute import put_slices
-from study.guard import Limits
-from study.listing import ScanTask
-from study.preparation import PreparationError, _process
+from study.errors import PreparationError
+from study.prepare.limits import Limits
+from study.prepare.listing import ScanTask
+from study.prepare.page import write_reports
+from study.prepare.preparation import _process
+from study.trials.execute import put_slices
 
 Prepare = Callable[..., Any]
 Head = Callable[..., Path]

@@ -19,9 +19,9 @@ from datasets.manifest import CohortManifest, ScanRecord
 from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
 from datasets.shards import process_scan
 from datasets.storage import Storage
-from study.cohorts import read_cohorts
-from study.listing import ScanTask, survey
-from study.prepare import print_summary
+from study.prepare.cohorts import read_cohorts
+from study.prepare.command import print_summary
+from study.prepare.listing import ScanTask, survey
 
 
 def _start(cohorts: Path, store: Storage, *options: str) -> subprocess.Popen[str]:

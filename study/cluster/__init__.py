@@ -1,0 +1,1 @@
+"""Ray, the processes of this machine, and their memory."""

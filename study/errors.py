@@ -1,0 +1,33 @@
+"""What commands and wings raise for each other, and the exit statuses of the commands."""
+
+from __future__ import annotations
+
+from datasets.storage import StorageError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+class UsageError(ValueError):
+    """A wrong option, path or file; the message is one sentence for the user."""
+
+
+class CohortsError(ValueError):
+    """A cohorts file that cannot be used; the message is one sentence for the user."""
+
+
+class PlanError(ValueError):
+    """A study that cannot be planned; the message says what is missing."""
+
+
+class PreparationError(RuntimeError):
+    """Scans that cannot be prepared for a reason that lies not in them."""
+
+
+class TakenOverError(RuntimeError):
+    """Another process has taken this study over; this one has to stop."""
+
+
+class DamagedError(StorageError):
+    """A record or part that is not what was written: it may be made again, and nothing is lost."""

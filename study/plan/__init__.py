@@ -1,0 +1,1 @@
+"""What a study is going to do: a grid laid over the data, and what of it is done."""

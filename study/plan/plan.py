@@ -1,0 +1,196 @@
+"""What a study is going to do: a grid laid over the data, minus what the store has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, Protocol
+
+from datasets.bulk import many_objects
+from datasets.identity import digest
+from datasets.scan import MODALITIES, Modality
+from study.errors import PlanError
+from study.grids._grid import Grid, GridSearch
+from study.records.types import CohortInfo, PlannedEval, PlannedSearch, PlannedTrial
+from trainables.arithmetic import Precision
+from trainables.detector import detector_class
+from trainables.spec import RECIPE_VERSION, TrialSpec, eval_id, identity, trial_id
+
+
+class GridModule(Protocol):
+    """What a file in ``study/grids`` provides."""
+
+    GRID: Grid
+    __doc__: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every trial of a study, done or not.
+
+    Attributes:
+        trials: Those with a known specification, the points of grid searches included.
+        searches: The searches.
+    """
+
+    trials: tuple[PlannedTrial, ...]
+    searches: tuple[PlannedSearch, ...]
+
+
+def build_plan(
+    grid: Grid,
+    cohorts: Sequence[CohortInfo],
+    *,
+    seeds: Sequence[int],
+    epochs: int | None,
+    precision: Precision = "float32",
+) -> Plan:
+    """Lay a grid over the data.
+
+    Args:
+        grid: The grid.
+        cohorts: The data, one entry a cohort and modality.
+        seeds: Every point is run with each of these.
+        epochs: Replaces the grid's own number of epochs, if given.
+        precision: Arithmetic of all networks for which the grid names none.
+
+    Raises:
+        PlanError: If no modality has both a train and a test cohort.
+    """
+    with many_objects():
+        return _laid_out(with_precision(grid, precision), cohorts, seeds, epochs)
+
+
+def with_precision(grid: Grid, precision: Precision) -> Grid:
+    """A grid whose points that have an arithmetic, and leave it open, have this one."""
+    points = (
+        replace(point, params={"precision": precision, **point.params})
+        if "precision" in detector_class(point.model).Params.model_fields
+        else point
+        for point in grid.trials
+    )
+    return replace(grid, trials=tuple(points))
+
+
+def _laid_out(
+    grid: Grid, cohorts: Sequence[CohortInfo], seeds: Sequence[int], epochs: int | None
+) -> Plan:
+    trials: dict[str, PlannedTrial] = {}
+    searches = []
+    for modality in trainable_modalities(cohorts):
+        for seed in seeds:
+            for point in grid.trials:
+                spec = _spec(point.model, modality, point.params, seed, epochs or point.epochs)
+                trial = planned_trial(spec, cohorts)
+                trials.setdefault(trial.trial_id, trial)
+            for space in grid.searches:
+                for search in _planned_searches(space, modality, seed, cohorts):
+                    searches.append(search)
+                    for value in search.points:
+                        trial = search_point(search, value, cohorts)
+                        trials.setdefault(trial.trial_id, trial)
+    return Plan(tuple(trials.values()), tuple(searches))
+
+
+def trainable_modalities(cohorts: Sequence[CohortInfo]) -> tuple[Modality, ...]:
+    """The modalities that have both a train and a test cohort with usable scans.
+
+    Raises:
+        PlanError: If there is none.
+    """
+    found = tuple(m for m in MODALITIES if _of(cohorts, "train", m) and _of(cohorts, "test", m))
+    if not found:
+        have = ", ".join(f"{c.name} ({c.role}, {c.modality})" for c in cohorts if c.n_scans)
+        raise PlanError(
+            "a study needs a train and a test cohort of the same modality; "
+            f"with usable scans there are: {have or 'none'}"
+        )
+    return found
+
+
+def planned_trial(
+    spec: TrialSpec, cohorts: Sequence[CohortInfo], search: str | None = None
+) -> PlannedTrial:
+    """A specification with its identity and evaluations on the given data."""
+    fit = trial_id(spec, train_keys(spec.modality, cohorts))
+    evals = tuple(
+        PlannedEval(eval_id=eval_id(fit, spec.epochs, c.key), cohort=c.name, test_key=c.key)
+        for c in _of(cohorts, "test", spec.modality)
+    )
+    return PlannedTrial(trial_id=fit, spec=spec, evals=evals, search=search)
+
+
+def searched_trial(
+    spec: TrialSpec, search: PlannedSearch, cohorts: Sequence[CohortInfo]
+) -> PlannedTrial:
+    """A trial that a search asks for."""
+    return planned_trial(spec, cohorts, search.search_id)
+
+
+def search_point(
+    search: PlannedSearch, value: float, cohorts: Sequence[CohortInfo]
+) -> PlannedTrial:
+    """The trial of a search at one value of its parameter."""
+    return searched_trial(_with_value(search, value), search, cohorts)
+
+
+def train_keys(modality: Modality, cohorts: Sequence[CohortInfo]) -> tuple[str, ...]:
+    """Keys of the train cohorts of a modality, in cohort name order."""
+    return tuple(c.key for c in _of(cohorts, "train", modality))
+
+
+def train_cohorts(modality: Modality, cohorts: Sequence[CohortInfo]) -> tuple[str, ...]:
+    """Names of the train cohorts of a modality, sorted."""
+    return tuple(c.name for c in _of(cohorts, "train", modality))
+
+
+def _of(cohorts: Sequence[CohortInfo], role: str, modality: Modality) -> list[CohortInfo]:
+    chosen = (c for c in cohorts if c.role == role and c.modality == modality and c.n_scans)
+    return sorted(chosen, key=lambda c: c.name)
+
+
+def _spec(
+    model: str, modality: Modality, params: dict[str, Any], seed: int, epochs: int
+) -> TrialSpec:
+    spec = TrialSpec(model=model, modality=modality, params=params, seed=seed, epochs=epochs)
+    return spec.completed()
+
+
+def _planned_searches(
+    space: GridSearch, modality: Modality, seed: int, cohorts: Sequence[CohortInfo]
+) -> list[PlannedSearch]:
+    """A search for each test cohort of a modality."""
+    start = space.points[0] if space.points else math.sqrt(space.low * space.high)
+    params = {**space.params, space.parameter: start}
+    spec = _spec(space.model, modality, params, seed, 1)
+    content = identity(spec)
+    content["params"].pop(space.parameter, None)
+    content |= {"parameter": space.parameter, "recipe_version": RECIPE_VERSION}
+    content["train_keys"] = list(train_keys(modality, cohorts))
+    return [
+        PlannedSearch(
+            search_id=digest(content | {"objective": cohort.name}),
+            spec=spec,
+            parameter=space.parameter,
+            points=space.points,
+            low=space.low,
+            high=space.high,
+            n_trials=len(space.points) or space.n_trials,
+            objective=cohort.name,
+            objective_score=space.score,
+        )
+        for cohort in _of(cohorts, "test", modality)
+    ]
+
+
+def _with_value(search: PlannedSearch, value: float) -> TrialSpec:
+    params = {**search.spec.params, search.parameter: value}
+    return search.spec.model_copy(update={"params": params})
+
+
+def count_by_model(trials: Iterable[PlannedTrial]) -> dict[str, int]:
+    """How many trials each model has, by model name."""
+    names = sorted(trial.spec.model for trial in trials)
+    return {name: len(list(group)) for name, group in groupby(names)}

@@ -1,0 +1,152 @@
+"""``cohorts.toml``: which scans a study uses, validated before anything is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from datasets import sources
+from datasets.plugins import load_plugin, plugin_names
+from datasets.scan import MODALITIES, Modality, Role
+from datasets.sources import phantom
+from datasets.storage import Storage
+from study.errors import CohortsError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+
+
+class Cohort(BaseModel):
+    """One table ``[cohorts.NAME]``.
+
+    Attributes:
+        name: The table's name.
+        source: Layout of the data set: a file name in ``datasets/sources``.
+        root: Folder of the data set; in the file, relative to the file.
+        role: ``train`` (healthy) or ``test`` (with lesion masks).
+        modalities: Which images to use.
+        options: For the phantom only: what to make there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    source: str
+    root: Path
+    role: Role
+    modalities: tuple[Modality, ...] = Field(default=MODALITIES, min_length=1)
+    options: phantom.Options | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError("a cohort's name has letters, digits, '_' and '-', at most 32")
+        return value
+
+    @field_validator("source")
+    @classmethod
+    def _check_source(cls, value: str) -> str:
+        names = plugin_names(sources)
+        if value not in names:
+            raise ValueError(f"unknown source {value!r}; choose one of: {', '.join(names)}")
+        return value
+
+    @field_validator("modalities")
+    @classmethod
+    def _sort_modalities(cls, value: tuple[Modality, ...]) -> tuple[Modality, ...]:
+        return tuple(m for m in MODALITIES if m in value)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the scans are made by the phantom."""
+        return self.source == "phantom"
+
+    @property
+    def module(self) -> Any:
+        """The source's module, with ``list_scans``."""
+        return load_plugin(sources, self.source, "source")
+
+
+def read_cohorts(path: Path) -> tuple[Cohort, ...]:
+    """Read and validate a cohorts file; the result is sorted by name.
+
+    Raises:
+        CohortsError: If it is missing, is no TOML, or says something that cannot be meant.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CohortsError(f"cannot read the cohorts file {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise CohortsError(f"{path} is no valid TOML: {error}") from error
+    tables = document.get("cohorts")
+    if not isinstance(tables, dict) or not tables:
+        raise CohortsError(f"{path} has no table [cohorts.NAME]; name at least two cohorts")
+    unknown = sorted(set(document) - {"cohorts"})
+    if unknown:
+        raise CohortsError(f"{path} has an unknown entry {unknown[0]!r}; only [cohorts.NAME]")
+    return tuple(_cohort(name, table, path) for name, table in sorted(tables.items()))
+
+
+def phantom_cohorts(folder: Path, subjects: Mapping[str, int]) -> tuple[Cohort, ...]:
+    """The built-in cohorts: phantoms in the layouts and roles of the paper's three data sets.
+
+    Args:
+        folder: Where to write them; one folder per cohort and options.
+        subjects: How many subjects each of ``ixi``, ``atlas`` and ``brats`` has.
+    """
+    return tuple(
+        _phantom(folder, name, index, count)
+        for index, (name, count) in enumerate(sorted(subjects.items()))
+    )
+
+
+def _phantom(folder: Path, name: str, seed: int, subjects: int) -> Cohort:
+    options = phantom.Options.model_validate({"layout": name, "subjects": subjects, "seed": seed})
+    # A later version's phantom lies beside an older one's, which other stores may still use.
+    content = {"version": phantom.PHANTOM_VERSION, **options.model_dump(mode="json")}
+    text = json.dumps(content, sort_keys=True)
+    mark = hashlib.sha256(text.encode()).hexdigest()[:8]
+    modalities: tuple[Modality, ...] = ("T1w",) if name == "atlas" else MODALITIES
+    return Cohort(
+        name=name,
+        source="phantom",
+        root=folder / f"{name}-{subjects}-{mark}",
+        role="train" if name == "ixi" else "test",
+        modalities=modalities,
+        options=options,
+    )
+
+
+def _cohort(name: str, table: Any, path: Path) -> Cohort:
+    where = f"[cohorts.{name}] in {path}"
+    if not isinstance(table, dict):
+        raise CohortsError(f"{where} is no table; it needs source, root and role")
+    try:
+        cohort = Cohort.model_validate({"name": name, **table})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise CohortsError(f"{where}: {field}: {first['msg']}") from error
+    if (cohort.options is not None) != cohort.synthetic:
+        needs = "needs" if cohort.synthetic else "takes no"
+        raise CohortsError(f"{where}: source {cohort.source!r} {needs} options")
+    try:
+        root = cohort.root.expanduser()
+    except RuntimeError as error:
+        raise CohortsError(f"{where}: root: {cohort.root} names the home of nobody") from error
+    return cohort.model_copy(update={"root": (path.parent / root).absolute()})
+
+
+def phantom_folder(store: Storage) -> Path:
+    """Where the built-in cohorts are written: beside a local store's data, or in the cache."""
+    if store.is_local:
+        return Path(store.root) / "phantom"
+    return Path.home() / ".cache" / "anomaly-study" / "phantom"

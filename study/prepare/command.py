@@ -1,0 +1,247 @@
+"""Shards only: every scan prepared or set aside with its reason, and a page to look at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from datasets.settings import PreprocessSettings
+from datasets.storage import Storage
+from study import cli
+from study.cli import BrainMaskOption, ExtractorOption, NormalisationOption, preprocess_settings
+from study.cluster import connection
+from study.cluster.orphans import end_orphans
+from study.errors import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
+from study.grids._grid import grid_names, load_grid
+from study.prepare.cohorts import Cohort, phantom_cohorts, phantom_folder, read_cohorts
+from study.prepare.limits import Limits
+from study.prepare.listing import CohortListing, scan_name
+from study.prepare.losses import lesion_in_dropped_slices_share, lesion_lost_by_resizing_share
+from study.prepare.page import write_reports
+from study.prepare.preparation import Preparation
+from study.progress.live import View
+from study.progress.tracker import Tracker
+
+_REASONS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Work:
+    """What to prepare, and how.
+
+    Attributes:
+        cohorts: The cohorts.
+        store: Where the shards go.
+        settings: Of preprocessing.
+        limits: Of one scan.
+        address: Of a Ray cluster, or None for one of this process alone.
+        report: Folder for the pages, if they are wanted.
+        verify: Whether to check what was prepared earlier.
+        retry: Whether to try again what was set aside earlier.
+        verbose: Whether Ray may print.
+    """
+
+    cohorts: tuple[Cohort, ...]
+    store: Storage
+    settings: PreprocessSettings
+    limits: Limits
+    address: str | None
+    report: Path | None
+    verify: bool
+    retry: bool
+    verbose: bool
+
+
+def prepare(work: Work, console: Console) -> int:
+    """Prepare all scans, then say what became of them.
+
+    Returns:
+        The exit status: 0, or 1 if a cohort has scans and not one of them can be used.
+    """
+    tracker = Tracker()
+    view = View(tracker, console)
+    with ExitStack() as stack, view:
+
+        def connect() -> Any:
+            return stack.enter_context(connection.connected(work.address, verbose=work.verbose))
+
+        preparation = Preparation(
+            work.cohorts,
+            work.store,
+            work.settings,
+            connect,
+            tracker,
+            lambda ended: view.update(ended=ended),
+            view.say,
+            work.limits,
+        )
+        listings = preparation.run()
+        if work.retry:
+            listings = preparation.retry(listings)
+        if work.verify or work.report is not None:
+            # A page shows the slices, so it is made of shards that are whole.
+            listings = preparation.mend(listings)
+        pages: tuple[Path, ...] = ()
+        if work.report is not None:
+            preparation.stage("drawing pages", sum(listing.info().n_scans for listing in listings))
+            pages = write_reports(listings, work.store, work.report, preparation.step)
+    print_summary(listings, preparation.prepared, console)
+    for page in pages:
+        console.print(f"Report: {page}", markup=False, soft_wrap=True)
+    return EXIT_FAILED if any(not listing.info().n_scans for listing in listings) else 0
+
+
+def print_summary(listings: Sequence[CohortListing], prepared: int, console: Console) -> None:
+    """Print a line for each cohort and modality, and every scan that was set aside.
+
+    What is lost of the lesions is told by its two ways: by resizing (below 0 if they grew), and in
+    slices with too little brain.
+    """
+    table = Table(title="cohorts", title_justify="left")
+    for name in ("cohort", "modality", "role"):
+        table.add_column(name)
+    for name in ("scans", "set aside", "subjects", "slices", "brain, ml", "lesion lost"):
+        table.add_column(name, justify="right")
+    for listing in listings:
+        info = listing.info()
+        volumes = sorted(r.brain_volume_ml for r in listing.records if r.brain_volume_ml)
+        table.add_row(
+            f"{info.name} (synthetic)" if info.synthetic else info.name,
+            info.modality,
+            info.role,
+            str(info.n_scans),
+            str(info.n_quarantined),
+            str(info.n_subjects),
+            str(info.n_slices),
+            f"{volumes[0]:.0f} to {volumes[-1]:.0f}" if volumes else "—",
+            _lost(listing),
+        )
+    console.print(table)
+    _print_reasons(listings, console)
+    skipped = Counter(x.cohort.name for x in listings for _ in x.skipped)
+    modalities = Counter(x.cohort.name for x in listings)
+    for name, count in sorted(skipped.items()):
+        files = count // modalities[name]
+        console.print(f"{name}: {files} files or folders left out; --report DIR says which and why")
+    total = sum(len(listing.records) for listing in listings)
+    now = min(prepared, total)  # what was damaged or set aside may have been prepared twice
+    console.print(f"{now} of {total} scans were prepared now; the others were there.")
+
+
+def _lost(listing: CohortListing) -> str:
+    """Shares of the lesions that no pixel shows: by resizing, and in slices left out."""
+    if listing.manifest is None:
+        return "—"
+    resized = lesion_lost_by_resizing_share(listing.manifest)
+    dropped = lesion_in_dropped_slices_share(listing.manifest)
+    if resized is None or dropped is None:
+        return "—"
+    return f"{resized:.1%} + {dropped:.1%}"
+
+
+def _print_reasons(listings: Sequence[CohortListing], console: Console) -> None:
+    aside = [r for listing in listings for r in listing.records if r.status == "quarantined"]
+    for record in aside[:_REASONS_SHOWN]:
+        name = scan_name(record.cohort, record.subject, record.session, record.modality)
+        console.print(f"set aside: {name}: {record.reason}", markup=False, soft_wrap=True)
+    if len(aside) > _REASONS_SHOWN:
+        console.print(f"… and {len(aside) - _REASONS_SHOWN} more; --report DIR lists them all")
+
+
+app = cli.new_app()
+
+
+@app.command()
+def main(
+    cohorts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="cohorts.toml; without it, the built-in phantom."),
+    ] = None,
+    store: cli.StoreOption = cli.DEFAULT_STORE,
+    grid: Annotated[
+        str,
+        typer.Option(
+            help=f"Without --cohorts: the phantom of this grid: {', '.join(grid_names())}."
+        ),
+    ] = "small",
+    brain_extractor: ExtractorOption = "deepbet",
+    brain_mask: BrainMaskOption = "widened",
+    normalisation: NormalisationOption = "volume",
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a page about each cohort into this folder."),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Check every byte of the shards; mend what is damaged."),
+    ] = False,
+    retry_set_aside: Annotated[
+        bool,
+        typer.Option("--retry-set-aside", help="Try scans again that were set aside earlier."),
+    ] = False,
+    time_limit: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Set a scan aside that takes longer.")
+    ] = Limits.time_s,
+    memory_limit: Annotated[
+        float, typer.Option(min=0.1, metavar="GIB", help="Set a scan aside that takes more memory.")
+    ] = Limits.memory_gib,
+    address: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster; without it, this machine.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray has to say.")] = False,
+) -> None:
+    """Prepare the scans of all cohorts; running it again goes on and redoes only what changed."""
+    connection.configure(verbose=verbose, address=address)
+    place = cli.open_store(store)
+    work = Work(
+        cohorts=read_cohorts(cohorts) if cohorts else _phantom(grid, place),
+        store=place,
+        settings=preprocess_settings(brain_extractor, normalisation, brain_mask),
+        limits=Limits(time_limit, memory_limit),
+        address=address,
+        report=_folder(report),
+        verify=verify,
+        retry=retry_set_aside,
+        verbose=verbose,
+    )
+    console = cli.console()
+    if cohorts is None:
+        console.print("No cohorts file given: using the built-in synthetic phantom.")
+    raise typer.Exit(_drive(work, console))
+
+
+def _drive(work: Work, console: Console) -> int:
+    cli.end_in_order_on_signals()
+    end_orphans()  # also where there is nothing left to do that needs Ray
+    try:
+        return prepare(work, console)
+    except KeyboardInterrupt:
+        console.print(
+            "Interrupted; every finished scan is kept. The same command goes on from here."
+        )
+        return EXIT_INTERRUPTED
+
+
+def _phantom(grid: str, store: Storage) -> tuple[Cohort, ...]:
+    if grid not in grid_names():
+        raise UsageError(f"unknown grid {grid!r}; choose one of: {', '.join(grid_names())}")
+    return phantom_cohorts(phantom_folder(store), load_grid(grid).phantom_subjects)
+
+
+def _folder(report: Path | None) -> Path | None:
+    """The folder for pages, made now: an hour later would be late to learn that it can't be."""
+    if report is None:
+        return None
+    try:
+        report.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {report}: {error.strerror}") from error
+    return report

@@ -1,0 +1,210 @@
+"""Which scans the cohorts have and which of them are prepared; looks, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from datasets.checksums import ChecksumCache, scan_checksums, scan_key
+from datasets.manifest import (
+    CohortManifest,
+    DamagedManifestError,
+    ScanRecord,
+    cohort_key,
+    read_manifest,
+)
+from datasets.retries import read_retries, retried_key
+from datasets.scan import Listing, Modality, Role, Scan, SourceError
+from datasets.settings import PreprocessSettings
+from datasets.sources import phantom
+from datasets.storage import Storage
+from study.prepare.cohorts import Cohort
+from study.records.types import CohortInfo
+
+
+@dataclass(frozen=True)
+class ScanTask:
+    """One scan to prepare.
+
+    Attributes:
+        scan: The scan.
+        cohort: Name of its cohort.
+        role: Of the cohort.
+        key: The scan's key.
+        content_key: Its key if it was never tried again, see :mod:`datasets.retries`.
+    """
+
+    scan: Scan
+    cohort: str
+    role: Role
+    key: str
+    content_key: str
+
+    @property
+    def name(self) -> str:
+        """Cohort, subject, session and modality, for people."""
+        return scan_name(self.cohort, self.scan.subject, self.scan.session, self.scan.modality)
+
+    def set_aside(self, reason: str) -> ScanRecord:
+        """The record that sets this scan aside."""
+        return ScanRecord(
+            key=self.key,
+            status="quarantined",
+            reason=reason,
+            cohort=self.cohort,
+            role=self.role,
+            subject=self.scan.subject,
+            session=self.scan.session,
+            modality=self.scan.modality,
+            image=str(self.scan.image),
+        )
+
+
+@dataclass(frozen=True)
+class CohortListing:
+    """The scans of a cohort in one modality, with the keys they have or will have.
+
+    Attributes:
+        cohort: The cohort.
+        modality: The modality.
+        key: Key of the cohort's shards; empty for a phantom that is not written yet.
+        tasks: Its scans.
+        skipped: What the source left out, and why.
+        n_expected: Number of scans, also where they are not written yet.
+        manifest: The manifest, if all is prepared.
+    """
+
+    cohort: Cohort
+    modality: Modality
+    key: str
+    tasks: tuple[ScanTask, ...]
+    skipped: tuple[tuple[str, str], ...]
+    n_expected: int
+    manifest: CohortManifest | None = None
+
+    @property
+    def records(self) -> tuple[ScanRecord, ...]:
+        """The records of its scans; none before all are prepared."""
+        return self.manifest.records if self.manifest else ()
+
+    def info(self) -> CohortInfo:
+        """What a study records of it."""
+        usable = [r for r in self.records if r.status == "ok"]
+        return CohortInfo(
+            name=self.cohort.name,
+            role=self.cohort.role,
+            modality=self.modality,
+            source=self.cohort.source,
+            key=self.key,
+            synthetic=self.cohort.synthetic,
+            n_scans=len(usable) if self.manifest else self.n_expected,
+            n_subjects=len({r.subject for r in usable}),
+            n_slices=sum(r.n_slices for r in usable),
+            n_quarantined=len(self.records) - len(usable),
+        )
+
+
+def scan_name(cohort: str, subject: str, session: str, modality: str) -> str:
+    """A scan's name for people, such as ``atlas c0001s0004 t01 T1w``."""
+    return " ".join(part for part in (cohort, subject, session, modality) if part)
+
+
+def survey(
+    cohorts: Sequence[Cohort], store: Storage, settings: PreprocessSettings
+) -> list[CohortListing]:
+    """List all scans and find out which are prepared; writes nothing.
+
+    Raises:
+        SourceError: If a cohort's folder cannot be read as what it was declared to be.
+        ExtractorError: If brain extraction needs a tool that is not there.
+        StorageError: If the store cannot be read.
+    """
+    return Surveyor(store, settings, ChecksumCache.load(store), read_retries(store)).survey(cohorts)
+
+
+@dataclass(frozen=True)
+class Surveyor:
+    """Lists cohorts.
+
+    Attributes:
+        store: Where the shards lie.
+        settings: Of preprocessing.
+        cache: Checksums of source files that are known; told the others.
+        retries: Of scans that were set aside and came through later.
+        looked: Called before each scan with how many of how many of its cohort were looked at.
+        say: Told in a sentence what is wrong with the store and does no harm.
+    """
+
+    store: Storage
+    settings: PreprocessSettings
+    cache: ChecksumCache
+    retries: Mapping[str, int]
+    looked: Callable[[int, int], None] = lambda done, total: None
+    say: Callable[[str], None] = lambda sentence: None
+
+    def survey(self, cohorts: Sequence[Cohort]) -> list[CohortListing]:
+        """List all scans, see :func:`survey`."""
+        found: list[CohortListing] = []
+        for cohort in cohorts:
+            if cohort.options is not None and not is_written(cohort):
+                found += [
+                    CohortListing(cohort, modality, "", (), (), cohort.options.subjects)
+                    for modality in cohort.modalities
+                ]
+            else:
+                found += self._list(cohort)
+        return found
+
+    def _list(self, cohort: Cohort) -> list[CohortListing]:
+        try:
+            listing = cohort.module.list_scans(cohort.root, cohort.modalities)
+        except SourceError as error:
+            raise SourceError(f"cohort {cohort.name!r}: {error}") from error
+        skipped = tuple((str(s.path), s.reason) for s in listing.skipped)
+        tasks = []
+        for index, scan in enumerate(listing.scans):
+            self.looked(index, len(listing.scans))
+            tasks.append(self._task(cohort, scan))
+        found = []
+        for modality in cohort.modalities:
+            chosen = tuple(task for task in tasks if task.scan.modality == modality)
+            if chosen:
+                key = cohort_key(cohort.name, modality, (task.key for task in chosen))
+                manifest = self._manifest(key)
+                found.append(
+                    CohortListing(cohort, modality, key, chosen, skipped, len(chosen), manifest)
+                )
+            elif "modalities" in cohort.model_fields_set:  # asked for by name
+                raise SourceError(_nothing(cohort, modality, listing))
+        if not found:
+            raise SourceError(_nothing(cohort, " or ".join(cohort.modalities), listing))
+        return found
+
+    def _task(self, cohort: Cohort, scan: Scan) -> ScanTask:
+        checksums = scan_checksums(scan, self.cache)
+        key = scan_key(scan, cohort.name, cohort.role, self.settings, checksums)
+        retried = retried_key(key, self.retries.get(key, 0))
+        return ScanTask(scan, cohort.name, cohort.role, retried, key)
+
+    def _manifest(self, key: str) -> CohortManifest | None:
+        """The manifest of a cohort; one that is damaged is made again from the scans' records."""
+        try:
+            return read_manifest(self.store, key)
+        except DamagedManifestError as error:
+            self.say(f"made again: {error}")
+            return None
+
+
+def _nothing(cohort: Cohort, modality: str, listing: Listing) -> str:
+    """Says that a cohort has no scan of a modality, with the most likely reason."""
+    sentence = f"cohort {cohort.name!r}: {cohort.root} has no {modality} scan that can be used"
+    if not listing.skipped:
+        return sentence
+    first, *others = listing.skipped
+    more = f", and {len(others)} more" if others else ""
+    return f"{sentence}; left out: {first.path}: {first.reason}{more}"
+
+
+def is_written(cohort: Cohort) -> bool:
+    """Whether a cohort's scans are there; a phantom's may have to be written first."""
+    return not cohort.synthetic or (cohort.root / phantom.MARKER).is_file()

@@ -1,0 +1,1 @@
+"""How far a run is, told to people and to other processes."""

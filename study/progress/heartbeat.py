@@ -1,0 +1,201 @@
+"""Who runs a study: a driver's heartbeat, and what the next driver makes of it.
+
+This is advice, no lock: object stores have none. Two drivers that run side by side all the same
+do some work twice and harm nothing, since records are whole and the same whoever writes them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from types import TracebackType
+
+from datasets.storage import StorageError
+from study.cluster.processes import process_identity
+from study.errors import DamagedError, TakenOverError, UsageError
+from study.progress.tracker import Tracker
+from study.records.studies import StudyStore
+from study.records.types import Progress
+
+BEAT_S = 2.0
+
+_LOOK_S, _LOOKS = 0.5, 12
+"""How long another machine's heartbeat is watched if it seems to be old: clocks differ."""
+
+
+def last_progress(study: StudyStore) -> Progress | None:
+    """The last heartbeat of a study's latest driver; a damaged one counts as none.
+
+    Raises:
+        StorageError: If it cannot be read, or is of a newer version.
+    """
+    try:
+        return study.progress()
+    except DamagedError:
+        return None
+
+
+def holder(study: StudyStore) -> Progress | None:
+    """The driver that is running a study, or None.
+
+    Raises:
+        StorageError: If its heartbeat cannot be read.
+    """
+    progress = last_progress(study)
+    if progress is None or progress.has_ended:
+        return None
+    if progress.host == socket.gethostname():
+        return progress if is_there(progress) else None
+    if is_alive(progress) or _beats(study, progress):
+        return progress
+    return None
+
+
+def check_free(study: StudyStore) -> None:
+    """Refuse to run beside another driver of the same study.
+
+    Raises:
+        UsageError: If another driver is running it.
+        StorageError: If its heartbeat cannot be read.
+    """
+    other = holder(study)
+    if other is not None:
+        raise UsageError(
+            f"study {study.name!r} is being run by process {other.pid} on {other.host} since "
+            f"{other.started}; wait for it, stop it, or add --take-over, which makes it stop"
+        )
+
+
+class Heartbeat:
+    """Tells others every two seconds how far a driver is, from :meth:`begin` on; a context manager.
+
+    A thread of its own beats, so that work that takes long is not taken for a dead driver. A
+    heartbeat that cannot be written stops nothing.
+
+    Attributes:
+        fault: Why the last heartbeat could not be written; empty if it could.
+    """
+
+    def __init__(self, study: StudyStore, tracker: Tracker) -> None:
+        self.fault = ""
+        self._study = study
+        self._tracker = tracker
+        self._successor: Progress | None = None
+        self._has_begun = False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        return self
+
+    def begin(self) -> None:
+        """Begin, if it has not begun: before, a run that is refused leaves no trace."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._beat()
+            self._thread.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._has_begun:
+            return
+        self._over.set()
+        self._thread.join()
+        if self._successor is None:
+            self._beat()
+
+    def check(self) -> None:
+        """Find out whether this driver is still to run the study.
+
+        Raises:
+            TakenOverError: If another one has taken over.
+        """
+        other = self._successor
+        if other is not None:
+            raise TakenOverError(
+                f"study {self._study.name!r} was taken over by process {other.pid} on "
+                f"{other.host}; this one has stopped, and every finished epoch is kept"
+            )
+
+    def _run(self) -> None:
+        while not self._over.wait(BEAT_S):
+            other = self._latest()
+            if other is not None and self._has_to_yield(other):
+                self._successor = other
+                return
+            self._beat()
+
+    def _latest(self) -> Progress | None:
+        try:
+            return last_progress(self._study)
+        except StorageError:
+            return None  # writing will fail as well, and say why
+
+    def is_owner(self) -> bool:
+        """Whether no other driver has written a heartbeat since this one's last."""
+        other = self._latest()
+        return other is not None and other.driver == self._tracker.driver
+
+    def _has_to_yield(self, other: Progress) -> bool:
+        mine = self._tracker
+        if mine.driver in other.took_over:
+            return True
+        if other.driver == mine.driver or other.driver in mine.took_over or other.has_ended:
+            return False
+        # Without a take-over both have begun at the same moment: one of them has to give way.
+        return other.driver < mine.driver
+
+    def _beat(self) -> None:
+        try:
+            self._study.write_progress(self._tracker.heartbeat(time.monotonic()))
+        except StorageError as error:
+            self.fault = str(error)
+        else:
+            self.fault = ""
+
+
+def _beats(study: StudyStore, progress: Progress) -> bool:
+    """Whether a heartbeat is renewed while one looks."""
+    for _ in range(_LOOKS):
+        time.sleep(_LOOK_S)
+        now = last_progress(study)
+        if now is not None and now.updated != progress.updated:
+            return not now.has_ended
+    return False
+
+
+def is_there(progress: Progress) -> bool:
+    """Whether the very process of a heartbeat of this host lives, at work or suspended."""
+    if progress.process:
+        return process_identity(progress.pid) == progress.process
+    return is_alive(progress) and _exists(progress.pid)
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is a process of that number; where there is no ``/proc``, that is all."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+_ALIVE_S = 30.0
+
+
+def is_alive(progress: Progress) -> bool:
+    """Whether a heartbeat is that of a driver at work.
+
+    One from the future, left by a clock that was wrong, is as dead as an old one.
+    """
+    age = datetime.now(UTC) - datetime.fromisoformat(progress.updated)
+    return not progress.has_ended and abs(age.total_seconds()) < _ALIVE_S

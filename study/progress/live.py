@@ -1,0 +1,146 @@
+"""What a person sees while a study runs: one live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from study.progress.tracker import Tracker
+from study.records.types import RunningTrial
+
+_STAGES = {"prepare": "preparing scans", "trials": "running trials", "report": "reporting"}
+_LINE_EVERY_S = 10.0
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: ``2 h 05 min``, ``3 min 20 s``, ``12 s``."""
+    if seconds is None:
+        return "—"
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole} s"
+
+
+def epochs_of(trial: RunningTrial) -> str:
+    """How far a trial's training is, such as ``epoch 3.4 of 10``."""
+    return f"epoch {trial.epoch + trial.share:.1f} of {trial.epochs}"
+
+
+class View:
+    """Shows a tracker; a context manager around the run.
+
+    On a terminal one view is redrawn in place; elsewhere a line is printed when a stage begins,
+    when a trial ends and every ten seconds.
+    """
+
+    def __init__(self, tracker: Tracker, console: Console) -> None:
+        self._tracker = tracker
+        self._console = console
+        self._live: Live | None = None
+        self._last_line = ("", 0.0)
+
+    def __enter__(self) -> View:
+        if self._console.is_terminal:
+            self._live = Live(
+                get_renderable=self.render,
+                console=self._console,
+                refresh_per_second=4,
+                transient=True,
+            )
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.__exit__(kind, error, trace)
+            self._live = None
+
+    def say(self, text: str) -> None:
+        """Print a line that stays; nobody listening, or a full disk behind it, stops nothing."""
+        with suppress(OSError):
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def update(self, *, ended: bool = False) -> None:
+        """Tell that the tracker has changed.
+
+        Args:
+            ended: Whether a trial or a stage has ended, which is worth a line of its own.
+        """
+        if self._live is not None:
+            return
+        now = time.monotonic()
+        stage, last = self._last_line
+        if ended or stage != self._tracker.stage or now - last >= _LINE_EVERY_S:
+            self._last_line = (self._tracker.stage, now)
+            self.say(self._line(now))
+
+    def _line(self, now: float) -> str:
+        t = self._tracker
+        if t.stage not in ("trials", "report"):
+            return f"{_STAGES.get(t.stage, t.stage)}: {t.stage_done} of {t.stage_total}"
+        counts = (
+            f"trials: {t.done} done, {len(t.running)} running, {t.failed} failed of {t.planned}"
+        )
+        return f"{counts}, {self._pace(now)}"
+
+    def _pace(self, now: float) -> str:
+        t = self._tracker
+        return (
+            f"{t.slices_per_s(now):.0f} slices/s, elapsed {duration(now - t.began)}, "
+            f"left {duration(t.seconds_left(now))}"
+        )
+
+    def render(self) -> RenderableType:
+        """The live view as it is now."""
+        t, now = self._tracker, time.monotonic()
+        head = Text(_STAGES.get(t.stage, t.stage), style="bold")
+        if t.stage not in ("trials", "report"):
+            count = Text(f"{t.stage_done} of {t.stage_total}, {duration(now - t.began)}")
+            return Group(head, _bar(t.stage_done, t.stage_total, count))
+        counts = Text.assemble(
+            (f"{t.done} done", "green"),
+            f"  {len(t.running)} running  ",
+            (f"{t.failed} failed", "red" if t.failed else "dim"),
+            f"  of {t.planned}",
+        )
+        pace = self._pace(now)
+        if not t.running and t.done + t.failed < t.planned:
+            pace = "waiting for workers"
+        bar = _bar(t.done + t.failed, t.planned, counts)
+        return Group(head, bar, Text(pace), self._running(), self._best())
+
+    def _running(self) -> RenderableType:
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for trial in self._tracker.running:
+            state = "evaluating" if trial.stage == "evaluate" else epochs_of(trial)
+            loss = "" if trial.loss is None else f"loss {trial.loss:.5g}"
+            table.add_row(trial.label, state, loss)
+        return table
+
+    def _best(self) -> RenderableType:
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for column, (auc, whose) in sorted(self._tracker.best.items()):
+            table.add_row(f"best on {column}", f"{auc:.3f}", whose)
+        return table
+
+
+def _bar(done: int, total: int, beside: Text) -> RenderableType:
+    """A progress bar with a text to its right."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_row(ProgressBar(total=max(1, total), completed=done, width=40), beside)
+    return grid

@@ -1,0 +1,1 @@
+"""The only truth about a study: its records, on any pyarrow filesystem."""

@@ -1,0 +1,406 @@
+"""The records of a study: what every JSON file of the store says, validated where it is read.
+
+A reader trusts only what a manifest names. Fields may be added; none changes its meaning without
+``STORE_VERSION`` being raised.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from datasets.bulk import many_objects
+from datasets.scan import Modality, Role
+from datasets.storage import StorageError
+from study.errors import DamagedError
+from trainables.arithmetic import Precision
+from trainables.spec import TrialSpec
+
+STORE_VERSION = 1
+"""Layout of the store; a store of a newer version is refused, never misread."""
+
+OLDEST_STORE_VERSION = 1
+"""The oldest layout that this version still reads; what is older is refused as well."""
+
+Status = Literal["done", "failed"]
+
+
+class Record(BaseModel):
+    """Base of all records: frozen; unknown fields of a later minor version are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    store_version: int = STORE_VERSION
+
+
+def _with_zone(text: str) -> str:
+    """A time that can be compared: ISO 8601 with its zone."""
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("the time has no zone")
+    return text
+
+
+class Part(BaseModel):
+    """One immutable file that a manifest names.
+
+    Attributes:
+        path: Path below the manifest's own folder: a file of an attempt, and nothing else.
+        sha256: Checksum of its bytes.
+        size: Number of its bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    path: Annotated[str, StringConstraints(pattern=r"^attempts/[\w-]+/\w[\w.-]*$")]
+    sha256: str
+    size: int
+
+
+class Failure(BaseModel):
+    """Why a trial or an evaluation failed.
+
+    Attributes:
+        kind: Name of the exception, such as ``NonFiniteLossError``.
+        message: Its message.
+        traceback: The whole traceback as text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: str
+    message: str
+    traceback: str
+
+
+class Provenance(BaseModel):
+    """Where and with what a record was made; no part of any identity."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    git_revision: str | None = None
+    host: str = ""
+    device: str = "cpu"
+    cpu: str = ""
+    python: str = ""
+    packages: dict[str, str] = Field(default_factory=dict)
+
+
+class FitRecord(Record):
+    """A finished or failed fit: ``trials/<trial_id>/manifest.json``.
+
+    Attributes:
+        trial_id: Identity of the fit.
+        status: ``done`` or ``failed``.
+        spec: What was trained, with the epochs it has reached.
+        train_cohorts: Names of the cohorts it was trained on.
+        train_keys: Keys of their shards.
+        search: Identity of the search that asked for it, if one did; others may know it as well.
+        parts: ``spec.json``, ``history.parquet``, ``model.safetensors`` (what scoring needs),
+            ``state.safetensors`` (the state at the end) and, where a fit of more epochs goes on
+            from another state, ``continuation.safetensors``. Those of a failed fit are of the
+            shorter one that it went on from, if it did.
+        epochs_kept: Epochs of that shorter fit; 0 if there is none.
+        n_parameters: Number of trained numbers.
+        attempts: How many processes worked on it.
+        wall_s: Seconds of training, over all attempts.
+        steps: Optimiser steps or EM iterations.
+        train_loss: Of the last epoch.
+        validation_loss: Of the last epoch.
+        failure: Why it failed, if it did.
+        finished: UTC time, ISO 8601.
+    """
+
+    trial_id: str
+    status: Status
+    spec: TrialSpec
+    train_cohorts: tuple[str, ...]
+    train_keys: tuple[str, ...]
+    search: str | None = None
+    recipe_version: int
+    parts: dict[str, Part] = Field(default_factory=dict)
+    epochs_kept: int = 0
+    n_parameters: int = 0
+    attempts: int = 1
+    wall_s: float = 0.0
+    steps: int = 0
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    failure: Failure | None = None
+    provenance: Provenance = Provenance()
+    finished: str
+
+
+class Checkpoint(Record):
+    """An unfinished fit that can go on: ``trials/<trial_id>/checkpoint.json``.
+
+    Attributes:
+        trial_id: Identity of the fit.
+        epochs: Epochs asked for; 0 in records that do not tell.
+        epoch: Epochs complete.
+        steps: Steps taken, those of an epoch under way included.
+        share: How much of the epoch under way is done, in [0, 1).
+        attempts: How many processes have worked on it.
+        wall_s: Seconds of training, over all attempts.
+        epoch_wall_s: Those of the epoch under way.
+        parts: ``state.safetensors``, ``history.parquet`` and, once a fit of more epochs would go
+            on from another state, ``continuation.safetensors``.
+    """
+
+    trial_id: str
+    epochs: int = 0
+    epoch: int
+    steps: int
+    share: float = 0.0
+    attempts: int
+    wall_s: float
+    epoch_wall_s: float = 0.0
+    parts: dict[str, Part]
+
+
+class EvalRecord(Record):
+    """A finished or failed evaluation: ``trials/<trial_id>/eval/<eval_id>/manifest.json``.
+
+    Attributes:
+        eval_id: Identity of the evaluation.
+        trial_id: The fit it belongs to.
+        epochs: Epochs of the fit when it was evaluated.
+        cohort: Name of the test cohort.
+        test_key: Key of its shards.
+        parts: ``metrics.parquet``, ``roc.parquet``, ``subjects.parquet``, ``heatmaps.parquet``.
+    """
+
+    eval_id: str
+    trial_id: str
+    status: Status
+    epochs: int
+    cohort: str
+    modality: Modality
+    test_key: str
+    eval_version: int
+    parts: dict[str, Part] = Field(default_factory=dict)
+    wall_s: float = 0.0
+    failure: Failure | None = None
+    provenance: Provenance = Provenance()
+    finished: str
+
+
+class CohortInfo(BaseModel):
+    """A cohort's data of one modality, as a study uses it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    role: Role
+    modality: Modality
+    source: str
+    key: str
+    synthetic: bool
+    n_scans: int
+    n_subjects: int
+    n_slices: int
+    n_quarantined: int
+
+
+class PlannedEval(BaseModel):
+    """An evaluation that a plan asks for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    eval_id: str
+    cohort: str
+    test_key: str
+
+
+class PlannedTrial(BaseModel):
+    """A trial that a plan asks for: one fit and its evaluations."""
+
+    model_config = ConfigDict(frozen=True)
+
+    trial_id: str
+    spec: TrialSpec
+    evals: tuple[PlannedEval, ...]
+    search: str | None = None
+
+
+class PlannedSearch(BaseModel):
+    """A search over one parameter, led by Optuna.
+
+    Attributes:
+        search_id: Identity: the specification without the searched parameter, the data, and the
+            objective's cohort.
+        spec: The trial without the searched parameter's value (its default stands in).
+        parameter: Name of the searched parameter.
+        points: The grid, for a grid search; empty for a continuous one.
+        low: Lower end of a continuous search, on a log scale.
+        high: Upper end.
+        n_trials: How many trials it makes in all.
+        objective: Name of the test cohort whose AUC is maximised.
+        objective_score: The score whose AUC is meant, in the region ``brain``.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    search_id: str
+    spec: TrialSpec
+    parameter: str
+    points: tuple[float, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    n_trials: int
+    objective: str
+    objective_score: str
+
+
+class StudyRecord(Record):
+    """``study.json``: the grid, the data and the plan of a study; replaced by every run.
+
+    Attributes:
+        study: Name of the study.
+        grid: Name of the grid.
+        synthetic: Whether any cohort is the phantom.
+        precision: Arithmetic of its networks, decided when the study began; None in the records
+            of versions that did not decide it.
+        cohorts: The data, one entry a cohort and modality.
+        trials: Every trial with a known specification.
+        searches: Searches whose trials are asked for one by one.
+        created: UTC time of the first run, ISO 8601.
+        updated: UTC time of the latest run.
+    """
+
+    study: str
+    grid: str
+    synthetic: bool
+    precision: Precision | None = None
+    cohorts: tuple[CohortInfo, ...]
+    trials: tuple[PlannedTrial, ...]
+    searches: tuple[PlannedSearch, ...] = ()
+    provenance: Provenance = Provenance()
+    created: str
+    updated: str
+
+
+class RunningTrial(BaseModel):
+    """A trial at work, as the heartbeat tells it.
+
+    Attributes:
+        trial_id: Identity of the fit.
+        label: What people call it.
+        stage: ``fit`` or ``evaluate``.
+        epoch: Epochs complete.
+        share: How much of the epoch under way is done.
+        epochs: Epochs asked for.
+        loss: Mean training loss of the epoch under way, or of the last one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    trial_id: str
+    label: str
+    stage: str
+    epoch: int = 0
+    share: float = 0.0
+    epochs: int = 1
+    loss: float | None = None
+
+
+class Progress(Record):
+    """``progress.json``: the driver's heartbeat, replaced every few seconds.
+
+    Attributes:
+        driver: Random identity of the driver process.
+        process: Its process with the time that began, to tell it from a later one of its number.
+        took_over: Drivers that it and its predecessors have taken over from, which have to stop.
+        untidy: Whether it may leave parts that no manifest names.
+        stage: ``prepare``, ``trials``, ``report`` and others while it runs, then ``done``,
+            ``interrupted``, or ``stopped`` by an error.
+        started: UTC time the driver started.
+        updated: UTC time of this heartbeat.
+        seconds_left: Estimated, or None when unknown.
+        best: Best brain-region AUC so far by ``cohort modality``.
+    """
+
+    driver: str
+    host: str
+    pid: int
+    process: str = ""
+    took_over: tuple[str, ...] = ()
+    untidy: bool = False
+    stage: str
+    started: str
+    updated: Annotated[str, AfterValidator(_with_zone)]
+    planned: int = 0
+    done: int = 0
+    failed: int = 0
+    running: tuple[RunningTrial, ...] = ()
+    slices_per_s: float = 0.0
+    seconds_left: float | None = None
+    best: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the driver has said that it is at its end."""
+        return self.stage in ("done", "interrupted", "stopped")
+
+
+R = TypeVar("R", bound=Record)
+
+
+def parse_record(kind: type[R], data: bytes, where: str) -> R:
+    """Validate a record's JSON.
+
+    Args:
+        kind: The record type.
+        data: The file's bytes.
+        where: What to call the file in an error.
+
+    Raises:
+        DamagedError: If it is damaged.
+        StorageError: If it was written by a newer version of this software, or by one so old
+            that its records cannot be read any more.
+    """
+    try:
+        with many_objects():
+            record = kind.model_validate_json(data)
+    except ValidationError as error:
+        _check_claimed_version(data, where)
+        first = error.errors()[0]
+        place = ".".join(str(p) for p in first["loc"])
+        raise DamagedError(f"{where} is damaged: {place or 'JSON'}: {first['msg']}") from error
+    _check_version(record, where)
+    return record
+
+
+def _check_claimed_version(data: bytes, where: str) -> None:
+    """Refuse what is of another version before its fields look damaged."""
+    try:
+        record = Record.model_validate_json(data)
+    except ValidationError:
+        return  # no record at all
+    _check_version(record, where)
+
+
+def _check_version(record: Record, where: str) -> None:
+    """Refuse a record of another version before it is misread."""
+    version = record.store_version
+    if "store_version" not in record.model_fields_set:
+        raise DamagedError(f"{where} is damaged: store_version: Field required")
+    if version > STORE_VERSION:
+        raise StorageError(
+            f"{where} was written by a newer version of this software (store version {version}, "
+            f"this one reads up to {STORE_VERSION}); upgrade to read it"
+        )
+    if version < OLDEST_STORE_VERSION:
+        raise StorageError(
+            f"{where} was written by an older version of this software (store version {version}, "
+            f"this one reads from {OLDEST_STORE_VERSION}); read it with the version that wrote it, "
+            "or begin another store"
+        )

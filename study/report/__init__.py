@@ -1,0 +1,1 @@
+"""A study's results as rows, and as the paper's table 1."""

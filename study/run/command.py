@@ -1,0 +1,132 @@
+"""The whole study with one command: prepare, plan, run the trials, report.
+
+Running the same command again resumes a study: what the store has is not done again.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from study import cli
+from study.cli import (
+    BrainMaskOption,
+    ExtractorOption,
+    NormalisationOption,
+    arithmetic,
+    preprocess_settings,
+)
+from study.cluster import connection
+from study.cluster.orphans import end_orphans
+from study.errors import EXIT_FAILED, EXIT_INTERRUPTED, TakenOverError
+from study.grids._grid import grid_names
+from study.progress.heartbeat import check_free
+from study.run.driver import Driver, interpreter
+from study.run.dryrun import print_plan
+from study.run.request import Options, Request, make_request
+from study.trials.order import CHECKPOINT_S
+
+
+def _drive(request: Request, console: Console) -> int:
+    cli.end_in_order_on_signals()
+    end_orphans()  # also where there is nothing left to do that needs Ray
+    try:
+        return Driver(request, console).run()
+    except KeyboardInterrupt:
+        console.print(
+            "Interrupted; every finished epoch is kept, and a long one up to its last checkpoint. "
+            "Go on from here with:",
+            soft_wrap=True,
+        )
+        console.print(f"  {_this_command()}", markup=False, soft_wrap=True)
+        return EXIT_INTERRUPTED
+    except TakenOverError as error:
+        console.print(str(error), markup=False, soft_wrap=True)
+        return EXIT_FAILED
+
+
+def _this_command() -> str:
+    """The command as one would type it again."""
+    words = [word for word in sys.argv[1:] if word != "--take-over"]
+    return shlex.join([interpreter(), "-m", "study.run", *words])
+
+
+app = cli.new_app()
+
+
+@app.command()
+def main(
+    grid: Annotated[str, typer.Option(help=f"Grid: {', '.join(grid_names())}.")],
+    cohorts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="cohorts.toml; without it, the built-in phantom."),
+    ] = None,
+    store: cli.StoreOption = cli.DEFAULT_STORE,
+    study: cli.StudyOption = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Run every point with this many seeds.")] = 1,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the networks, instead of the grid's.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster; without it, this machine.")
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|float32|bfloat16",
+            help="Of the networks: float32, bfloat16, or auto: bfloat16 where all that trains has "
+            "instructions for it, decided when a study begins.",
+        ),
+    ] = "auto",
+    checkpoint_every: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Keep a network so often within an epoch."),
+    ] = CHECKPOINT_S,
+    brain_extractor: ExtractorOption = "deepbet",
+    brain_mask: BrainMaskOption = "widened",
+    normalisation: NormalisationOption = "volume",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its estimated cost, then stop.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run failed trials again.")
+    ] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="Run although another process seems to run this study."),
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show what Ray and Tune have to say.")
+    ] = False,
+) -> None:
+    """Run a study from scans to table 1; running it again resumes it."""
+    connection.configure(verbose=verbose, address=address)
+    options = Options(
+        seeds=seeds,
+        epochs=epochs,
+        address=address,
+        retry_failed=retry_failed,
+        take_over=take_over,
+        verbose=verbose,
+        precision=arithmetic(precision),
+        checkpoint_s=checkpoint_every,
+    )
+    settings = preprocess_settings(brain_extractor, normalisation, brain_mask)
+    request = make_request(grid, cohorts, store, study, options, settings)
+    console = cli.console()
+    if dry_run:
+        print_plan(request, console)
+        return
+    if not take_over:
+        check_free(request.study)
+    if cohorts is None:
+        console.print(
+            "No cohorts file given: using the built-in synthetic phantom. "
+            "Point --cohorts at a cohorts.toml for your own scans."
+        )
+    raise typer.Exit(_drive(request, console))

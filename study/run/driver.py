@@ -1,0 +1,312 @@
+"""One run of a study in this process: prepare, plan, run the trials, report."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+
+from datasets.storage import StorageError
+from study.cluster import connection
+from study.errors import EXIT_FAILED
+from study.plan.cost import Pace, WorkCost, longest_first
+from study.plan.done import Work, count_trials, plan_trials, work_left
+from study.plan.plan import Plan
+from study.prepare.listing import CohortListing
+from study.prepare.preparation import Preparation
+from study.progress.heartbeat import Heartbeat, is_there, last_progress
+from study.progress.live import View
+from study.progress.tracker import Tracker
+from study.records.index import load_index, refresh_index
+from study.records.provenance import provenance
+from study.records.studies import utc_now
+from study.records.types import CohortInfo, StudyRecord
+from study.report.report import make_report, print_report
+from study.run.estimate import costs_of, estimate, local_device, local_places, pace_of
+from study.run.precision import Decision, decide
+from study.run.request import Request
+from study.store.check import sweep
+from study.trials.outcome import Outcome
+from trainables.arithmetic import Precision, fast_precision
+
+
+class Driver:
+    """One run of a study in this process."""
+
+    def __init__(self, request: Request, console: Console) -> None:
+        before = last_progress(request.study)
+        is_cut_off = before is not None and not before.has_ended
+        self._request = request
+        self._console = console
+        self._tracker = Tracker(
+            took_over=(*before.took_over, before.driver) if before and is_cut_off else (),
+            # What the run before this one has left is swept up at the end of this one.
+            untidy=before is None or before.untidy or before.stage != "done",
+        )
+        self._before = before
+        self._view = View(self._tracker, console)
+        self._heartbeat = Heartbeat(request.study, self._tracker)
+        self._fault_said = False
+        self._raylet: int | None = None
+        self._stack = ExitStack()
+        self._pace: Pace | None = None
+        self._study_before = request.study.study()
+        self._decision = Decision("float32", "")
+        self._preparation = Preparation(
+            request.cohorts,
+            request.store,
+            request.settings,
+            self._connect,
+            self._tracker,
+            self._checked,
+            self._say,
+            foreseen=self._foresee,
+        )
+
+    def run(self) -> int:
+        """Prepare, plan, run, report.
+
+        Returns:
+            The exit status: 0, or 1 if a trial of the plan has failed or has no record.
+
+        Raises:
+            TakenOverError: If another driver has taken over.
+            KeyboardInterrupt: If this process is asked to stop; its workers are gone then.
+        """
+        with self._heartbeat:
+            try:
+                with self._view, self._stack:
+                    self._decide(look=False)
+                    listings = self._preparation.run()
+                    self._say_quarantined(listings)
+                    record = self._plan(listings)
+                    outcome = self._run_trials(record, listings)
+                    self._tracker.stage = "report"
+                    index = self._compact()
+                self._tidy(untidy=outcome.untidy)
+                self._tracker.stage = "done"
+            except KeyboardInterrupt:
+                self._tracker.stage, self._tracker.untidy = "interrupted", True
+                with suppress(StorageError):  # the next run does it
+                    self._compact()
+                    self._tidy(untidy=True)
+                raise
+            except BaseException:
+                self._tracker.stage, self._tracker.untidy = "stopped", True
+                raise
+        return self._report(record, index, outcome)
+
+    def _connect(self) -> Any:
+        request = self._request
+        context = connection.connected(request.options.address, verbose=request.options.verbose)
+        ray = self._stack.enter_context(context)
+        self._raylet = connection.own_raylet()
+        return ray
+
+    def _decide(self, *, look: bool) -> None:
+        """Decide on the arithmetic of this study's networks.
+
+        Args:
+            look: Whether to look at a cluster's nodes also where the study has its arithmetic
+                already: a finished one needs no cluster.
+        """
+        options, before = self._request.options, self._study_before
+
+        def fast() -> Collection[Precision]:
+            if connection.is_local(options.address):
+                return (fast_precision(local_device()),)
+            if before is not None and before.precision is not None and not look:
+                return (before.precision,)
+            return connection.fast_precisions(self._connect())
+
+        self._decision = decide(options.precision, before, fast)
+
+    def _foresee(self, listings: Sequence[CohortListing]) -> None:
+        """Say how long the run will take, if scans are to be prepared first."""
+        if all(listing.manifest is not None for listing in listings):
+            return  # said once the plan is made
+        infos = tuple(listing.info() for listing in listings)
+        plan = self._request.plan(infos, self._decision.precision)
+        self._say_estimate(listings, work_left(plan.trials, load_index(self._request.study)))
+
+    def _say_estimate(
+        self, listings: Sequence[CohortListing], left: Sequence[Work]
+    ) -> dict[str, WorkCost]:
+        """Measure this machine for what is left, and say how long that will take."""
+        if self._pace is None:
+            self._decide(look=True)
+            is_local = connection.is_local(self._request.options.address)
+            device = local_device() if is_local else "cpu"
+            self._pace = pace_of(left, self._places(), device)
+            self._say(self._decision.words)
+            if self._decision.warning:
+                self._say(self._decision.warning)
+        costs = costs_of(left, [listing.info() for listing in listings], self._pace)
+        self._say(estimate(listings, costs, self._pace, self._places()).words)
+        return costs
+
+    def _places(self) -> int:
+        """How many trials will run at once, as far as that is known before Ray is there."""
+        if connection.is_local(self._request.options.address):
+            return local_places()
+        return connection.core_count(self._connect())
+
+    def _plan(self, listings: Sequence[CohortListing]) -> StudyRecord:
+        """Lay the grid over the prepared data."""
+        request = self._request
+        cohorts = tuple(listing.info() for listing in listings)
+        precision = self._decision.precision
+        plan = request.plan(cohorts, precision)
+        before = self._study_before
+        created = before.created if before else utc_now()
+        return study_record(request, plan, cohorts, created, precision)
+
+    def _run_trials(self, record: StudyRecord, listings: Sequence[CohortListing]) -> Outcome:
+        """Run what the store does not have."""
+        request = self._request
+        index = refresh_index(request.study)
+        retry = request.options.retry_failed
+        left = work_left(plan_trials(record, index), index, retry_failed=retry)
+        request.study.write_study(record)  # only now: a plan that is refused replaces none
+        counts = count_trials(record, index)
+        searching = [s for s in record.searches if not s.points]
+        self._tracker.planned, self._tracker.done = counts.planned, counts.done
+        self._tracker.failed = 0 if retry else counts.failed
+        if not left and not searching:
+            self._tracker.stage = "trials"
+            self._changed(True)
+            return Outcome()
+        costs = self._say_estimate(listings, left)
+        self._tracker.stage = "trials"
+        self._tracker.expect(costs, self._places())
+        self._changed(True)
+        from study.trials.execute import execute
+
+        return execute(
+            longest_first(left, costs),
+            record,
+            listings,
+            index,
+            study=request.study,
+            store=request.store,
+            connect=self._connect,
+            mend=self._mend,
+            tracker=self._tracker,
+            changed=self._changed,
+            check=self._check,
+            say=self._say,
+            options=request.options,
+        )
+
+    def _mend(self, listings: Sequence[CohortListing]) -> Sequence[CohortListing]:
+        """Prepare damaged shards again, then go back to the trials."""
+        mended = self._preparation.mend(listings)
+        self._tracker.stage = "trials"
+        self._changed(True)
+        return mended
+
+    def _compact(self) -> pa.Table:
+        """The index, written if the store takes it: it is a cache that readers can do without."""
+        try:
+            return refresh_index(self._request.study)
+        except StorageError:
+            return load_index(self._request.study)
+
+    def _tidy(self, *, untidy: bool) -> None:
+        """Remove the parts that no manifest names, once nobody writes parts any more.
+
+        A driver that has been made to stop by this one may still be at it, and so may one that has
+        taken over: their parts are left to the next run.
+        """
+        if not untidy and not self._tracker.untidy:
+            return
+        self._tracker.untidy = True
+        before = self._before
+        others = before is not None and not before.has_ended and is_there(before)
+        if self._request.options.take_over or others or not self._heartbeat.is_owner():
+            return
+        with suppress(StorageError):  # the next run does it
+            sweep(self._request.study)
+            self._tracker.untidy = False
+
+    def _report(self, record: StudyRecord, index: pa.Table, outcome: Outcome) -> int:
+        request = self._request
+        report = make_report(request.study, record, index=index)
+        print_report(report, self._console)
+        where = shlex.join(["--store", request.store.uri, "--study", request.study.name])
+        self._say(f"Store: {request.store.uri}, study: {request.study.name}")
+        self._say(f"Look at it: {interpreter()} -m streamlit run dashboard/app.py -- {where}")
+        for sentence in outcome.lost:
+            self._say(f"No record: {sentence}")
+        if outcome.unwritable:
+            self._say(
+                "The store takes nothing any more, so the study has stopped; nothing that was "
+                "recorded is lost. Make space there, and the same command goes on from here."
+            )
+        if report.trials.failed:
+            self._say(
+                f"{report.trials.failed} trials failed; the dashboard shows why. "
+                "--retry-failed runs them again."
+            )
+        return EXIT_FAILED if outcome.lost or report.trials.failed else 0
+
+    def _say_quarantined(self, listings: Sequence[CohortListing]) -> None:
+        for listing in listings:
+            records = listing.manifest.records if listing.manifest else ()
+            for scan in records:
+                if scan.status == "quarantined":
+                    name = " ".join((listing.cohort.name, scan.subject, scan.session)).strip()
+                    self._say(f"set aside: {name} {scan.modality}: {scan.reason}")
+
+    def _say(self, text: str) -> None:
+        self._view.say(text)
+
+    def _check(self) -> None:
+        """End this run if another driver has taken over, or if Ray has died."""
+        self._heartbeat.check()
+        connection.check_raylet(self._raylet)
+
+    def _checked(self, ended: bool) -> None:
+        self._check()
+        self._changed(ended)
+
+    def _changed(self, ended: bool) -> None:
+        self._heartbeat.begin()
+        self._view.update(ended=ended)
+        if self._heartbeat.fault and not self._fault_said:
+            self._fault_said = True
+            self._say(f"The progress cannot be shown to others: {self._heartbeat.fault}")
+
+
+def study_record(
+    request: Request,
+    plan: Plan,
+    cohorts: tuple[CohortInfo, ...],
+    created: str,
+    precision: Precision,
+) -> StudyRecord:
+    """What ``study.json`` says of a run."""
+    return StudyRecord(
+        study=request.study.name,
+        grid=request.grid_name,
+        synthetic=any(cohort.synthetic for cohort in cohorts),
+        precision=precision,
+        cohorts=cohorts,
+        trials=plan.trials,
+        searches=plan.searches,
+        provenance=provenance(),
+        created=created,
+        updated=utc_now(),
+    )
+
+
+def interpreter() -> str:
+    """The interpreter as one would type it here."""
+    here = os.path.relpath(sys.executable)
+    return sys.executable if here.startswith("..") else here

@@ -1,0 +1,115 @@
+"""What the user asked a run to do, validated before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets.settings import PreprocessSettings
+from datasets.storage import Storage
+from study import cli
+from study.errors import UsageError
+from study.grids._grid import Grid, grid_names, load_grid
+from study.plan.plan import Plan, build_plan
+from study.prepare.cohorts import Cohort, phantom_cohorts, phantom_folder, read_cohorts
+from study.records.studies import StudyStore
+from study.records.types import CohortInfo
+from study.trials.order import CHECKPOINT_S
+from trainables.arithmetic import Arithmetic, Precision
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run.
+
+    Attributes:
+        seeds: Every point is run with this many seeds, from 0.
+        epochs: Replaces the grid's number of epochs, if given.
+        address: Of a Ray cluster, or None for one of this process alone.
+        retry_failed: Whether failed trials run again.
+        take_over: Whether to run although another process seems to.
+        verbose: Whether Ray and Tune may print.
+        precision: Arithmetic of the networks, or ``auto``.
+        checkpoint_s: How often a fit is kept within a long epoch, in seconds.
+    """
+
+    seeds: int = 1
+    epochs: int | None = None
+    address: str | None = None
+    retry_failed: bool = False
+    take_over: bool = False
+    verbose: bool = False
+    precision: Arithmetic = "auto"
+    checkpoint_s: float = CHECKPOINT_S
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run.
+
+    Attributes:
+        grid_name: Name of the grid.
+        grid: The grid.
+        cohorts: The data.
+        store: Where everything goes.
+        study: The study's own folder there.
+        options: How to run.
+        settings: Of preprocessing.
+    """
+
+    grid_name: str
+    grid: Grid
+    cohorts: tuple[Cohort, ...]
+    store: Storage
+    study: StudyStore
+    options: Options = field(default_factory=Options)
+    settings: PreprocessSettings = field(default_factory=PreprocessSettings)
+
+    def plan(self, cohorts: Sequence[CohortInfo], precision: Precision) -> Plan:
+        """The grid laid over the data.
+
+        Raises:
+            PlanError: If no modality has both a train and a test cohort.
+        """
+        return build_plan(
+            self.grid,
+            cohorts,
+            seeds=tuple(range(self.options.seeds)),
+            epochs=self.options.epochs,
+            precision=precision,
+        )
+
+
+def make_request(
+    grid: str,
+    cohorts: Path | None,
+    store_uri: str,
+    study: str | None,
+    options: Options,
+    settings: PreprocessSettings | None = None,
+) -> Request:
+    """Validate what the user asked for.
+
+    Raises:
+        UsageError: If anything of it is wrong.
+        CohortsError: If the cohorts file is.
+    """
+    if grid not in grid_names():
+        raise UsageError(f"unknown grid {grid!r}; choose one of: {', '.join(grid_names())}")
+    chosen = load_grid(grid)
+    store = cli.open_store(store_uri)
+    name = study or (grid if cohorts else f"{grid}-phantom")
+    if cohorts is None:
+        data = phantom_cohorts(phantom_folder(store), chosen.phantom_subjects)
+    else:
+        data = read_cohorts(cohorts)
+    return Request(
+        grid_name=grid,
+        grid=chosen,
+        cohorts=data,
+        store=store,
+        study=cli.open_study(store, name),
+        options=options,
+        settings=settings or PreprocessSettings(),
+    )

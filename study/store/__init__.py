@@ -1,0 +1,1 @@
+"""What is wrong in a store, and what no record needs."""

@@ -1,0 +1,1 @@
+"""The command that runs a study as a job on a Ray cluster."""

@@ -1,0 +1,1 @@
+"""Running trials on Ray Tune: one specification in, one record out."""
