@@ -19,6 +19,7 @@ from dashboard.options import Options, parse_options
 from dashboard.reader import StudyView, is_live
 from dashboard.tables import REGION_LABELS, pairs
 from dashboard.text import markdown_text
+from study.records.names import Names
 from study.records.types import StudyRecord
 from study.report.formats import METRIC_LABELS
 from study.report.table import table_columns
@@ -70,6 +71,11 @@ class Frame:
         """The study's record; pages are only run when there is one."""
         assert self.view.record is not None
         return self.view.record
+
+    @property
+    def names(self) -> Names:
+        """What people read for the study's models, scores and settings."""
+        return Names(self.record.detectors)
 
     def again(self) -> Frame:
         """The same study as it is now."""

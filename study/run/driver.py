@@ -24,6 +24,7 @@ from study.progress.heartbeat import Heartbeat, is_there, last_progress
 from study.progress.live import View
 from study.progress.tracker import Tracker
 from study.records.index import load_index, refresh_index
+from study.records.names import describe_all
 from study.records.provenance import provenance
 from study.records.studies import utc_now
 from study.records.types import CohortInfo, StudyRecord
@@ -297,6 +298,7 @@ def study_record(
         grid=request.grid_name,
         synthetic=any(cohort.synthetic for cohort in cohorts),
         precision=precision,
+        detectors=describe_all(plan.models),
         cohorts=cohorts,
         trials=plan.trials,
         searches=plan.searches,
