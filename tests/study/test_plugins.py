@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from study.errors import UsageError
+from study.grids._grid import load_grid
 from study.records.index import load_index
 from tests.apps import opener
 from tests.commands import Command, begin
@@ -305,19 +307,41 @@ def _vae_with_another_score() -> str:
     [
         ("gone.py", None, "there is no grid file"),
         ("empty.py", "", "has no GRID"),
+        ("other.py", "GRID = 3", "has no GRID"),
         ("broken.py", "import nothing_of_that_name", "ModuleNotFoundError"),
+        ("half.py", "GRID = (", "SyntaxError"),
         ("smoke.py", GRID, "has the name of another grid"),
-        ("wrong.py", GRID.replace('"blurred"', '"nothing"'), "unknown model 'nothing'"),
-        ("typo.py", GRID.replace('"blur"', '"blurr"'), "settings of 'blurred'"),
     ],
 )
 def test_what_is_wrong_with_a_grid_file_is_one_sentence(
-    name: str, text: str | None, said: str, lab: Lab, tmp_path: Path
+    name: str, text: str | None, said: str, tmp_path: Path
 ) -> None:
     if text is not None:
         (tmp_path / name).write_text(text)
-    words = ["-m", "study.run", "--grid", tmp_path / name, "--store", tmp_path / "runs"]
+    with pytest.raises(UsageError, match=said) as error:
+        load_grid(str(tmp_path / name))
+    assert "\n" not in str(error.value)
+    assert name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('"blurred"', '"nothing"'), "unknown model 'nothing'"),
+        (('"blur"', '"blurr"'), "settings of 'blurred': blur"),
+    ],
+)
+def test_a_grid_of_what_is_not_there_ends_a_command_with_status_2(
+    change: tuple[str, str], said: str, lab: Lab, tmp_path: Path
+) -> None:
+    (tmp_path / "wrong.py").write_text(GRID.replace(*change))
+    words = ["-m", "study.run", "--grid", tmp_path / "wrong.py", "--store", tmp_path / "runs"]
     words += ["--cohorts", lab.folder / "cohorts.toml", "--dry-run"]
     command = lab.command(*words, status=2)
     assert said in command.err
     assert command.err.strip().count("\n") == 0
+
+
+def test_scans_are_prepared_for_a_grid_file_too(lab: Lab, tmp_path: Path) -> None:
+    words = ["-m", "study.prepare", "--store", tmp_path / "runs", "--grid"]
+    assert "there is no grid file" in lab.command(*words, tmp_path / "gone.py", status=2).err
