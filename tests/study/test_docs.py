@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import runpy
-import tomllib
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import yaml
 from pydantic import BaseModel
 
 from datasets import shards
@@ -28,6 +26,7 @@ from tests.markdown import Section, sections
 from trainables import evaluate
 from trainables.description import DetectorInfo, Score, Setting
 from trainables.detector import Detector, StepMetrics
+from trainables.network_detector import NetworkDetector
 from trainables.registry import detector_class, model_names
 from trainables.showcase import Showcase
 from trainables.spec import TrialSpec
@@ -72,9 +71,11 @@ SCHEMAS: dict[str, pa.Schema] = {
 HEATMAPS = "Part `heatmaps.parquet`"
 FILES = ("`shards/retries.json`", "`shards/checksums.json`")
 STATES = {
-    "Part `state.safetensors` of a network": ("ae", "dae", "vae"),
-    "Part `state.safetensors` of `gmm`": ("gmm",),
-    "Part `state.safetensors` of `intensity`": ("intensity",),
+    "Part `state.safetensors` of a network": [
+        name for name in model_names() if issubclass(detector_class(name), NetworkDetector)
+    ],
+    "Part `state.safetensors` of `gmm`": ["gmm"],
+    "Part `state.safetensors` of `intensity`": ["intensity"],
 }
 
 
@@ -142,9 +143,6 @@ class TestStore:
             arrays = {_without_names(key, name) for key in _fitted_state(detector_class(name))}
             compare(f"{title}: {name}", described(title, "array"), arrays)
 
-    def test_states_of_all_models_are_described(self) -> None:
-        assert sorted(name for names in STATES.values() for name in names) == list(model_names())
-
     def test_the_files_of_a_store_are_on_the_page(self) -> None:
         """Of a store that an earlier version wrote, and that is read still."""
         store = ROOT / "tests/study/stores/earlier"
@@ -169,10 +167,10 @@ class TestCommands:
         page = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
         assert page == made["page"](), "run: python docs/make_commands.py"
 
-    def test_every_command_has_its_help_there(self) -> None:
-        commands = {path.parent.name for path in (ROOT / "study").glob("*/__main__.py")}
-        made = runpy.run_path(str(ROOT / "docs/make_commands.py"))
-        assert set(made["COMMANDS"]) == commands
+    def test_every_command_is_on_the_page(self) -> None:
+        page = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+        for folder in (path.parent for path in (ROOT / "study").glob("*/__main__.py")):
+            assert f"## `python -m study.{folder.name}`" in page
 
 
 def _parts_of(records: Iterable[type[BaseModel]]) -> set[type[Any]]:
