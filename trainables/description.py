@@ -26,6 +26,7 @@ class Score:
         symbol: The same in legends, such as ``SE``; by default the label.
         colour: CSS colour of its curves; by default one is chosen by its position.
         dash: Plotly's dash of its curves, where a colour is given.
+        width_px: Width of its curves.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Score:
     symbol: str = ""
     colour: str = ""
     dash: str = "solid"
+    width_px: float = 2.0
 
 
 @dataclass(frozen=True)
