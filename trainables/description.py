@@ -15,6 +15,9 @@ LAST_PLACE = 1000
 
 Value: TypeAlias = bool | int | float | str | None
 
+Order: TypeAlias = tuple[tuple[int, float, str], ...]
+"""What settings of a model are sorted by."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -128,7 +131,7 @@ class ChosenSetting:
         return ", ".join(part for part in (self.text, *aside) if part)
 
     @property
-    def order(self) -> tuple[tuple[int, float, str], ...]:
+    def order(self) -> Order:
         """What settings of a model are sorted by."""
         return tuple(_order(s, v) for s, v in self.values)
 
