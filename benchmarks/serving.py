@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-APP = Path(__file__).parent / "app.py"
+APP = Path(__file__).parents[1] / "dashboard" / "app.py"
 SCRIPT = APP.with_name("main.py")
 START_WITHIN_S = 120.0
 

@@ -16,9 +16,10 @@ from dashboard.charts import loss_curves
 from dashboard.data import list_studies, open_study
 from dashboard.navigation import register_pages
 from dashboard.options import Options, parse_options
-from dashboard.reader import StudyView, is_live
+from dashboard.reader import StudyView
 from dashboard.tables import REGION_LABELS, pairs
 from dashboard.text import markdown_text
+from study.progress.liveness import is_alive
 from study.records.types import StudyRecord
 from study.report.formats import METRIC_LABELS
 from study.report.table import table_columns
@@ -238,7 +239,7 @@ def guarded(draw: Callable[[], None], what: str) -> None:
 
 def watch(frame: Frame) -> None:
     """Run the page again when the study has new results; one fragment, never nested."""
-    live = is_live(frame.view.progress)
+    live = is_alive(frame.view.progress)
 
     @st.fragment(run_every=3.0 if live else 15.0)
     def look() -> None:
@@ -260,7 +261,7 @@ def _badges(view: StudyView) -> None:
         if record is not None and record.synthetic:
             st.badge("synthetic phantom", icon=":material/experiment:", color="orange")
         counts = view.counts
-        if is_live(progress):
+        if is_alive(progress):
             st.badge("running", icon=":material/sync:", color="green")
         elif progress is not None and (progress.stage == "stopped" or not progress.has_ended):
             st.badge("stopped", icon=":material/sync_problem:", color="red")

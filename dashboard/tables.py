@@ -1,8 +1,8 @@
 """The grid and the names of table 1's lines, cut from a study's results. Pure functions.
 
 A study of ten thousand trials has hundreds of thousands of result rows, so they stay in Arrow until
-few are left; the rules (what counts, what is best, in which order) are those of ``study.table`` and
-``study.choice``.
+few are left; the rules (what counts, what is best, in which order) are those of
+``study.report.table`` and ``study.report.choice``.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def grid_cells(selection: pa.Table, metric: str) -> tuple[GridCell, ...]:
 
     Args:
         selection: The result rows of that one cell of table 1.
-        metric: One of ``study.table.METRICS``.
+        metric: One of ``study.report.table.METRICS``.
     """
     found = []
     for (n_c, n_z), seeds in _settings(selection, metric, "n_c", "n_z"):

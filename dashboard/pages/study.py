@@ -13,10 +13,11 @@ from dashboard.charts import Curve, loss_curves
 from dashboard.data import finished_at, finished_history, running_history, table_of
 from dashboard.failures import failures, setting, show_failure
 from dashboard.frame import Frame, current, empty, guarded, synthetic_note, title
-from dashboard.reader import StudyView, heartbeat_age, is_live
+from dashboard.reader import StudyView
 from dashboard.tables import line_label
 from dashboard.text import figure_text, markdown_text
 from study.progress.live import duration, epochs_of
+from study.progress.liveness import heartbeat_age, is_alive
 from study.records.types import Progress, RunningTrial
 from study.report.table import SCORE_ORDER, label
 
@@ -39,12 +40,12 @@ def main() -> None:
     frame = current()
     record = frame.record
     title("Study", f"Grid {markdown_text(record.grid)}, last run {_minute(record.updated)}")
-    live = is_live(frame.view.progress)
+    live = is_alive(frame.view.progress)
 
     @st.fragment(run_every=2.0 if live else 10.0)
     def moving() -> None:
         now = frame.again()
-        if now.view.record is None or is_live(now.view.progress) != live:
+        if now.view.record is None or is_alive(now.view.progress) != live:
             st.rerun(scope="app")
         _progress(now.view)
         _running(now.view.progress if live else None)
@@ -65,7 +66,7 @@ def _minute(time: str) -> str:
 
 def _progress(view: StudyView) -> None:
     counts, progress = view.counts, view.progress
-    live = is_live(progress)
+    live = is_alive(progress)
     ended = counts.done + counts.failed
     with st.container(horizontal=True, key="counts"):
         st.metric("Trials done", f"{counts.done:,} of {counts.planned:,}", border=True)
@@ -84,7 +85,7 @@ def _stage(progress: Progress | None, share: float) -> str:
     if progress is None:
         return f"{done} · no run has reported yet"
     stage = markdown_text(_STAGES.get(progress.stage, progress.stage))
-    if is_live(progress) or progress.has_ended:
+    if is_alive(progress) or progress.has_ended:
         return f"{done} · {stage}"
     age = duration(heartbeat_age(progress).total_seconds())
     return f"{done} · no sign of life for {age}; run the same command again to go on"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Protocol
 
-from datasets.bulk import many_objects
+from datasets.collector import disable_gc
 from datasets.identity import digest
 from datasets.scan import MODALITIES, Modality
 from study.errors import PlanError
@@ -59,7 +59,7 @@ def build_plan(
     Raises:
         PlanError: If no modality has both a train and a test cohort.
     """
-    with many_objects():
+    with disable_gc():
         return _laid_out(with_precision(grid, precision), cohorts, seeds, epochs)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from datasets import sources
@@ -149,4 +150,4 @@ def phantom_folder(store: Storage) -> Path:
     """Where the built-in cohorts are written: beside a local store's data, or in the cache."""
     if store.is_local:
         return Path(store.root) / "phantom"
-    return Path.home() / ".cache" / "anomaly-study" / "phantom"
+    return platformdirs.user_cache_path("anomaly-study") / "phantom"

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets.bulk import many_objects
+from datasets.collector import disable_gc
 from study.plan.done import _part_of, plan_rows
 from study.records.types import StudyRecord
 from study.report.choice import best_rows, setting_of
@@ -88,7 +88,7 @@ def result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
     region. ``setting_id`` is the same for the seeds of a setting. ``steps`` are those of the fit,
     unless it has gone on since it was evaluated.
     """
-    with many_objects():
+    with disable_gc():
         return _result_rows(record, index)
 
 

@@ -36,7 +36,7 @@ def _drive(request: Request, console: Console) -> int:
     cli.end_in_order_on_signals()
     end_orphans()  # also where there is nothing left to do that needs Ray
     try:
-        return Driver(request, console).run()
+        return 0 if Driver(request, console).run() else EXIT_FAILED
     except KeyboardInterrupt:
         console.print(
             "Interrupted; every finished epoch is kept, and a long one up to its last checkpoint. "

@@ -24,13 +24,10 @@ from study.records.studies import StudyStore
 
 def _apps() -> dict[str, typer.Typer]:
     """Every module of the study that is a command."""
-    names = [m.name for m in pkgutil.iter_modules(study.__path__) if not m.ispkg]
-    modules = {name: importlib.import_module(f"study.{name}") for name in names}
-    return {
-        name: m.app
-        for name, m in modules.items()
-        if isinstance(getattr(m, "app", None), typer.Typer)
-    }
+    names = [m.name for m in pkgutil.iter_modules(study.__path__) if m.ispkg]
+    folders = [Path(path) for path in study.__path__]
+    found = [n for n in names if any((f / n / "__main__.py").is_file() for f in folders)]
+    return {name: importlib.import_module(f"study.{name}.command").app for name in found}
 
 
 def _commands() -> list[tuple[str, tuple[str, ...], click.Command]]:

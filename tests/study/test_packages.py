@@ -57,7 +57,7 @@ def test_an_unknown_source_is_answered_with_those_there_are() -> None:
 
 
 def test_reading_a_study_loads_neither_ray_nor_torch() -> None:
-    modules = "study.report, study.index, study.table, study.plan, study.run"
+    modules = "study.report.command, study.store.command, study.plan.plan, study.run.command"
     code = f"import {modules}, sys; print(sorted({{'ray', 'torch', 'optuna'}} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
