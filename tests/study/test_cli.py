@@ -129,8 +129,8 @@ _RUN = ("run", "--grid", "smoke")
         (("prepare", "--cohorts", "{tmp}/none.toml"), r"cannot read the cohorts file"),
         (("prepare", "--grid", "nope"), r"unknown grid 'nope'"),
         (("submit", "--grid", "smoke", "--nope"), r"[Nn]o such option.*--nope"),
-        (("verify", "check", "{tmp}/empty"), r"there is no store at '.*empty'"),
-        (("verify", "gc", "{tmp}/empty"), r"there is no store at '.*empty'"),
+        (("store", "check", "{tmp}/empty"), r"there is no store at '.*empty'"),
+        (("store", "gc", "{tmp}/empty"), r"there is no store at '.*empty'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -21,7 +21,7 @@ from study.errors import PreparationError
 from study.prepare.limits import Limits
 from study.prepare.listing import ScanTask
 from study.prepare.page import write_reports
-from study.prepare.preparation import _process
+from study.prepare.scans import _process
 from study.trials.execute import put_slices
 
 Prepare = Callable[..., Any]
