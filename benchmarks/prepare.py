@@ -18,6 +18,8 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.measurement import Measurement, seconds
+from datasets.phantom import writer
+from datasets.phantom.settings import Options
 from datasets.settings import PreprocessSettings
 from datasets.sources import phantom
 from datasets.storage import Storage
@@ -76,10 +78,8 @@ def measure() -> list[Measurement]:
 
 
 def _write_heads(root: Path) -> list[Path]:
-    options = phantom.Options(
-        layout="ixi", subjects=N_SUBJECTS, in_plane_mm=0.94, slice_mm=1.2, seed=1
-    )
-    phantom.ensure(root, options)
+    options = Options(layout="ixi", subjects=N_SUBJECTS, in_plane_mm=0.94, slice_mm=1.2, seed=1)
+    writer.ensure(root, options)
     return [scan.image for scan in phantom.list_scans(root, ("T1w",)).scans]
 
 

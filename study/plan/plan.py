@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 from datasets.collector import disable_gc
 from datasets.identity import digest
@@ -17,13 +16,6 @@ from study.records.types import CohortInfo, PlannedEval, PlannedSearch, PlannedT
 from trainables.arithmetic import Precision
 from trainables.detector import detector_class
 from trainables.spec import RECIPE_VERSION, TrialSpec, eval_id, identity, trial_id
-
-
-class GridModule(Protocol):
-    """What a file in ``study/grids`` provides."""
-
-    GRID: Grid
-    __doc__: str
 
 
 @dataclass(frozen=True)
@@ -188,9 +180,3 @@ def _planned_searches(
 def _with_value(search: PlannedSearch, value: float) -> TrialSpec:
     params = {**search.spec.params, search.parameter: value}
     return search.spec.model_copy(update={"params": params})
-
-
-def count_by_model(trials: Iterable[PlannedTrial]) -> dict[str, int]:
-    """How many trials each model has, by model name."""
-    names = sorted(trial.spec.model for trial in trials)
-    return {name: len(list(group)) for name, group in groupby(names)}

@@ -20,9 +20,9 @@ from datasets.manifest import (
     record_path,
     write_manifest,
 )
+from datasets.phantom import writer
 from datasets.retries import read_retries, retried_key, write_retries
 from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
-from datasets.sources import phantom
 from datasets.storage import ChecksumError, Storage
 from study.errors import PreparationError
 from study.prepare.cohorts import Cohort
@@ -210,7 +210,7 @@ class Preparation:
         for cohort in self.cohorts:
             if cohort.options is not None:
                 run_all = partial(self._run_all, f"writing phantom {cohort.name}")
-                phantom.ensure(cohort.root, cohort.options, run_all)
+                writer.ensure(cohort.root, cohort.options, run_all)
 
     def _run_all(self, caption: str, task: Callable[[int], None], indices: Sequence[int]) -> None:
         ray = self.connect()

@@ -11,7 +11,7 @@ import pytest
 from study.errors import PlanError
 from study.grids._grid import Grid, GridTrial, grid_names, load_grid
 from study.plan.done import work_left
-from study.plan.plan import Plan, build_plan, count_by_model
+from study.plan.plan import Plan, build_plan
 from study.records.index import load_index
 from study.records.studies import StudyStore
 from study.records.types import CohortInfo, FitRecord, PlannedTrial
@@ -55,7 +55,13 @@ class TestEveryGrid:
 
 def test_the_papers_grid_is_the_papers(paper_cohorts: Cohorts) -> None:
     plan = build_plan(load_grid("paper"), paper_cohorts, seeds=(0,), epochs=None)
-    assert count_by_model(plan.trials) == {"ae": 42, "dae": 42, "gmm": 8, "intensity": 2, "vae": 42}
+    assert Counter(t.spec.model for t in plan.trials) == {
+        "ae": 42,
+        "dae": 42,
+        "gmm": 8,
+        "intensity": 2,
+        "vae": 42,
+    }
     cells = {(t.spec.params["n_z"], t.spec.params["n_c"]) for t in plan.trials if t.spec.epochs > 1}
     assert cells == {(z, c) for z in (8, 16, 32, 64, 128, 256, 512) for c in (8, 16, 32)}
     lambdas = {t.spec.params["gmm_lambda"] for t in plan.trials if t.spec.model == "gmm"}
