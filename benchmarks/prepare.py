@@ -19,7 +19,7 @@ from rich.console import Console
 
 from benchmarks.measurement import Measurement, seconds
 from datasets.phantom import writer
-from datasets.phantom.settings import Options
+from datasets.phantom.settings import PhantomOptions
 from datasets.settings import PreprocessSettings
 from datasets.sources import phantom
 from datasets.storage import Storage
@@ -78,7 +78,9 @@ def measure() -> list[Measurement]:
 
 
 def _write_heads(root: Path) -> list[Path]:
-    options = Options(layout="ixi", subjects=N_SUBJECTS, in_plane_mm=0.94, slice_mm=1.2, seed=1)
+    options = PhantomOptions(
+        layout="ixi", subjects=N_SUBJECTS, in_plane_mm=0.94, slice_mm=1.2, seed=1
+    )
     writer.ensure(root, options)
     return [scan.image for scan in phantom.list_scans(root, ("T1w",)).scans]
 

@@ -15,7 +15,7 @@ from dashboard import state
 from dashboard.charts import loss_curves
 from dashboard.data import list_studies, open_study
 from dashboard.navigation import register_pages
-from dashboard.options import Options, parse_options
+from dashboard.options import DashboardOptions, parse_options
 from dashboard.reader import StudyView
 from dashboard.tables import REGION_LABELS, pairs
 from dashboard.text import markdown_text
@@ -114,7 +114,7 @@ def current() -> Frame:
     return frame
 
 
-def _choose_study(options: Options, page: str) -> Frame | None:
+def _choose_study(options: DashboardOptions, page: str) -> Frame | None:
     """The row on top of every page; None if there is nothing to show, which it has said."""
     row = st.container(
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"

@@ -22,7 +22,7 @@ from dashboard.frame import (
 )
 from dashboard.map_charts import SEGMENT_COLOUR, TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import (
-    Showcase,
+    ShowcaseMaps,
     best_overlap,
     neighbours,
     outline,
@@ -152,7 +152,7 @@ def _go(subject: str, index: int) -> None:
     st.session_state[state.widget_key("slice")] = index
 
 
-def _scores(shown: dict[str, Showcase], line: Line) -> set[str]:
+def _scores(shown: dict[str, ShowcaseMaps], line: Line) -> set[str]:
     found = shown.get(line.trial_id)
     return set(found.scores) if found is not None else set()
 
@@ -162,7 +162,7 @@ def _name(line: Line) -> str:
 
 
 def _row(
-    source: SliceSource, shown: dict[str, Showcase], lines: list[str], where: str
+    source: SliceSource, shown: dict[str, ShowcaseMaps], lines: list[str], where: str
 ) -> list[MapPanel]:
     first = shown[source.lines[lines[0]].trial_id]
     truth = (*outline(first.lesion_HW), TRUTH_COLOUR)
@@ -190,7 +190,7 @@ def _grouped(source: SliceSource, lines: list[str]) -> list[str]:
 
 
 def _threshold(
-    source: SliceSource, shown: dict[str, Showcase], lines: list[str], where: str
+    source: SliceSource, shown: dict[str, ShowcaseMaps], lines: list[str], where: str
 ) -> None:
     st.subheader("Segmentation", anchor=False)
     left, right = st.columns([2, 3], gap="large")
@@ -235,7 +235,11 @@ def _threshold(
 
 
 def _segmentation(
-    source: SliceSource, showcase: Showcase, line: Line, segmented: NDArray[np.bool_], where: str
+    source: SliceSource,
+    showcase: ShowcaseMaps,
+    line: Line,
+    segmented: NDArray[np.bool_],
+    where: str,
 ) -> None:
     low, high = source.range_of(line.score)
     values = showcase.scores[line.score].copy()

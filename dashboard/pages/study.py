@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from dashboard import state
-from dashboard.charts import Curve, loss_curves
+from dashboard.charts import Trace, loss_curves
 from dashboard.data import finished_at, finished_history, running_history, table_of
 from dashboard.failures import failures, setting, show_failure
 from dashboard.frame import Frame, current, empty, guarded, synthetic_note, title
@@ -131,7 +131,7 @@ def _losses(frame: Frame, live: bool) -> None:
         )
         log_y = state.toggle("Logarithmic loss", "logloss")
     shown = dict.fromkeys(chosen or [*running, *names][:MOST_CURVES])
-    panels: dict[str, list[Curve]] = {}
+    panels: dict[str, list[Trace]] = {}
     for colour, trial_id in zip(_COLOURS, shown, strict=False):
         history = _history(frame, trial_id, at_work=trial_id in running)
         if history is not None:
@@ -175,13 +175,13 @@ def _history(frame: Frame, trial_id: str, *, at_work: bool) -> pa.Table | None:
     return finished_history(frame.uri, frame.study, trial_id, finished)
 
 
-def _loss_pair(name: str, history: pa.Table, colour: str) -> list[Curve]:
+def _loss_pair(name: str, history: pa.Table, colour: str) -> list[Trace]:
     epochs = history["epoch"].to_pylist()
     train, validation = (history[c].to_pylist() for c in ("train_loss", "validation_loss"))
-    curves = [Curve(name, epochs, train, colour)]
+    curves = [Trace(name, epochs, train, colour)]
     if any(value is not None for value in validation):
         held_out = f"{name}, held out"
-        curves.append(Curve(held_out, epochs, validation, colour, "dot", in_legend=False))
+        curves.append(Trace(held_out, epochs, validation, colour, "dot", in_legend=False))
     return curves
 
 

@@ -21,7 +21,7 @@ MARKER = "phantom.json"
 STARTED = "phantom.started.json"
 
 
-class Options(BaseModel):
+class PhantomOptions(BaseModel):
     """What decides every byte of a phantom cohort.
 
     Attributes:
@@ -46,7 +46,7 @@ class Options(BaseModel):
     noise: float = Field(default=1.0, ge=0, le=10)
 
 
-def read_options(root: Path) -> Options:
+def read_options(root: Path) -> PhantomOptions:
     """The options of the complete phantom in a folder.
 
     Raises:
@@ -61,13 +61,13 @@ def read_options(root: Path) -> Options:
     return options
 
 
-def marker_bytes(options: Options) -> bytes:
+def marker_bytes(options: PhantomOptions) -> bytes:
     """What the marker file of a phantom says."""
     content = {"version": PHANTOM_VERSION, "options": options.model_dump(mode="json")}
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 
-def read_marker(path: Path) -> Options | None:
+def read_marker(path: Path) -> PhantomOptions | None:
     """The options in a marker; None if there is no such file."""
     try:
         content = json.loads(path.read_text())
@@ -82,12 +82,12 @@ def read_marker(path: Path) -> Options | None:
             f"{PHANTOM_VERSION}: delete it, or choose another folder"
         )
     try:
-        return Options.model_validate(content.get("options"))
+        return PhantomOptions.model_validate(content.get("options"))
     except ValidationError as error:
         raise SourceError(f"{path} holds no options of a phantom: {error}") from error
 
 
-def differences(found: Options, wanted: Options) -> str:
+def differences(found: PhantomOptions, wanted: PhantomOptions) -> str:
     """Which options differ, such as ``subjects 4 instead of 6``."""
     have, want = found.model_dump(), wanted.model_dump()
     return ", ".join(f"{k} {have[k]} instead of {want[k]}" for k in have if have[k] != want[k])

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from datasets.phantom import layouts as _layouts
 from datasets.phantom.anatomy import Anatomy, draw_subject, look_at
 from datasets.phantom.contrast import acquire, add_head, brain_signal, draw_signals, to_int16
-from datasets.phantom.fields import Grid
+from datasets.phantom.fields import SamplingGrid
 from datasets.phantom.layouts import LAYOUTS, Layout, LayoutName
 from datasets.phantom.lesions import Lesion, apply_lesions, draw_strokes, draw_tumour
 from datasets.phantom.settings import (
     MARKER,
     STARTED,
-    Options,
+    PhantomOptions,
     differences,
     marker_bytes,
     read_marker,
@@ -47,7 +47,7 @@ class Run(Protocol):
         """Call ``task`` once for each index, in any order, in any process; return when done."""
 
 
-def ensure(root: Path, options: Options, run: Run | None = None) -> None:
+def ensure(root: Path, options: PhantomOptions, run: Run | None = None) -> None:
     """Write what is missing of a phantom; a second call, or one after a kill, only goes on.
 
     Args:
@@ -80,14 +80,14 @@ def ensure(root: Path, options: Options, run: Run | None = None) -> None:
         raise SourceError(f"cannot write the phantom below {root}: {error}") from error
 
 
-def missing(root: Path, options: Options) -> tuple[int, ...]:
+def missing(root: Path, options: PhantomOptions) -> tuple[int, ...]:
     """Numbers, from 0, of the subjects that are not completely written."""
     return tuple(
         i for i in range(options.subjects) if not (root / _done_path(options, i)).is_file()
     )
 
 
-def write_subject(root: Path, options: Options, index: int) -> None:
+def write_subject(root: Path, options: PhantomOptions, index: int) -> None:
     """Write all files of a subject.
 
     A pure function of the options and the number: any process writes the same bytes.
@@ -110,7 +110,7 @@ def write_subject(root: Path, options: Options, index: int) -> None:
         _write(root / path, pack(voxels))
 
 
-def draw_lesions(options: Options, index: int, anatomy: Anatomy) -> tuple[Lesion, ...]:
+def draw_lesions(options: PhantomOptions, index: int, anatomy: Anatomy) -> tuple[Lesion, ...]:
     """The lesions of a subject, whatever their contrast."""
     rng = _generator(options, index, _LESIONS)
     if options.layout == _LESION_FREE:
@@ -121,7 +121,7 @@ def draw_lesions(options: Options, index: int, anatomy: Anatomy) -> tuple[Lesion
 
 
 def scan_voxels(
-    options: Options,
+    options: PhantomOptions,
     index: int,
     modality: Modality,
     anatomy: Anatomy,
@@ -158,12 +158,12 @@ def _lesion_files(
     return [(_layouts.lesion_path(layout, index, n), one.labels) for n, one in enumerate(lesions)]
 
 
-def _generator(options: Options, index: int, *stream: int) -> np.random.Generator:
+def _generator(options: PhantomOptions, index: int, *stream: int) -> np.random.Generator:
     """The random numbers of one purpose; a change in one leaves the others as they are."""
     return np.random.default_rng([options.seed, LAYOUTS[options.layout].number, index, *stream])
 
 
-def _nifti(voxels: NDArray[np.generic], grid: Grid, axes: str, tilt: float) -> bytes:
+def _nifti(voxels: NDArray[np.generic], grid: SamplingGrid, axes: str, tilt: float) -> bytes:
     """A .nii.gz file, its axes stored in the given directions, its bytes the same on every run."""
     turn = np.eye(4)
     turn[1:3, 1:3] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
@@ -180,7 +180,7 @@ def _nifti(voxels: NDArray[np.generic], grid: Grid, axes: str, tilt: float) -> b
     return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
 
 
-def _done_path(options: Options, index: int) -> str:
+def _done_path(options: PhantomOptions, index: int) -> str:
     """The file of a subject that is written last."""
     last = min(LAYOUTS[options.layout].views)
     return _layouts.image_path(options.layout, index, last)

@@ -14,7 +14,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from datasets import sources
-from datasets.phantom.settings import PHANTOM_VERSION, Options
+from datasets.phantom.settings import PHANTOM_VERSION, PhantomOptions
 from datasets.plugins import load_plugin, plugin_names
 from datasets.scan import MODALITIES, Modality, Role
 from datasets.storage import Storage
@@ -42,7 +42,7 @@ class Cohort(BaseModel):
     root: Path
     role: Role
     modalities: tuple[Modality, ...] = Field(default=MODALITIES, min_length=1)
-    options: Options | None = None
+    options: PhantomOptions | None = None
 
     @field_validator("name")
     @classmethod
@@ -110,7 +110,7 @@ def phantom_cohorts(folder: Path, subjects: Mapping[str, int]) -> tuple[Cohort, 
 
 
 def _phantom(folder: Path, name: str, seed: int, subjects: int) -> Cohort:
-    options = Options.model_validate({"layout": name, "subjects": subjects, "seed": seed})
+    options = PhantomOptions.model_validate({"layout": name, "subjects": subjects, "seed": seed})
     # A later version's phantom lies beside an older one's, which other stores may still use.
     content = {"version": PHANTOM_VERSION, **options.model_dump(mode="json")}
     text = json.dumps(content, sort_keys=True)

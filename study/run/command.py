@@ -28,7 +28,7 @@ from study.grids._grid import grid_names
 from study.progress.heartbeat import check_free
 from study.run.driver import Driver, interpreter
 from study.run.dryrun import print_plan
-from study.run.request import Options, Request, make_request
+from study.run.request import Request, RunOptions, make_request
 from study.trials.order import CHECKPOINT_S
 
 
@@ -106,7 +106,7 @@ def main(
 ) -> None:
     """Run a study from scans to table 1; running it again resumes it."""
     connection.configure(verbose=verbose, address=address)
-    options = Options(
+    options = RunOptions(
         seeds=seeds,
         epochs=epochs,
         address=address,

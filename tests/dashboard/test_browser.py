@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
 from benchmarks.serving import settled
-from dashboard.maps import Showcase, decode_showcase, overlap, region_mask, segment
+from dashboard.maps import ShowcaseMaps, decode_showcase, overlap, region_mask, segment
 from dashboard.text import figure_text
 from datasets.manifest import read_manifest
 from datasets.shards import read_slices
@@ -147,7 +147,7 @@ def test_cell_of_the_grid_opens_its_trial(
     expect(metric(page, "Steps")).to_have_text(f"{fit.steps:,}")
 
 
-def _stored(smoke: Served, trial_id: str, eval_id: str) -> tuple[Showcase, ...]:
+def _stored(smoke: Served, trial_id: str, eval_id: str) -> tuple[ShowcaseMaps, ...]:
     trial = smoke.study.trial(trial_id)
     record = trial.evaluation(eval_id)
     assert record is not None
@@ -155,7 +155,7 @@ def _stored(smoke: Served, trial_id: str, eval_id: str) -> tuple[Showcase, ...]:
     return decode_showcase(pq.read_table(pa.BufferReader(data)))
 
 
-def _dice(showcase: Showcase, score: str, threshold: float) -> str:
+def _dice(showcase: ShowcaseMaps, score: str, threshold: float) -> str:
     mask = region_mask(showcase.brain_HW, "brain")
     found = segment(showcase.scores[score], showcase.brain_HW, "brain", threshold)
     return figure_text(overlap(found, showcase.lesion_HW & mask).dice)
@@ -226,7 +226,7 @@ def test_any_other_slice_is_scored_from_the_saved_weights(
     expect(page.get_by_test_id("stAlert")).to_have_count(0)
 
 
-def _scored(smoke: Served, row: dict[str, Any], subject: str, index: int) -> Showcase:
+def _scored(smoke: Served, row: dict[str, Any], subject: str, index: int) -> ShowcaseMaps:
     """The same slice, scored by the test's own hand."""
     import safetensors.numpy
 
@@ -254,7 +254,7 @@ def _scored(smoke: Served, row: dict[str, Any], subject: str, index: int) -> Sho
     detector = fit.spec.detector()
     detector.load_state(safetensors.numpy.load(trial.read_part(fit, "model.safetensors")))
     maps = detector.score(batch.images_BHW, batch.brain_BHW)
-    return Showcase(
+    return ShowcaseMaps(
         subject,
         index,
         batch.images_BHW[0],

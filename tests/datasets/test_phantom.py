@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from datasets.phantom import writer
 from datasets.phantom.anatomy import Anatomy, draw_subject, look_at, template_points
 from datasets.phantom.contrast import draw_signals
-from datasets.phantom.fields import Grid, SmoothField
+from datasets.phantom.fields import SamplingGrid, SmoothField
 from datasets.phantom.layouts import LAYOUTS, LayoutName
 from datasets.phantom.lesions import Lesion
-from datasets.phantom.settings import MARKER, PHANTOM_VERSION, Options
+from datasets.phantom.settings import MARKER, PHANTOM_VERSION, PhantomOptions
 from datasets.scan import MODALITIES, Modality, SourceError
 from datasets.sources import phantom
 
 COARSE = {"in_plane_mm": 3.0, "slice_mm": 5.0}
 
 
-def options(layout: LayoutName, subjects: int = 2, **more: float) -> Options:
-    return Options.model_validate({"layout": layout, "subjects": subjects, **COARSE, **more})
+def options(layout: LayoutName, subjects: int = 2, **more: float) -> PhantomOptions:
+    return PhantomOptions.model_validate({"layout": layout, "subjects": subjects, **COARSE, **more})
 
 
 def digest(data: bytes) -> str:
@@ -47,7 +47,7 @@ def voxels(path: Path) -> NDArray[np.float32]:
     return np.asarray(nib.as_closest_canonical(nib.load(path)).get_fdata(dtype=np.float32))
 
 
-def anatomy_and_lesions(some: Options, index: int) -> tuple[Anatomy, tuple[Lesion, ...]]:
+def anatomy_and_lesions(some: PhantomOptions, index: int) -> tuple[Anatomy, tuple[Lesion, ...]]:
     layout = LAYOUTS[some.layout]
     rng = np.random.default_rng([some.seed, layout.number, index, 0])
     view = layout.views["T1w"]
@@ -252,8 +252,8 @@ def test_tissue_contrast_differs_between_subjects_and_keeps_its_sign() -> None:
 def test_a_smooth_field_has_its_spread_and_is_the_same_on_any_grid() -> None:
     box = ((-60.0, 60.0), (-60.0, 60.0), (-60.0, 60.0))
     field = SmoothField.random(np.random.default_rng(0), 9.0, 2.0)
-    fine = field.on(Grid.covering(box, (1.0, 1.0, 2.0)).axes())
-    coarse = field.on(Grid.covering(box, (3.0, 3.0, 6.0)).axes())
+    fine = field.on(SamplingGrid.covering(box, (1.0, 1.0, 2.0)).axes())
+    coarse = field.on(SamplingGrid.covering(box, (3.0, 3.0, 6.0)).axes())
     assert fine.std() == pytest.approx(2.0, rel=0.1)
     assert np.allclose(fine[1::3, 1::3, 1::3], coarse, atol=1e-4)
 
@@ -265,7 +265,7 @@ def test_deepbet_finds_the_brain_in_both_modalities(tmp_path: Path) -> None:
     from datasets.repair import widen_at_lesions
 
     least: dict[Modality, float] = {"T1w": 0.95, "T2w": 0.93}
-    writer.ensure(tmp_path, Options(layout="ixi", subjects=1))
+    writer.ensure(tmp_path, PhantomOptions(layout="ixi", subjects=1))
     for scan in phantom.list_scans(tmp_path, MODALITIES).scans:
         volume = load_volume(scan.image)
         name = scan.image.name.replace(".nii.gz", "_brainmask.nii.gz")
@@ -283,7 +283,7 @@ def test_widened_masks_keep_lesions_at_the_cortex_that_are_as_dark_as_fluid(tmp_
     from datasets.brain import extract_brain
     from datasets.nifti import Volume, load_mask, load_volume
 
-    writer.ensure(tmp_path, Options(layout="ixi", subjects=1))
+    writer.ensure(tmp_path, PhantomOptions(layout="ixi", subjects=1))
     (scan,) = phantom.list_scans(tmp_path, ("T1w",)).scans
     volume = load_volume(scan.image)
     name = scan.image.name.replace(".nii.gz", "_brainmask.nii.gz")
