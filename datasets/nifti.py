@@ -14,15 +14,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.errors import ScanError
 from datasets.nifti_grid import VoxelGrid, place_mask
-from datasets.nifti_header import (
-    SLACK_BYTES,
-    HeaderFacts,
-    ScanError,
-    check_header,
-    named_errors,
-    open_stream,
-)
+from datasets.nifti_header import SLACK_BYTES, HeaderFacts, check_header, named_errors, open_stream
 from datasets.nifti_labels import binarise
 
 __all__ = ["HeaderFacts", "ScanError", "Volume", "check_header", "load_mask", "load_volume"]

@@ -28,6 +28,8 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from datasets.errors import ScanError
+
 MAX_SIDE = 1024
 MIN_SIDE = 4
 MAX_VOXELS = 2**28
@@ -55,10 +57,6 @@ _MACHINE_FAULTS = frozenset(
 _SHEAR_LIMIT = 0.9
 _OBLIQUE_NOTE_DEG = 20.0
 _DISAGREEMENT_NOTE_MM = 0.1
-
-
-class ScanError(ValueError):
-    """A scan that cannot be used; the message names the file and the reason in one sentence."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,7 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.console import Console
 
-from datasets.extractors import ExtractorError
-from datasets.scan import SourceError
+from datasets.errors import ExtractorError, SourceError
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage, StorageError
 from study.errors import (

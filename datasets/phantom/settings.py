@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from datasets.errors import SourceError
 from datasets.phantom.layouts import LayoutName
-from datasets.scan import SourceError
 
 PHANTOM_VERSION = 3
 """Raised whenever the same options would give other files than before."""

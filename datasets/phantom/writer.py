@@ -19,6 +19,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.errors import SourceError
 from datasets.phantom import layouts as _layouts
 from datasets.phantom.anatomy import Anatomy, draw_subject, look_at
 from datasets.phantom.contrast import acquire, add_head, brain_signal, draw_signals, to_int16
@@ -33,7 +34,7 @@ from datasets.phantom.settings import (
     marker_bytes,
     read_marker,
 )
-from datasets.scan import Modality, SourceError
+from datasets.scan import Modality
 
 _SHAPE, _LESIONS, _SIGNALS, _NOISE = range(4)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from datasets.checksums import ChecksumCache, scan_checksums, scan_key
+from datasets.errors import SourceError
 from datasets.manifest import (
     CohortManifest,
     DamagedManifestError,
@@ -15,7 +16,7 @@ from datasets.manifest import (
 )
 from datasets.phantom.settings import MARKER
 from datasets.retries import read_retries, retried_key
-from datasets.scan import Listing, Modality, Role, Scan, SourceError
+from datasets.scan import Listing, Modality, Role, Scan
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
 from study.prepare.cohorts import Cohort

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from datasets.extractors import ExtractorError
+from datasets.errors import ExtractorError
 from datasets.manifest import read_record, write_record
 from datasets.settings import PreprocessSettings
 from datasets.shards import process_scan

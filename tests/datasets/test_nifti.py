@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from datasets.nifti import ScanError, check_header, load_volume
+from datasets.errors import ScanError
+from datasets.nifti import check_header, load_volume
 from tests.volumes import AFFINE, SHAPE, save, values
 
 

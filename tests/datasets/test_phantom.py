@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from datasets.errors import SourceError
 from datasets.phantom import writer
 from datasets.phantom.anatomy import Anatomy, draw_subject, look_at, template_points
 from datasets.phantom.contrast import draw_signals
@@ -22,7 +23,7 @@ from datasets.phantom.fields import SamplingGrid, SmoothField
 from datasets.phantom.layouts import LAYOUTS, LayoutName
 from datasets.phantom.lesions import Lesion
 from datasets.phantom.settings import MARKER, PHANTOM_VERSION, PhantomOptions
-from datasets.scan import MODALITIES, Modality, SourceError
+from datasets.scan import MODALITIES, Modality
 from datasets.sources import phantom
 
 COARSE = {"in_plane_mm": 3.0, "slice_mm": 5.0}

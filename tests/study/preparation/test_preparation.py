@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from datasets.errors import SourceError
 from datasets.manifest import manifest_path, read_record
 from datasets.retries import retried_key
-from datasets.scan import SourceError
 from datasets.shards import read_slices
 from datasets.storage import ChecksumError, Storage
 from study.errors import PreparationError
