@@ -265,6 +265,31 @@ def _scored(smoke: Served, row: dict[str, Any], subject: str, index: int) -> Sho
     )
 
 
+def test_lesion_shares_are_those_of_the_scans_records(page: Page, smoke: Served) -> None:
+    record = smoke.study.study()
+    assert record is not None
+    expected = {}
+    for cohort in (c for c in record.cohorts if c.role == "test"):
+        manifest = read_manifest(Storage.open(str(smoke.store)), cohort.key)
+        assert manifest is not None
+        volumes = np.array([r.lesion_volume_ml for r in manifest.records], float)
+        dropped = np.array([r.lesion_in_dropped_slices_share for r in manifest.records], float)
+        lost = np.array([r.lesion_lost_by_resizing_share for r in manifest.records], float)
+        seen = volumes * (1 - dropped)
+        expected[f"{cohort.name} {cohort.modality}"] = (
+            f"{100 * (lost * seen).sum() / seen.sum():.1f} %",
+            f"{100 * (dropped * volumes).sum() / volumes.sum():.1f} %",
+            f"{manifest.records[int(lost.argmax())].subject}: {100 * lost.max():.1f} %",
+        )
+    open_page(page, smoke.url, "data")
+    table = page.get_by_test_id("stTable").filter(has_text="Lost by resizing")
+    shown = {}
+    for row in table.locator("tbody tr").all():
+        name, _, *cells = row.locator("td").all_inner_texts()
+        shown[name.strip()] = tuple(cell.strip() for cell in cells)
+    assert shown == expected
+
+
 def test_link_reproduces_the_view(page: Page, browser: Browser, smoke: Served) -> None:
     open_page(page, smoke.url, "heatmaps", cohort="brats T1w")
     page.get_by_role("radio", name="Whole slice").click()
