@@ -31,11 +31,11 @@ from study.prepare.preparation import Preparation
 from study.progress.live import View
 from study.progress.monitor import Monitor
 from study.progress.tracker import Tracker
+from study.records.names import Names
 from study.records.studies import StudyStore
 from study.records.types import StudyRecord
 from study.report.choice import best_rows
 from study.report.report import make_report
-from study.report.table import chosen, label
 from study.trials.data import test_slices
 from trainables.detector import Detector
 from trainables.evaluate import evaluate
@@ -81,14 +81,16 @@ def main(
             table.add_column(name)
         for name in ("visible", "contrast 0", "others' masks"):
             table.add_column(name, justify="right")
+        names = Names(record.detectors)
         rows = [r for r in make_report(study_store, record).rows if r["region"] == "brain"]
         for row in best_rows(rows, "auc"):
             detector = _detector(study_store, row["trial_id"])
             test = sets[row["cohort"], row["modality"]]
             unseen, others = (_auc(detector, t, row["score"]) for t in (test, other_masks(test)))
-            names = (label(row["model"]), label(row["score"]), f"{row['cohort']} {row['modality']}")
+            line = (names.model(row["model"]), names.score(row["model"], row["score"]))
+            place = f"{row['cohort']} {row['modality']}"
             figures = (f"{value:.3f}" for value in (row["auc"], unseen, others))
-            table.add_row(*names, chosen(row), *figures)
+            table.add_row(*line, place, row["setting"], *figures)
     console.print(table)
 
 

@@ -25,7 +25,8 @@ from study.records.types import (
     PlannedTrial,
     Provenance,
 )
-from trainables.spec import EVAL_VERSION, RECIPE_VERSION, TrialSpec
+from trainables.registry import detector_class
+from trainables.spec import EVAL_VERSION, TrialSpec
 
 SCORES = {
     "intensity": ("intensity", "negative_intensity"),
@@ -80,7 +81,7 @@ def write_fit(
             search=trial.search,
             train_cohorts=("ixi",),
             train_keys=("x",),
-            recipe_version=RECIPE_VERSION,
+            recipe_version=detector_class(spec.model).VERSION,
             parts=parts,
             n_parameters=int(rng.integers(10_000, 900_000)),
             wall_s=float(rng.uniform(10, 90)),

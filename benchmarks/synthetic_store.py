@@ -22,6 +22,7 @@ from benchmarks.synthetic_records import FAILURE, PROVENANCE, Maps, write_evalua
 from datasets.storage import Storage
 from study.plan.plan import Plan, planned_trial
 from study.records.index import refresh_index
+from study.records.names import describe_all
 from study.records.studies import StudyStore, utc_now
 from study.records.types import CohortInfo, PlannedTrial, Progress, RunningTrial, StudyRecord
 from trainables.spec import TrialSpec
@@ -121,6 +122,7 @@ def write_study(
             study=name,
             grid="paper",
             synthetic=True,
+            detectors=describe_all(plan.models),
             cohorts=tuple(infos),
             trials=trials,
             searches=plan.searches,

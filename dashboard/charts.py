@@ -13,23 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.tables import GridCell, GridLine, short_label
+from dashboard.tables import GridCell, GridLine
 from dashboard.text import plot_text
+from study.records.names import Names
 from study.report.table_one import Cell, TableOne
+from trainables.description import Setting, value_order, value_text
 
 GRID_SCALE = "Viridis"
-_STYLES = {
-    ("intensity", "intensity"): ("#8C8C8C", "solid"),
-    ("intensity", "negative_intensity"): ("#8C8C8C", "dot"),
-    ("gmm", "outlier_posterior"): ("#E69F00", "solid"),
-    ("gmm", "outlier_sum"): ("#E69F00", "dot"),
-    ("ae", "squared_error"): ("#56B4E9", "solid"),
-    ("dae", "squared_error"): ("#009E73", "solid"),
-    ("vae", "squared_error"): ("#CC79A7", "solid"),
-    ("vae", "nll"): ("#2F7FC1", "dash"),
-    ("vae", "log_variance"): ("#2F7FC1", "dot"),
-    ("vae", "normalized_error"): ("#D55E00", "solid"),
-}
 _OTHER_COLOURS = ("#D55E00", "#2F7FC1", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
 
 
@@ -58,10 +48,12 @@ class Trace:
     in_legend: bool = True
 
 
-def line_style(model: str, score: str, position: int = 0) -> tuple[str, str]:
-    """Colour and dash of a model's score; others get one by position."""
-    other = (_OTHER_COLOURS[position % len(_OTHER_COLOURS)], "dashdot")
-    return _STYLES.get((model, score), other)
+def line_style(names: Names, model: str, score: str, position: int = 0) -> tuple[str, str]:
+    """Colour and dash of a model's score: its own, or else one by its position."""
+    known = names.score_of(model, score)
+    if known.colour:
+        return known.colour, known.dash
+    return _OTHER_COLOURS[position % len(_OTHER_COLOURS)], "dashdot"
 
 
 def loss_curves(curves: Sequence[Trace], *, log_y: bool) -> go.Figure:
@@ -155,9 +147,14 @@ def _precision_top(curves: Sequence[Trace], chance: float | None) -> float:
 
 
 def grid_figure(
-    cells: Sequence[GridCell], metric: str, low: float, high: float, chosen: str = ""
+    cells: Sequence[GridCell],
+    metric: str,
+    low: float,
+    high: float,
+    axes: tuple[Setting, Setting],
+    chosen: str = "",
 ) -> go.Figure:
-    """N_c x N_z as a heat map of clickable squares.
+    """Two settings as a heat map of clickable squares.
 
     The colours are a heat map; what is clicked are squares of a scatter above it, since plotly
     reports no clicks on heat maps. A square's ``customdata`` begins with its trial.
@@ -167,16 +164,18 @@ def grid_figure(
         metric: What the figures are called.
         low: Lower end of the colour scale.
         high: Upper end.
+        axes: The settings that name the rows and the columns, such as N_c and N_z.
         chosen: Trial to mark.
     """
-    n_cs = sorted({cell.n_c for cell in cells})
-    n_zs = sorted({cell.n_z for cell in cells})
-    value = {(cell.n_c, cell.n_z): cell.value for cell in cells}
-    z = [[value.get((n_c, n_z)) for n_z in n_zs] for n_c in n_cs]
+    down, across = axes
+    downs = [value_text(v) for v in sorted({cell.down for cell in cells}, key=value_order)]
+    acrosses = [value_text(v) for v in sorted({cell.across for cell in cells}, key=value_order)]
+    value = {(value_text(c.down), value_text(c.across)): c.value for c in cells}
+    z = [[value.get((y, x)) for x in acrosses] for y in downs]
     figure = go.Figure()
     figure.add_heatmap(
-        x=[str(n) for n in n_zs],
-        y=[str(n) for n in n_cs],
+        x=acrosses,
+        y=downs,
         z=z,
         zmin=low,
         zmax=high,
@@ -188,12 +187,15 @@ def grid_figure(
     )
     middle = (low + high) / 2
     figure.add_scatter(
-        x=[str(cell.n_z) for cell in cells],
-        y=[str(cell.n_c) for cell in cells],
+        x=[value_text(cell.across) for cell in cells],
+        y=[value_text(cell.down) for cell in cells],
         mode="markers+text",
         text=[f"<b>{c.value:.3f}</b>" if c.trial_id == chosen else f"{c.value:.3f}" for c in cells],
         textfont={"color": ["white" if c.value < middle else "black" for c in cells], "size": 13},
-        customdata=[[c.trial_id, c.n_c, c.n_z, c.n_trials, c.lowest, c.highest] for c in cells],
+        customdata=[
+            [c.trial_id, value_text(c.down), value_text(c.across), c.n_trials, c.lowest, c.highest]
+            for c in cells
+        ],
         marker={
             "symbol": "square",
             "size": 44,
@@ -207,39 +209,62 @@ def grid_figure(
         unselected={"marker": {"opacity": 1}, "textfont": {"color": None}},
         showlegend=False,
         hovertemplate=(
-            f"N_c %{{customdata[1]}}, N_z %{{customdata[2]}}<br>{metric} %{{text}}"
+            f"{_symbol(down)} %{{customdata[1]}}, {_symbol(across)} %{{customdata[2]}}"
+            f"<br>{metric} %{{text}}"
             "<br>seeds %{customdata[3]}, from %{customdata[4]:.3f} to %{customdata[5]:.3f}"
             "<br>click to open<extra></extra>"
         ),
     )
-    height = 150 + 64 * len(n_cs)
-    _finish(figure, "N_z (size of the latent vector)", "N_c (channels)", height=height)
-    figure.update_xaxes(type="category", categoryarray=[str(n) for n in n_zs], showgrid=False)
-    figure.update_yaxes(type="category", categoryarray=[str(n) for n in n_cs], showgrid=False)
+    height = 150 + 64 * len(downs)
+    _finish(figure, plot_text(across.title), plot_text(down.title), height=height)
+    figure.update_xaxes(type="category", categoryarray=acrosses, showgrid=False)
+    figure.update_yaxes(type="category", categoryarray=downs, showgrid=False)
     figure.update_layout(clickmode="event+select", dragmode=False, hovermode="closest")
     return figure
 
 
-def lambda_figure(line: GridLine, metric: str, low: float, high: float) -> go.Figure:
-    """A figure over lambda, logarithmic, with clickable points."""
+def line_figure(line: GridLine, metric: str, low: float, high: float, axis: Setting) -> go.Figure:
+    """A figure over one setting, with clickable points.
+
+    Args:
+        line: The best settings.
+        metric: What the figures are called.
+        low: The lowest figure that is shown anywhere.
+        high: The highest.
+        axis: The setting, such as lambda.
+    """
+    numbers = [v for v in line.parameter if isinstance(v, int | float)]
+    is_number = len(numbers) == len(line.parameter)
+    is_log = is_number and axis.scale == "log" and min(numbers, default=0) > 0
     figure = go.Figure()
     figure.add_scatter(
-        x=list(line.parameter),
+        x=list(line.parameter) if is_number else [value_text(v) for v in line.parameter],
         y=list(line.values),
         mode="lines+markers",
-        customdata=[[trial_id] for trial_id in line.trial_ids],
+        customdata=[
+            [trial_id, value_text(value)]
+            for trial_id, value in zip(line.trial_ids, line.parameter, strict=True)
+        ],
         line={"color": "#E69F00", "width": 2},
         marker={"size": 14, "symbol": "square", "color": "#E69F00"},
         unselected={"marker": {"opacity": 1}},
         showlegend=False,
-        hovertemplate=f"λ %{{x:g}}<br>{metric} %{{y:.3f}}<br>click to open<extra></extra>",
+        hovertemplate=f"{_symbol(axis)} %{{customdata[1]}}<br>{metric} %{{y:.3f}}"
+        "<br>click to open<extra></extra>",
     )
-    _finish(figure, "λ (density of the outlier class)", metric, height=340)
+    _finish(figure, plot_text(axis.title), metric, height=340)
     margin = max(high - low, 1e-3) * 0.15
-    figure.update_xaxes(type="log", dtick=1, tickformat="g")
+    if is_log:
+        figure.update_xaxes(type="log", dtick=1, tickformat="g")
+    elif not is_number:
+        figure.update_xaxes(type="category")
     figure.update_yaxes(range=[low - margin, high + margin])
     figure.update_layout(clickmode="event+select", dragmode=False, hovermode="closest")
     return figure
+
+
+def _symbol(setting: Setting) -> str:
+    return plot_text(setting.symbol or setting.name)
 
 
 def paper_figure(table: TableOne, columns: Sequence[tuple[str, str]]) -> go.Figure:
@@ -250,13 +275,15 @@ def paper_figure(table: TableOne, columns: Sequence[tuple[str, str]]) -> go.Figu
         columns: The (cohort, modality) to draw, from left to right.
     """
     n = len(columns)
-    names = [plot_text(short_label(*line)) for line in table.lines]
+    names = [plot_text(table.names.short_line(*line)) for line in table.lines]
+    styles = [line_style(table.names, *line, i) for i, line in enumerate(table.lines)]
+    colours = [colour for colour, _ in styles]
     figure = go.Figure()
     for i, column in enumerate(columns):
         suffix = "" if i == 0 else str(i + 1)
         axes = {"xaxis": f"x{suffix}", "yaxis": "y"}
         cells = [table.cells[line, column] for line in table.lines]
-        _add_pairs(figure, names, cells, [line_style(*line)[0] for line in table.lines], axes)
+        _add_pairs(figure, names, cells, colours, axes)
         span = [i / n + 0.01 * min(i, 1), (i + 1) / n - 0.01]
         chance = {"x0": 0.5, "x1": 0.5, "y0": 0, "y1": 1, "yref": "paper", "xref": f"x{suffix}"}
         figure.add_shape(chance, line={"color": "#9A9A9A", "dash": "dash", "width": 1})
@@ -313,7 +340,7 @@ def _add_pairs(
         mode="markers",
         marker={"size": 11, "color": list(colours)},
         error_x=_intervals(cells),
-        customdata=[[plot_text(cell.setting.text)] for cell in cells],
+        customdata=[[plot_text(cell.setting.table_text)] for cell in cells],
         hovertemplate="%{y} %{customdata[0]}<br>this study %{x:.3f}<extra></extra>",
         **axes,
     )

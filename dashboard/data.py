@@ -24,6 +24,7 @@ from dashboard.reader import StudyReader, StudyView
 from datasets.manifest import CohortManifest, ScanRecord, read_manifest
 from datasets.storage import Storage, StorageError
 from study.plan.done import plan_trials
+from study.records.names import Names
 from study.records.studies import STUDY_NAME, StudyStore, TrialStore
 from study.records.types import EvalRecord, FitRecord
 from study.report.best import found_cells, top_rows
@@ -248,9 +249,10 @@ def table_of(
     """Table 1 of a metric and region, for a version of a study's view."""
     rows = best_of(uri, study, version, metric, _view)
     record = _view.record
-    planned = planned_seeds(plan_trials(record, _view.index), rows) if record else None
+    names = Names(record.detectors if record else {})
+    planned = planned_seeds(plan_trials(record, _view.index), rows, names) if record else None
     found = found_cells(_view.results) if rows else ()
-    return table_one(rows, region, metric, planned=planned, found=found)
+    return table_one(rows, region, metric, planned=planned, found=found, names=names)
 
 
 def finished_at(view: StudyView, trial_id: str) -> str:

@@ -12,16 +12,13 @@ from dashboard.data import evaluation_record, fit_record
 from dashboard.frame import Frame, guarded
 from dashboard.text import markdown_text
 from study.records.types import Failure
-from study.report.table import chosen, label
 
 _COLUMNS = [
     "trial_id",
     "eval_id",
     "model",
     "modality",
-    "n_c",
-    "n_z",
-    "gmm_lambda",
+    "setting",
     "seed",
     "cohort",
     "failure_kind",
@@ -41,7 +38,7 @@ def failures(index: pa.Table, trial_id: str | None = None) -> pa.Table:
 def show_failure(frame: Frame, row: dict[str, Any]) -> None:
     """One failure: its sentence, and the traceback inside."""
     where = f", evaluation on {row['cohort']}" if row["cohort"] else ""
-    name = f"{label(row['model'])} {row['modality']} {setting(row)}".strip()
+    name = f"{frame.names.model(row['model'])} {row['modality']} {setting(row)}".strip()
     head = f"{name}{where}: {row['failure_kind']}: {row['failure_message']}"
     short = head if len(head) < 160 else f"{head[:160]}…"
     key = f"failure {row['trial_id']} {row['eval_id'] or ''}"
@@ -53,9 +50,9 @@ def show_failure(frame: Frame, row: dict[str, Any]) -> None:
 
 
 def setting(row: dict[str, Any]) -> str:
-    """What tells a trial from the others of its model: ``(N_c, N_z)`` or lambda, and the seed."""
+    """What tells a trial from the others of its model: its setting and its seed."""
     seed = f" seed {row['seed']}" if row["seed"] else ""
-    return f"{chosen(row)}{seed}".strip()
+    return f"{row['setting'] or ''}{seed}".strip()
 
 
 def _traceback(frame: Frame, row: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from dashboard.reader import StudyView
 from dashboard.tables import REGION_LABELS, pairs
 from dashboard.text import markdown_text
 from study.progress.liveness import is_alive
+from study.records.names import Names
 from study.records.types import StudyRecord
 from study.report.formats import METRIC_LABELS
 from study.report.table import table_columns
@@ -71,6 +72,11 @@ class Frame:
         """The study's record; pages are only run when there is one."""
         assert self.view.record is not None
         return self.view.record
+
+    @property
+    def names(self) -> Names:
+        """What people read for the study's models, scores and settings."""
+        return Names(self.record.detectors)
 
     def again(self) -> Frame:
         """The same study as it is now."""

@@ -17,7 +17,6 @@ from dashboard.maps import ShowcaseMaps, region_mask, score_range
 from dashboard.scoring import score_slice
 from datasets.manifest import ScanRecord
 from datasets.storage import StorageError
-from study.report.table import chosen
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Line:
         score: Name of the score.
         trial_id: The trial.
         eval_id: Its evaluation on the cohort.
-        setting: ``(N_c, N_z)`` or lambda.
+        setting: What people read of its setting, such as ``(8, 64)``.
         best_dice: Highest Dice over the cohort, at one threshold.
         best_threshold: That threshold.
     """
@@ -192,7 +191,7 @@ def _line(row: dict[str, Any]) -> Line:
         score=row["score"],
         trial_id=row["trial_id"],
         eval_id=row["eval_id"],
-        setting=chosen(row),
+        setting=row["setting"] or "",
         best_dice=row["best_dice"],
         best_threshold=float(threshold) if usable else 0.0,
     )

@@ -1,19 +1,17 @@
-"""What a file in ``trainables/models`` provides, and how it is found."""
+"""What a file in ``trainables/models`` provides."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import ClassVar, Protocol, TypeAlias, cast
+from typing import ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from datasets.plugins import load_plugin, plugin_names
-from trainables import models
+from trainables.description import LAST_PLACE, Score, Setting
 from trainables.slices import Slices
 
 State = Mapping[str, NDArray[np.generic]]
@@ -71,13 +69,21 @@ class StepMetrics:
 class Detector(Protocol):
     """An unsupervised anomaly detector: fits on healthy slices, scores every pixel.
 
-    Not thread-safe; owned by one trial. Construction is cheap and needs no data.
+    Not thread-safe; owned by one trial. Construction is cheap and needs no data. What it says of
+    itself has defaults in :class:`Declared`, the base of both kinds of detectors that there are.
     """
 
     Params: ClassVar[type[AnyParams]]
-    SCORES: ClassVar[tuple[str, ...]]
+    SCORES: ClassVar[tuple[Score, ...]]
+    FIRST_SCORES: ClassVar[tuple[str, ...]]
+    SETTINGS: ClassVar[tuple[Setting, ...]]
+    VERSION: ClassVar[int]
     TRAINS_BY_EPOCHS: ClassVar[bool]
     """Whether more epochs go on training. If not, a fit is one epoch whatever is asked."""
+
+    @classmethod
+    def smallest(cls) -> AnyParams:
+        """The smallest settings that suffice for the contract tests."""
 
     def __init__(self, params: AnyParams, *, seed: int, device: str = "cpu") -> None: ...
 
@@ -146,7 +152,7 @@ class Detector(Protocol):
     def score(
         self, images_BHW: NDArray[np.float32], brain_BHW: NDArray[np.bool_]
     ) -> dict[str, NDArray[np.float32]]:
-        """Anomaly score maps, higher is more anomalous; keys are ``SCORES`` in that order.
+        """Anomaly score maps, higher is more anomalous; keys are those of ``SCORES``, in order.
 
         Args:
             images_BHW: Preprocessed slices.
@@ -164,7 +170,47 @@ class Detector(Protocol):
         """
 
 
-class FitsAtOnce(ABC):
+class Declared:
+    """What a detector says of itself, with defaults; a model file overrides what it needs."""
+
+    Params: ClassVar[type[AnyParams]]
+
+    LABEL: ClassVar[str] = ""
+    """What people read for the model; by default its file name. Not inherited."""
+
+    SHORT_LABEL: ClassVar[str] = ""
+    """The same in legends; by default the label. Not inherited."""
+
+    PLACE: ClassVar[int] = LAST_PLACE
+    """Where it stands in tables; of equal ones by name. Not inherited."""
+
+    SCORES: ClassVar[tuple[Score, ...]] = ()
+    """Its scores, in the order of tables."""
+
+    FIRST_SCORES: ClassVar[tuple[str, ...]] = ()
+    """Names of the scores of evaluations whose identity does not tell them, which are older than
+    names of scores in identities. Nothing but the record of a past: it never changes, and a new
+    model has none."""
+
+    SETTINGS: ClassVar[tuple[Setting, ...]] = ()
+    """The settings that people compare, in the order they are told."""
+
+    VERSION: ClassVar[int] = 2
+    """Raised whenever the same specification and data would fit to other weights than before. It
+    begins with 2, the last value of the number that all models once shared."""
+
+    @classmethod
+    def smallest(cls) -> AnyParams:
+        """The smallest settings that suffice for the contract tests; by default the defaults."""
+        return cls.Params()
+
+
+def score_names(detector: Detector | type[Detector]) -> tuple[str, ...]:
+    """Names of a detector's scores, in order."""
+    return tuple(score.name for score in detector.SCORES)
+
+
+class FitsAtOnce(Declared, ABC):
     """Base of detectors whose fit is a single epoch: nothing of it is ever continued."""
 
     TRAINS_BY_EPOCHS: ClassVar[bool] = False
@@ -188,18 +234,3 @@ class FitsAtOnce(ABC):
 
 class NonFiniteLossError(ArithmeticError):
     """Training ran off: the objective is NaN or infinite."""
-
-
-def model_names() -> tuple[str, ...]:
-    """Names of all detectors, sorted."""
-    return plugin_names(models)
-
-
-@cache
-def detector_class(name: str) -> type[Detector]:
-    """The detector of a model file.
-
-    Raises:
-        ValueError: If there is no such model.
-    """
-    return cast("type[Detector]", load_plugin(models, name, "model").Model)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from trainables.detector import Detector
+from trainables.detector import Detector, score_names
 from trainables.roc import RocAccumulator
 from trainables.showcase import Showcase, showcase_rows
 from trainables.slices import Batch, Slices
@@ -112,14 +112,14 @@ def evaluate(
     """
     if not len(test):
         raise ValueError("the test set has no slices: there is nothing to evaluate")
-    pooled = {score: _Regions() for score in detector.SCORES}
+    pooled = {score: _Regions() for score in score_names(detector)}
     subject_rows: list[dict[str, Any]] = []
     lesion = np.zeros(2, dtype=np.int64)
     showcase = Showcase(detector, test, showcase_rows(test, n_showcase))
     for subject, rows in test.by_subject():
         if rows.start == rows.stop:
             continue
-        counts = {score: _Regions() for score in detector.SCORES}
+        counts = {score: _Regions() for score in score_names(detector)}
         for start in range(rows.start, rows.stop, batch_size):
             batch_rows = range(start, min(start + batch_size, rows.stop))
             batch = test.batch(slice(batch_rows.start, batch_rows.stop))
@@ -162,8 +162,8 @@ class _Regions:
 
 def _score(detector: Detector, batch: Batch, subject: str) -> dict[str, NDArray[np.float32]]:
     maps = detector.score(batch.images_BHW, batch.brain_BHW)
-    if tuple(maps) != detector.SCORES:
-        raise ValueError(f"the detector gave scores {tuple(maps)}, not {detector.SCORES}")
+    if tuple(maps) != score_names(detector):
+        raise ValueError(f"the detector gave scores {tuple(maps)}, not {score_names(detector)}")
     for score, map_BHW in maps.items():
         if map_BHW.shape != batch.images_BHW.shape or map_BHW.dtype != np.float32:
             raise ValueError(

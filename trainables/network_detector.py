@@ -17,7 +17,8 @@ from pydantic import Field
 from torch import Tensor
 
 from trainables.arithmetic import Precision
-from trainables.detector import EpochMetrics, State, StepMetrics
+from trainables.description import Setting
+from trainables.detector import Declared, EpochMetrics, State, StepMetrics
 from trainables.detector import Params as DetectorParams
 from trainables.fit import Settings, Training, leads_to
 from trainables.network import Autoencoder
@@ -56,7 +57,7 @@ class NetworkParams(DetectorParams):
     precision: Precision = "float32"
 
 
-class NetworkDetector(ABC):
+class NetworkDetector(Declared, ABC):
     """Base of the network detectors: trains by :class:`trainables.fit.Training`.
 
     Not thread-safe. The network comes into being when it is first used, so that a plan can ask
@@ -64,12 +65,20 @@ class NetworkDetector(ABC):
     """
 
     Params: ClassVar[type[DetectorParams]] = NetworkParams
-    SCORES: ClassVar[tuple[str, ...]] = ()
+    SETTINGS: ClassVar[tuple[Setting, ...]] = (
+        Setting("n_c", "N_c", "channels"),
+        Setting("n_z", "N_z", "size of the latent vector"),
+    )
     TRAINS_BY_EPOCHS: ClassVar[bool] = True
     CODE_PER_LATENT: ClassVar[int] = 1
     """Numbers of the code that make one latent number."""
     N_OUT: ClassVar[int] = 1
     """Channels O of the decoder's output."""
+
+    @classmethod
+    def smallest(cls) -> DetectorParams:
+        """See :meth:`trainables.detector.Detector.smallest`."""
+        return cls.Params.model_validate({"n_c": 2, "n_z": 8, "batch_size": 4})
 
     def __init__(self, params: DetectorParams, *, seed: int, device: str = "cpu") -> None:
         self.params = cast("NetworkParams", self.Params.model_validate(params))
@@ -161,7 +170,7 @@ class NetworkDetector(ABC):
     ) -> dict[str, NDArray[np.float32]]:
         """See :meth:`trainables.detector.Detector.score`; the brain mask is not used."""
         maps = self._apply(self._score, images_BHW)
-        return {name: maps[name] for name in self.SCORES}
+        return {score.name: maps[score.name] for score in self.SCORES}
 
     def pictures(
         self, images_BHW: NDArray[np.float32], brain_BHW: NDArray[np.bool_]

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from trainables.detector import Detector
+from trainables.detector import Detector, score_names
 from trainables.slices import Batch, Slices
 
 _BITS_SET = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1)
@@ -57,7 +57,7 @@ class Showcase:
         self._test = test
         self._wanted = tuple(rows)
         self._rows: list[int] = []
-        self._maps: dict[str, list[bytes]] = {f"score.{name}": [] for name in detector.SCORES}
+        self._maps: dict[str, list[bytes]] = {f"score.{name}": [] for name in score_names(detector)}
 
     def keep(self, rows: range, batch: Batch, maps: dict[str, NDArray[np.float32]]) -> None:
         """Keep what is wanted of a batch; batches come in ascending order.

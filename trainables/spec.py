@@ -9,10 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from datasets.identity import digest
 from datasets.scan import Modality
-from trainables.detector import Detector, Params, detector_class
-
-RECIPE_VERSION = 2
-"""Raised whenever the same specification and data would fit to other weights than before."""
+from trainables.detector import Detector, Params, score_names
+from trainables.registry import detector_class
 
 EVAL_VERSION = 1
 """Raised whenever the same weights and test data would evaluate to other numbers than before."""
@@ -68,8 +66,8 @@ def identity(spec: TrialSpec) -> dict[str, Any]:
     """What of a specification is hashed: all but its epochs and settings at their defaults.
 
     A setting that a detector is given later does not change the identity of what was fitted before,
-    as long as its default means what was done then. A default that is changed needs a new
-    ``RECIPE_VERSION``.
+    as long as its default means what was done then. A default that is changed needs a
+    detector's ``VERSION`` to be raised.
     """
     fields = detector_class(spec.model).Params.model_fields
     defaults = {name: field.default for name, field in fields.items() if not field.is_required()}
@@ -84,7 +82,7 @@ def identity(spec: TrialSpec) -> dict[str, Any]:
 
 
 def trial_id(spec: TrialSpec, train_keys: Sequence[str]) -> str:
-    """Identity of a fit: the specification without its epochs, the training data, the recipe.
+    """Identity of a fit: the specification without its epochs, the data, the detector's version.
 
     Args:
         spec: The trial.
@@ -94,18 +92,31 @@ def trial_id(spec: TrialSpec, train_keys: Sequence[str]) -> str:
         {
             "spec": identity(spec),
             "train_keys": list(train_keys),
-            "recipe_version": RECIPE_VERSION,
+            "recipe_version": detector_class(spec.model).VERSION,
         }
     )
 
 
-def eval_id(fit_id: str, epochs: int, test_key: str) -> str:
-    """Identity of an evaluation: one per fit, epochs, test cohort and evaluation version."""
+def eval_id(spec: TrialSpec, fit_id: str, test_key: str) -> str:
+    """Identity of an evaluation: the fit, its epochs, test cohort, scores, evaluation version.
+
+    The names of the scores are told where they are others than the detector's ``FIRST_SCORES``, so
+    that what was evaluated before they were told keeps its identity. Their order does not matter.
+
+    Args:
+        spec: The trial.
+        fit_id: Identity of its fit.
+        test_key: Key of the test cohort's shards.
+    """
+    detector = detector_class(spec.model)
+    names = sorted(score_names(detector))
+    is_first = names == sorted(detector.FIRST_SCORES)
     return digest(
         {
             "fit": fit_id,
-            "epochs": epochs,
+            "epochs": spec.epochs,
             "test_key": test_key,
             "eval_version": EVAL_VERSION,
         }
+        | ({} if is_first else {"scores": names})
     )

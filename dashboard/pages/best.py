@@ -19,7 +19,6 @@ from dashboard.frame import (
 )
 from dashboard.text import markdown_text
 from study.report.formats import METRIC_LABELS, legends, marked, seeds_text, table_csv, table_latex
-from study.report.table import label
 from study.report.table_one import Cell, TableOne
 
 
@@ -53,7 +52,7 @@ def main() -> None:
 def _table(table: TableOne) -> None:
     columns: dict[str, list[str]] = {
         "Model": [_model(table, i) for i in range(len(table.lines))],
-        "Score": [markdown_text(label(score)) for _, score in table.lines],
+        "Score": [markdown_text(table.names.score(*line)) for line in table.lines],
     }
     for column in table.columns:
         name = markdown_text(f"{column[0]} {column[1]}")
@@ -74,7 +73,7 @@ def _model(table: TableOne, i: int) -> str:
     """The model's name on its first line only, as a printed table has it."""
     model = table.lines[i][0]
     repeated = i > 0 and table.lines[i - 1][0] == model
-    return "" if repeated else f"**{markdown_text(label(model))}**"
+    return "" if repeated else f"**{markdown_text(table.names.model(model))}**"
 
 
 def _ours(cell: Cell) -> str:
@@ -84,14 +83,14 @@ def _ours(cell: Cell) -> str:
     figure = f"**{figure}**" if cell.best else figure
     if cell.interval is not None:
         figure += f" :gray[{cell.interval[0]:.3f}–{cell.interval[1]:.3f}]"
-    return figure + _small(cell.setting.text) + _small(seeds_text(cell))
+    return figure + _small(cell.setting.table_text) + _small(seeds_text(cell))
 
 
 def _paper(cell: Cell) -> str:
     if cell.paper is None:
         return ""
     figure = marked(cell.paper, cell.paper_below_chance)
-    return f":gray[{figure}]" + _small(cell.paper_setting.text)
+    return f":gray[{figure}]" + _small(cell.paper_setting.table_text)
 
 
 def _small(text: str) -> str:
@@ -133,11 +132,11 @@ def _trial_links(frame: Frame, table: TableOne) -> None:
         ]
         data = pa.table(
             {
-                "Model": [label(line[0]) for line, *_ in cells],
-                "Score": [label(line[1]) for line, *_ in cells],
+                "Model": [table.names.model(line[0]) for line, *_ in cells],
+                "Score": [table.names.score(*line) for line, *_ in cells],
                 "Test cohort": [" ".join(column) for _, column, *_ in cells],
                 METRIC_LABELS[table.metric]: [cell.value for _, _, cell, *_ in cells],
-                "Setting": [cell.setting.text for _, _, cell, *_ in cells],
+                "Setting": [cell.setting.table_text for _, _, cell, *_ in cells],
                 "Seed": [f"{n} of {len(cell.trial_ids)}" for _, _, cell, n, _ in cells],
                 "Trial": [f"trial?study={frame.study}&trial={trial}" for *_, trial in cells],
             }

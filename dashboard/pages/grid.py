@@ -1,4 +1,4 @@
-"""Grid: N_c x N_z of one model and score on one or two test cohorts; a click opens the trial."""
+"""Grid: the settings of one model and score on one or two test cohorts; a click opens the trial."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import pyarrow as pa
 import streamlit as st
 
 from dashboard import state
-from dashboard.charts import grid_figure, lambda_figure
+from dashboard.charts import grid_figure, line_figure
 from dashboard.data import rows_of
 from dashboard.frame import (
+    Frame,
     current,
     empty,
     has_results,
@@ -19,11 +20,12 @@ from dashboard.frame import (
     watch,
     wide,
 )
-from dashboard.tables import grid_cells, grid_line, line_label, pairs, single_setting
+from dashboard.tables import grid_cells, grid_line, pairs, single_setting
 from dashboard.text import markdown_text
 from study.report.choice import mean_of
 from study.report.formats import METRIC_LABELS
 from study.report.table import table_lines
+from trainables.description import Setting
 
 
 def main() -> None:
@@ -35,16 +37,16 @@ def main() -> None:
     if not has_results(frame.view, "Cells fill while the study runs"):
         return
     found = [{"model": m, "score": s} for m, s in pairs(results, "model", "score")]
-    lines = {f"{model}:{score}": (model, score) for model, score in table_lines(found)}
-    gridded = {model for model, n_c in pairs(results, "model", "n_c") if n_c is not None}
-    networks = [key for key, (model, _) in lines.items() if model in gridded]
+    lines = {f"{model}:{score}": (model, score) for model, score in table_lines(found, frame.names)}
+    most = max((len(_axes(frame, model)[:2]) for model, _ in lines.values()), default=0)
+    gridded = [key for key, (m, _) in lines.items() if len(_axes(frame, m)[:2]) == most]
     with st.container(horizontal=True, gap="medium"):
         line = state.select(
             "Model and score",
             "line",
             list(lines),
-            default=networks[-1] if networks else None,
-            show=lambda key: line_label(*lines[key]),
+            default=gridded[-1] if gridded else None,
+            show=lambda key: frame.names.line(*lines[key]),
             width=300,
         )
         region, metric = region_and_metric()
@@ -64,10 +66,11 @@ def main() -> None:
             ),
         ]
     shown = [name for name in dict.fromkeys(shown) if name != "none"]
+    axes = _choose_axes(_axes(frame, model))
     selections = {
         name: rows_of(rows, cohort=split[name][0], modality=split[name][1]) for name in shown
     }
-    known = [value for table in selections.values() for value in _figures(table, metric)]
+    known = [value for table in selections.values() for value in _figures(table, metric, axes)]
     if not known:
         empty("No trial has this figure", "Choose another metric; a cohort may have no lesions.")
         return
@@ -77,32 +80,63 @@ def main() -> None:
     for number, (name, table) in enumerate(selections.items()):
         with places[number]:
             st.subheader(markdown_text(name), anchor=False)
-            _panel(number, name, table, metric, low, high)
+            _panel(number, name, table, metric, (low, high), axes)
     st.caption(
         "A cell is the mean over the seeds of its setting. One colour scale for both cohorts."
     )
     synthetic_note(frame.record, [split[name][0] for name in shown])
 
 
-def _figures(table: pa.Table, metric: str) -> list[float]:
+def _axes(frame: Frame, model: str) -> tuple[Setting, ...]:
+    return frame.names.detector(model).axes
+
+
+def _choose_axes(settings: tuple[Setting, ...]) -> tuple[Setting, ...]:
+    """The settings to draw: rows and columns, one alone, or none; of more than two by choice."""
+    if len(settings) <= 2:
+        return settings
+    known = {setting.name: setting for setting in settings}
+    with st.container(horizontal=True, gap="medium"):
+        down = state.segmented(
+            "Rows", "down", list(known), show=lambda name: show_choice(known[name].title)
+        )
+        others = [name for name in known if name != down]
+        across = state.segmented(
+            "Columns", "across", others, show=lambda name: show_choice(known[name].title)
+        )
+    return known[down], known[across]
+
+
+def _figures(table: pa.Table, metric: str, axes: tuple[Setting, ...]) -> list[float]:
     """The figures that a panel shows."""
-    found = [cell.value for cell in grid_cells(table, metric)]
-    found += grid_line(table, metric).values
-    seeds = [] if found else single_setting(table, metric)
-    return [*found, mean_of(seeds, metric)] if seeds else found
+    if len(axes) == 2:
+        return [cell.value for cell in grid_cells(table, metric, *axes)]
+    if axes:
+        return list(grid_line(table, metric, axes[0]).values)
+    seeds = single_setting(table, metric)
+    return [mean_of(seeds, metric)] if seeds else []
 
 
-def _panel(number: int, name: str, table: pa.Table, metric: str, low: float, high: float) -> None:
-    cells = grid_cells(table, metric)
-    line = grid_line(table, metric)
-    if cells:
-        figure = grid_figure(cells, METRIC_LABELS[metric], low, high)
-    elif line.trial_ids:
-        figure = lambda_figure(line, METRIC_LABELS[metric], low, high)
+def _panel(
+    number: int,
+    name: str,
+    table: pa.Table,
+    metric: str,
+    span: tuple[float, float],
+    axes: tuple[Setting, ...],
+) -> None:
+    width = 180
+    if len(axes) == 2:
+        cells = grid_cells(table, metric, *axes)
+        width += 48 * len({cell.across for cell in cells})
+        figure = grid_figure(cells, METRIC_LABELS[metric], *span, (axes[0], axes[1]))
+    elif axes:
+        line = grid_line(table, metric, axes[0])
+        figure = line_figure(line, METRIC_LABELS[metric], *span, axes[0])
     else:
         _single(name, table, metric)
         return
-    with wide(f"grid-{number}", 180 + 48 * len({cell.n_z for cell in cells})):
+    with wide(f"grid-{number}", width):
         event = st.plotly_chart(
             figure,
             key=f"grid {name}",

@@ -31,10 +31,8 @@ from dashboard.maps import (
     segment,
 )
 from dashboard.slices import Line, SliceSource, open_source
-from dashboard.tables import line_label
 from dashboard.text import figure_text, markdown_text
 from study.report.paper import PAPER_AUC
-from study.report.table import label
 
 _LARGEST = 225  # height of the pictures of a segmentation, in pixels
 
@@ -85,11 +83,11 @@ def _viewer(frame: Frame, source: SliceSource, where: str) -> None:
             "maps",
             keys,
             default=[key for key in usual if key in keys] or keys,
-            show=lambda key: _name(source.lines[key]),
+            show=lambda key: _name(frame, source.lines[key]),
             width=520,
         )
     lines = [key for key in keys if key in wanted] or keys
-    panels = _row(source, shown, lines, where)
+    panels = _row(frame, source, shown, lines, where)
     with wide("maps", row_width(len(panels))):
         st.plotly_chart(
             map_row(panels),
@@ -99,9 +97,9 @@ def _viewer(frame: Frame, source: SliceSource, where: str) -> None:
         )
     st.caption(
         "Blue outline: ground truth. One colour scale per score, the same on every slice of the "
-        "cohort. In brackets: (N_c, N_z) or λ of the best setting of that score."
+        "cohort. Beside the model: the best setting of that score."
     )
-    _threshold(source, shown, lines, where)
+    _threshold(frame, source, shown, lines, where)
 
 
 def _navigate(source: SliceSource) -> tuple[str, int]:
@@ -157,12 +155,12 @@ def _scores(shown: dict[str, ShowcaseMaps], line: Line) -> set[str]:
     return set(found.scores) if found is not None else set()
 
 
-def _name(line: Line) -> str:
-    return f"{line_label(line.model, line.score)} {line.setting}".strip()
+def _name(frame: Frame, line: Line) -> str:
+    return f"{frame.names.line(line.model, line.score)} {line.setting}".strip()
 
 
 def _row(
-    source: SliceSource, shown: dict[str, ShowcaseMaps], lines: list[str], where: str
+    frame: Frame, source: SliceSource, shown: dict[str, ShowcaseMaps], lines: list[str], where: str
 ) -> list[MapPanel]:
     first = shown[source.lines[lines[0]].trial_id]
     truth = (*outline(first.lesion_HW), TRUTH_COLOUR)
@@ -178,8 +176,9 @@ def _row(
         low, high = source.range_of(line.score)
         values = showcase.scores[line.score].copy()
         values[~region_mask(showcase.brain_HW, where)] = float("nan")
-        name = f"{label(line.model)}\n{line.setting or ' '}"
-        panels.append(MapPanel(name, values, label(line.score), low, high, (truth,)))
+        name = f"{frame.names.model(line.model)}\n{line.setting or ' '}"
+        score = frame.names.score(line.model, line.score)
+        panels.append(MapPanel(name, values, score, low, high, (truth,)))
     return panels
 
 
@@ -190,7 +189,7 @@ def _grouped(source: SliceSource, lines: list[str]) -> list[str]:
 
 
 def _threshold(
-    source: SliceSource, shown: dict[str, ShowcaseMaps], lines: list[str], where: str
+    frame: Frame, source: SliceSource, shown: dict[str, ShowcaseMaps], lines: list[str], where: str
 ) -> None:
     st.subheader("Segmentation", anchor=False)
     left, right = st.columns([2, 3], gap="large")
@@ -200,7 +199,7 @@ def _threshold(
             "segment",
             lines,
             default=lines[-1],
-            show=lambda key: _name(source.lines[key]),
+            show=lambda key: _name(frame, source.lines[key]),
         )
         line = source.lines[key]
         showcase = shown[line.trial_id]
@@ -231,16 +230,18 @@ def _threshold(
             f"{line.best_threshold:.4g}."
         )
     with right:
-        _segmentation(source, showcase, line, segmented, where)
+        _segmentation(frame, source, showcase, line, segmented, where)
 
 
 def _segmentation(
+    frame: Frame,
     source: SliceSource,
     showcase: ShowcaseMaps,
     line: Line,
     segmented: NDArray[np.bool_],
     where: str,
 ) -> None:
+    score = frame.names.score(line.model, line.score)
     low, high = source.range_of(line.score)
     values = showcase.scores[line.score].copy()
     values[~region_mask(showcase.brain_HW, where)] = float("nan")
@@ -250,7 +251,7 @@ def _segmentation(
     )
     panels = [
         MapPanel("Segmentation", showcase.image_HW, "image", 0.0, source.image_high, drawn, True),
-        MapPanel(label(line.score), values, label(line.score), low, high, drawn[:1]),
+        MapPanel(score, values, score, low, high, drawn[:1]),
     ]
     panels += [
         MapPanel(markdown_text(name), picture, "image", 0.0, source.image_high, (), True)

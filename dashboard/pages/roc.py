@@ -23,11 +23,9 @@ from dashboard.frame import (
     title,
     watch,
 )
-from dashboard.tables import short_label
 from dashboard.text import figure_text
 from datasets.storage import StorageError
 from study.report.paper import PAPER_AUC
-from study.report.table import chosen
 
 MOST_OTHERS = 100
 
@@ -53,7 +51,7 @@ def main() -> None:
         "curves",
         list(rows),
         default=usual or list(rows)[:8],
-        show=lambda key: _option(rows[key]),
+        show=lambda key: _option(frame, rows[key]),
         help="★: the best setting of its model and score. The others follow, the best first.",
     )
     _figures(frame, [rows[key] for key in shown], log_x=log_x)
@@ -79,20 +77,21 @@ def _choices(frame: Frame, cohort: str, modality: str, where: str) -> dict[str, 
 
 
 def _first_seeds(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """Of the best settings in the paper's table, the first seed each."""
+    """Of the best settings, the first seed each; of the paper's models only those in its table."""
+    papers = {model for model, _ in PAPER_AUC}
     first: dict[tuple[str, str], str] = {}
     for key, row in rows.items():
         line = (row["model"], row["score"])
-        if row["is_best"] and line in PAPER_AUC:
+        if row["is_best"] and (line in PAPER_AUC or row["model"] not in papers):
             first.setdefault(line, key)
     return list(first.values())
 
 
-def _option(row: dict[str, Any]) -> str:
+def _option(frame: Frame, row: dict[str, Any]) -> str:
     seed = f" seed {row['seed']}" if row["seed"] else ""
     mark = "★ " if row["is_best"] else ""
-    name = short_label(row["model"], row["score"])
-    return " ".join(f"{mark}{name} {chosen(row)}{seed} {figure_text(row['auc'])}".split())
+    name = frame.names.short_line(row["model"], row["score"])
+    return " ".join(f"{mark}{name} {row['setting'] or ''}{seed} {figure_text(row['auc'])}".split())
 
 
 def _figures(frame: Frame, rows: list[dict[str, Any]], *, log_x: bool) -> None:
@@ -101,10 +100,11 @@ def _figures(frame: Frame, rows: list[dict[str, Any]], *, log_x: bool) -> None:
         try:
             points = _points(frame, row)
         except StorageError as error:
-            problem(f"{_option(row)}: {error}")
+            problem(f"{_option(frame, row)}: {error}")
             continue
-        colour, dash = line_style(row["model"], row["score"], position)
-        name = f"{short_label(row['model'], row['score'])} {chosen(row)}".strip()
+        colour, dash = line_style(frame.names, row["model"], row["score"], position)
+        line = frame.names.short_line(row["model"], row["score"])
+        name = f"{line} {row['setting'] or ''}".strip()
         width = 3.0 if row["score"] == "normalized_error" else 2.0
         auc = f"{name} · {figure_text(row['auc'])}"
         precision = f"{name} · {figure_text(row['average_precision'])}"

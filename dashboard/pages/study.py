@@ -14,12 +14,10 @@ from dashboard.data import finished_at, finished_history, running_history, table
 from dashboard.failures import failures, setting, show_failure
 from dashboard.frame import Frame, current, empty, guarded, synthetic_note, title
 from dashboard.reader import StudyView
-from dashboard.tables import line_label
 from dashboard.text import figure_text, markdown_text
 from study.progress.live import duration, epochs_of
 from study.progress.liveness import heartbeat_age, is_alive
 from study.records.types import Progress, RunningTrial
-from study.report.table import SCORE_ORDER, label
 
 MOST_CURVES = 6
 MOST_ROWS = 200
@@ -109,7 +107,7 @@ def _running(progress: Progress | None) -> None:
 def _losses(frame: Frame, live: bool) -> None:
     if not state.toggle("Loss curves", "curves-on", default=live):
         return
-    names = _trial_names(frame.view)
+    names = _trial_names(frame)
     running = {t.trial_id: t for t in _at_work(frame.view.progress)} if live else {}
     names |= {trial_id: trial.label for trial_id, trial in running.items()}
     if not names:
@@ -155,17 +153,17 @@ def _at_work(progress: Progress | None) -> tuple[RunningTrial, ...]:
     return progress.running if progress is not None else ()
 
 
-def _trial_names(view: StudyView) -> dict[str, str]:
+def _trial_names(frame: Frame) -> dict[str, str]:
     """The latest finished networks, newest first, with what people call them."""
-    fits = view.fits
+    fits = frame.view.fits
     learnt = pc.and_(pc.is_valid(fits["train_loss"]), pc.greater(fits["epochs"], 1))
     fits = fits.filter(learnt)
     order = pc.sort_indices(fits, [("finished", "descending"), ("trial_id", "ascending")])
-    return {row["trial_id"]: _name(row) for row in fits.take(order[:MOST_ROWS]).to_pylist()}
+    return {row["trial_id"]: _name(frame, row) for row in fits.take(order[:MOST_ROWS]).to_pylist()}
 
 
-def _name(row: dict[str, Any]) -> str:
-    return f"{label(row['model'])} {row['modality']} {setting(row)}".strip()
+def _name(frame: Frame, row: dict[str, Any]) -> str:
+    return f"{frame.names.model(row['model'])} {row['modality']} {setting(row)}".strip()
 
 
 def _history(frame: Frame, trial_id: str, *, at_work: bool) -> pa.Table | None:
@@ -199,14 +197,14 @@ def _best(frame: Frame) -> None:
     for column in sorted(table.columns):
         best = [line for line in table.lines if table.cells[line, column].best]
         if best:
-            line = min(best, key=lambda line: _score_rank(line[1]))
+            line = best[0]
             cell = table.cells[line, column]
             rows.append(
                 {
                     "Test cohort": markdown_text(" ".join(column)),
                     "ROC-AUC": figure_text(cell.value),
-                    "Model and score": markdown_text(line_label(*line)),
-                    "Setting": markdown_text(cell.setting.text),
+                    "Model and score": markdown_text(table.names.line(*line)),
+                    "Setting": markdown_text(cell.setting.table_text),
                 }
             )
     st.table(pa.Table.from_pylist(rows), border="horizontal", hide_index=True)
@@ -214,10 +212,6 @@ def _best(frame: Frame) -> None:
         "Over brain pixels, the best setting of any model (the mean over its seeds), chosen on the "
         "test set itself."
     )
-
-
-def _score_rank(score: str) -> int:
-    return SCORE_ORDER.index(score) if score in SCORE_ORDER else len(SCORE_ORDER)
 
 
 def _failures(frame: Frame) -> None:
@@ -240,7 +234,7 @@ def _trials(view: StudyView) -> None:
         if not box.open:
             return
         order = pc.sort_indices(fits, [("finished", "descending"), ("trial_id", "ascending")])
-        names = ["model", "modality", "n_c", "n_z", "gmm_lambda", "seed", "epochs", "status"]
+        names = ["model", "modality", "setting", "seed", "epochs", "status"]
         names += ["train_loss", "validation_loss", "wall_s", "finished", "trial_id"]
         shown = fits.select(names).take(order[:MOST_ROWS])
         st.dataframe(shown, hide_index=True, key="all trials")

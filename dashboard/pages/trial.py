@@ -31,7 +31,6 @@ from dashboard.maps import ShowcaseMaps, outline, region_mask, score_range
 from dashboard.text import figure_text, markdown_text
 from study.progress.live import duration
 from study.report.formats import METRIC_LABELS
-from study.report.table import chosen, label
 
 MOST_OPTIONS = 100
 
@@ -88,12 +87,12 @@ def _options(frame: Frame, fits: pa.Table) -> dict[str, str]:
     wanted = dict.fromkeys([*best, *newest, *failed, *told])
     known = fits.filter(pc.is_in(fits["trial_id"], pa.array(list(wanted), pa.string())))
     rows = {row["trial_id"]: row for row in known.to_pylist()}
-    return {key: _name(rows[key]) for key in wanted if key in rows}
+    return {key: _name(frame, rows[key]) for key in wanted if key in rows}
 
 
-def _name(row: dict[str, Any]) -> str:
+def _name(frame: Frame, row: dict[str, Any]) -> str:
     seed = f"seed {row['seed']}" if row["seed"] else ""
-    name = f"{label(row['model'])} {row['modality']} {chosen(row)} {seed}"
+    name = f"{frame.names.model(row['model'])} {row['modality']} {row['setting'] or ''} {seed}"
     return f"{' '.join(name.split())} · {row['trial_id'][:8]}"
 
 
@@ -137,7 +136,7 @@ def _results(frame: Frame, rows: pa.Table) -> None:
         [
             {
                 "Test cohort": markdown_text(f"{row['cohort']} {row['modality']}"),
-                "Score": markdown_text(label(row["score"])),
+                "Score": markdown_text(frame.names.score(row["model"], row["score"])),
                 METRIC_LABELS["auc"]: figure_text(row["auc"]),
                 "Mean of subjects": figure_text(row["mean_subject_auc"]),
                 METRIC_LABELS["average_precision"]: figure_text(row["average_precision"]),
@@ -164,7 +163,7 @@ def _share(value: float | None) -> str:
 
 
 def _subjects(frame: Frame, row: dict[str, Any]) -> None:
-    head = f"By subject, {markdown_text(label(row['score']))}"
+    head = f"By subject, {markdown_text(frame.names.score(row['model'], row['score']))}"
     with st.expander(head, key="subjects open", on_change="rerun") as box:
         if not box.open:
             return
@@ -187,16 +186,18 @@ def _maps(frame: Frame, results: pa.Table, where: str) -> None:
     cohort = cohorts[0]
     if len(cohorts) > 1:
         cohort = state.segmented("Test cohort", "maps-on", cohorts, show=show_choice)
-    trial_id = results["trial_id"][0].as_py()
+    trial_id, model = (results[name][0].as_py() for name in ("trial_id", "model"))
 
     def draw() -> None:
         slices = showcase(frame.uri, frame.study, trial_id, evaluations[cohort])
-        _map_row(cohort, slices, where)
+        _map_row(frame, model, cohort, slices, where)
 
     guarded(draw, f"Score maps on {cohort}")
 
 
-def _map_row(cohort: str, slices: tuple[ShowcaseMaps, ...], where: str) -> None:
+def _map_row(
+    frame: Frame, model: str, cohort: str, slices: tuple[ShowcaseMaps, ...], where: str
+) -> None:
     if not slices:
         return
     first = max(slices, key=lambda s: int(s.lesion_HW.sum()))
@@ -212,7 +213,8 @@ def _map_row(cohort: str, slices: tuple[ShowcaseMaps, ...], where: str) -> None:
         )
         values = first.scores[name].copy()
         values[~region_mask(first.brain_HW, where)] = float("nan")
-        panels.append(MapPanel(label(name), values, label(name), low, top, (truth,)))
+        label = frame.names.score(model, name)
+        panels.append(MapPanel(label, values, label, low, top, (truth,)))
     with wide("trial", row_width(6, 190)):
         st.plotly_chart(
             map_row(panels, 190, slots=6),

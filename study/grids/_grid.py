@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from datasets.plugins import load_plugin, plugin_names
 from study import grids
+from study.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -66,15 +70,54 @@ class Grid:
 
 
 def grid_names() -> tuple[str, ...]:
-    """Names of all grids, sorted."""
+    """Names of all grids that need no file to be named, sorted."""
     return plugin_names(grids)
 
 
-def load_grid(name: str) -> Grid:
-    """The grid of that file name.
+def grid_name(grid: str) -> str:
+    """The name of a grid as records have it: of a file, its name without the ending."""
+    return Path(grid).stem if grid.endswith(".py") else grid
+
+
+def load_grid(grid: str) -> Grid:
+    """The grid of that name, or of a file outside the package.
+
+    Args:
+        grid: A name of :func:`grid_names`, or the path of a file that ends in ``.py``.
 
     Raises:
-        ValueError: If there is no such grid; the message lists those there are.
+        UsageError: If there is no such grid, if the file cannot be loaded or has no ``GRID``, or if
+            it has the name of another grid.
     """
-    grid: Grid = load_plugin(grids, name, "grid").GRID
-    return grid
+    if grid.endswith(".py"):
+        return _load_file(Path(grid))
+    try:
+        module = load_plugin(grids, grid, "grid")
+    except ValueError as error:
+        raise UsageError(f"{error}; or name a file that ends in .py") from error
+    return _grid_of(module, f"the grid {grid!r}")
+
+
+def _load_file(path: Path) -> Grid:
+    name = path.stem
+    if not path.is_file():
+        raise UsageError(f"there is no grid file {str(path)!r}")
+    if name in grid_names():
+        raise UsageError(f"the grid file {str(path)!r} has the name of another grid: rename it")
+    spec = spec_from_file_location(f"_grid_file_{name}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"the grid file {str(path)!r} is no Python file")
+    module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"the grid file {str(path)!r} cannot be loaded: {reason}") from error
+    return _grid_of(module, f"the grid file {str(path)!r}")
+
+
+def _grid_of(module: ModuleType, what: str) -> Grid:
+    found = getattr(module, "GRID", None)
+    if not isinstance(found, Grid):
+        raise UsageError(f"{what} has no GRID, an instance of study.grids._grid.Grid")
+    return found

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from study.errors import PlanError
 from study.plan.plan import searched_trial
 from study.records.types import PlannedEval, PlannedSearch, PlannedTrial, StudyRecord
+from trainables.registry import is_installed
 from trainables.spec import TrialSpec
 
 
@@ -96,16 +97,41 @@ def found_by(
     """The trials in the store that a continuous search has asked for so far.
 
     Those that another version of this software made have other identities here, and are left out.
+    Where the detector is not installed no identity can be made, and all of the search count.
     """
     fits = index.select(["trial_id", "spec"]).filter(
         pc.and_(pc.equal(index["kind"], "fit"), pc.equal(index["search"], search.search_id))
     )
+    if not is_installed(search.spec.model):
+        return _as_recorded(fits, search, index, record)
     found = []
     for name, text in zip(fits["trial_id"].to_pylist(), fits["spec"].to_pylist(), strict=True):
         trial = searched_trial(TrialSpec.model_validate_json(text), search, record.cohorts)
         if trial.trial_id == name:
             found.append(trial)
     return tuple(found)
+
+
+def _as_recorded(
+    fits: pa.Table, search: PlannedSearch, index: pa.Table, record: StudyRecord
+) -> tuple[PlannedTrial, ...]:
+    """The trials of a search with the evaluations that they have on the study's data."""
+    keys = {cohort.key for cohort in record.cohorts}
+    columns = ("trial_id", "eval_id", "cohort", "test_key")
+    evals: dict[str, list[PlannedEval]] = {}
+    for trial_id, eval_id, cohort, key in zip(*_part_of(index, "evaluation", columns), strict=True):
+        if key in keys:
+            planned = PlannedEval(eval_id=eval_id, cohort=cohort, test_key=key)
+            evals.setdefault(trial_id, []).append(planned)
+    return tuple(
+        PlannedTrial(
+            trial_id=name,
+            spec=TrialSpec.model_validate_json(text),
+            evals=tuple(evals.get(name, ())),
+            search=search.search_id,
+        )
+        for name, text in zip(fits["trial_id"].to_pylist(), fits["spec"].to_pylist(), strict=True)
+    )
 
 
 def plan_rows(record: StudyRecord, index: pa.Table) -> pa.Table:

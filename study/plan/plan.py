@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import ValidationError
+
 from datasets.collector import disable_gc
 from datasets.identity import digest
 from datasets.scan import MODALITIES, Modality
@@ -14,8 +16,9 @@ from study.errors import PlanError
 from study.grids._grid import Grid, GridSearch
 from study.records.types import CohortInfo, PlannedEval, PlannedSearch, PlannedTrial
 from trainables.arithmetic import Precision
-from trainables.detector import detector_class
-from trainables.spec import RECIPE_VERSION, TrialSpec, eval_id, identity, trial_id
+from trainables.detector import Detector
+from trainables.registry import detector_class
+from trainables.spec import TrialSpec, eval_id, identity, trial_id
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,12 @@ class Plan:
 
     trials: tuple[PlannedTrial, ...]
     searches: tuple[PlannedSearch, ...]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models of all trials and searches, sorted."""
+        found = {trial.spec.model for trial in self.trials}
+        return tuple(sorted(found | {search.spec.model for search in self.searches}))
 
 
 def build_plan(
@@ -49,7 +58,8 @@ def build_plan(
         precision: Arithmetic of all networks for which the grid names none.
 
     Raises:
-        PlanError: If no modality has both a train and a test cohort.
+        PlanError: If no modality has both a train and a test cohort, or if the grid asks for
+            a model that is not there, or for settings that it does not have.
     """
     with disable_gc():
         return _laid_out(with_precision(grid, precision), cohorts, seeds, epochs)
@@ -59,7 +69,7 @@ def with_precision(grid: Grid, precision: Precision) -> Grid:
     """A grid whose points that have an arithmetic, and leave it open, have this one."""
     points = (
         replace(point, params={"precision": precision, **point.params})
-        if "precision" in detector_class(point.model).Params.model_fields
+        if "precision" in _detector(point.model).Params.model_fields
         else point
         for point in grid.trials
     )
@@ -108,7 +118,7 @@ def planned_trial(
     """A specification with its identity and evaluations on the given data."""
     fit = trial_id(spec, train_keys(spec.modality, cohorts))
     evals = tuple(
-        PlannedEval(eval_id=eval_id(fit, spec.epochs, c.key), cohort=c.name, test_key=c.key)
+        PlannedEval(eval_id=eval_id(spec, fit, c.key), cohort=c.name, test_key=c.key)
         for c in _of(cohorts, "test", spec.modality)
     )
     return PlannedTrial(trial_id=fit, spec=spec, evals=evals, search=search)
@@ -147,7 +157,21 @@ def _spec(
     model: str, modality: Modality, params: dict[str, Any], seed: int, epochs: int
 ) -> TrialSpec:
     spec = TrialSpec(model=model, modality=modality, params=params, seed=seed, epochs=epochs)
-    return spec.completed()
+    try:
+        return spec.completed()
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise PlanError(f"the grid's settings of {model!r}: {place}: {first['msg']}") from error
+    except ValueError as error:
+        raise PlanError(str(error)) from error
+
+
+def _detector(model: str) -> type[Detector]:
+    try:
+        return detector_class(model)
+    except ValueError as error:
+        raise PlanError(str(error)) from error
 
 
 def _planned_searches(
@@ -159,7 +183,8 @@ def _planned_searches(
     spec = _spec(space.model, modality, params, seed, 1)
     content = identity(spec)
     content["params"].pop(space.parameter, None)
-    content |= {"parameter": space.parameter, "recipe_version": RECIPE_VERSION}
+    version = detector_class(space.model).VERSION
+    content |= {"parameter": space.parameter, "recipe_version": version}
     content["train_keys"] = list(train_keys(modality, cohorts))
     return [
         PlannedSearch(

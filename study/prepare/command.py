@@ -171,7 +171,9 @@ def main(
     grid: Annotated[
         str,
         typer.Option(
-            help=f"Without --cohorts: the phantom of this grid: {', '.join(grid_names())}."
+            metavar="NAME|FILE.py",
+            help="Without --cohorts: the phantom of this grid: "
+            f"{', '.join(grid_names())}, or a file.",
         ),
     ] = "small",
     brain_extractor: ExtractorOption = "deepbet",
@@ -233,8 +235,6 @@ def _drive(order: Order, console: Console) -> int:
 
 
 def _phantom(grid: str, store: Storage) -> tuple[Cohort, ...]:
-    if grid not in grid_names():
-        raise UsageError(f"unknown grid {grid!r}; choose one of: {', '.join(grid_names())}")
     return phantom_cohorts(phantom_folder(store), load_grid(grid).phantom_subjects)
 
 

@@ -113,7 +113,7 @@ class ModalityPart:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListEntry:
     """A line of a list; of a scan, if it has a name."""
 
     text: str
@@ -121,11 +121,11 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class EntryGroup:
+class ListGroup:
     """A list that can be folded."""
 
     title: str
-    entries: list[Entry]
+    entries: list[ListEntry]
 
     @property
     def is_open(self) -> bool:
@@ -218,7 +218,7 @@ def _page(
         "set_aside": [SetAside(_who(r), r.modality, r.reason, r.image) for r in aside],
         "modalities": [_modality(listing, store, drawn) for listing in listings],
         "notes": _notes(records),
-        "skipped": _grouped((reason, Entry(path)) for path, reason in skipped),
+        "skipped": _grouped((reason, ListEntry(path)) for path, reason in skipped),
     }
 
 
@@ -367,20 +367,20 @@ def _figure(record: ScanRecord, store: Storage, usual: frozenset[str]) -> ScanFi
     )
 
 
-def _notes(records: Iterable[ScanRecord]) -> list[EntryGroup]:
+def _notes(records: Iterable[ScanRecord]) -> list[ListGroup]:
     """What was noticed: notes that differ only in numbers and paths together, then each scan."""
     return _grouped(
-        (_kind(note), Entry(note, f"{_who(record)} {record.modality}"))
+        (_kind(note), ListEntry(note, f"{_who(record)} {record.modality}"))
         for record in records
         for note in record.notes
     )
 
 
-def _grouped(entries: Iterable[tuple[str, Entry]]) -> list[EntryGroup]:
-    groups: dict[str, list[Entry]] = defaultdict(list)
+def _grouped(entries: Iterable[tuple[str, ListEntry]]) -> list[ListGroup]:
+    groups: dict[str, list[ListEntry]] = defaultdict(list)
     for title, entry in entries:
         groups[title].append(entry)
-    return [EntryGroup(title, found) for title, found in sorted(groups.items())]
+    return [ListGroup(title, found) for title, found in sorted(groups.items())]
 
 
 def _kind(note: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from study.cluster.processes import process_identity
 from study.plan.cost import WorkCost
 from study.progress.events import Event
+from study.records.names import spec_label
 from study.records.studies import utc_now
 from study.records.types import Progress, RunningTrial, Stage
 from trainables.spec import TrialSpec
@@ -21,17 +22,6 @@ _WINDOW_S = 60.0
 
 _PRIOR_S = 20.0
 """How long the pace that was measured beforehand outweighs that of the run itself."""
-
-
-def spec_label(spec: TrialSpec) -> str:
-    """A short name of a trial for people: ``vae T1w (8, 64)``."""
-    params = spec.params
-    text = f"{spec.model} {spec.modality}"
-    if "n_c" in params and "n_z" in params:
-        text += f" ({params['n_c']}, {params['n_z']})"
-    elif "gmm_lambda" in params:
-        text += f" λ {params['gmm_lambda']:g}"
-    return f"{text} seed {spec.seed}" if spec.seed else text
 
 
 @dataclass

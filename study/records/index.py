@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -18,11 +17,12 @@ import pyarrow.parquet as pq
 
 from datasets.collector import disable_gc
 from datasets.storage import StorageError
+from study.records.names import Names
 from study.records.studies import StudyStore, TrialStore
 from study.records.types import EvalRecord, FitRecord, parse_record
 from trainables.evaluate import METRICS_SCHEMA
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 
 _MANIFESTS = ("*/manifest.json", "*/eval/*/manifest.json")
 """Where records lie below ``trials``; the many parts beside them need not be looked at."""
@@ -37,9 +37,7 @@ SCHEMA = pa.schema(
         ("status", pa.string()),
         ("model", pa.string()),
         ("modality", pa.string()),
-        ("n_c", pa.int64()),
-        ("n_z", pa.int64()),
-        ("gmm_lambda", pa.float64()),
+        ("setting", pa.string()),  # what people read, such as (8, 64)
         ("seed", pa.int64()),
         ("epochs", pa.int64()),
         ("spec", pa.string()),
@@ -99,7 +97,8 @@ def _compact(study: StudyStore) -> tuple[pa.Table, bool]:
     if not fresh and not stale:
         return old, False
     kept = old.filter(pc.invert(pc.is_in(old["trial_id"], pa.array(stale, pa.string()))))
-    rows = [row for t in fresh for row in _trial_rows(study.trial(t), t, signatures[t])]
+    names = Names(study.detectors()) if fresh else Names()
+    rows = [row for t in fresh for row in _trial_rows(study.trial(t), t, signatures[t], names)]
     table = pa.concat_tables([kept, pa.Table.from_pylist(rows, schema=SCHEMA)])
     keys = [(name, "ascending") for name in ("trial_id", "kind", "cohort", "eval_id")]
     return table.sort_by(keys).combine_chunks(), True
@@ -128,7 +127,9 @@ def _signatures(study: StudyStore) -> dict[str, str]:
     }
 
 
-def _trial_rows(trial: TrialStore, trial_id: str, signature: str) -> list[dict[str, Any]]:
+def _trial_rows(
+    trial: TrialStore, trial_id: str, signature: str, names: Names
+) -> list[dict[str, Any]]:
     common: dict[str, Any] = {"trial_id": trial_id, "signature": signature}
     rows: list[dict[str, Any]] = []
     try:
@@ -137,7 +138,7 @@ def _trial_rows(trial: TrialStore, trial_id: str, signature: str) -> list[dict[s
         fit = None
         rows.append({**common, "kind": "damaged", "failure_message": str(error)})
     if fit is not None:
-        common |= _spec_columns(fit)
+        common |= _spec_columns(fit, names)
         rows.append({**common, **_fit_columns(fit)})
     for name in trial.storage.names("eval"):
         rows += _eval_rows(trial, name, common)
@@ -147,14 +148,11 @@ def _trial_rows(trial: TrialStore, trial_id: str, signature: str) -> list[dict[s
     return rows
 
 
-def _spec_columns(fit: FitRecord) -> dict[str, Any]:
-    params: Mapping[str, Any] = fit.spec.params
+def _spec_columns(fit: FitRecord, names: Names) -> dict[str, Any]:
     return {
         "model": fit.spec.model,
         "modality": fit.spec.modality,
-        "n_c": params.get("n_c"),
-        "n_z": params.get("n_z"),
-        "gmm_lambda": params.get("gmm_lambda"),
+        "setting": names.chosen(fit.spec.model, fit.spec.params).text,
         "seed": fit.spec.seed,
         "spec": json.dumps(fit.spec.model_dump(mode="json"), sort_keys=True),
         "search": fit.search,

@@ -26,6 +26,7 @@ from datasets.scan import Modality, Role
 from datasets.storage import StorageError
 from study.errors import DamagedError
 from trainables.arithmetic import Precision
+from trainables.description import DetectorInfo
 from trainables.spec import TrialSpec
 
 STORE_VERSION = 1
@@ -107,6 +108,7 @@ class FitRecord(Record):
         train_cohorts: Names of the cohorts it was trained on.
         train_keys: Keys of their shards.
         search: Identity of the search that asked for it, if one did; others may know it as well.
+        recipe_version: The detector's ``VERSION``.
         parts: ``spec.json``, ``history.parquet``, ``model.safetensors`` (what scoring needs),
             ``state.safetensors`` (the state at the end) and, where a fit of more epochs goes on
             from another state, ``continuation.safetensors``. Those of a failed fit are of the
@@ -263,6 +265,14 @@ class PlannedSearch(BaseModel):
     objective_score: str
 
 
+class DescribedStudy(BaseModel):
+    """What ``study.json`` says of the study's detectors; the rest of it is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    detectors: dict[str, DetectorInfo] = Field(default_factory=dict)
+
+
 class StudyRecord(Record):
     """``study.json``: the grid, the data and the plan of a study; replaced by every run.
 
@@ -272,6 +282,8 @@ class StudyRecord(Record):
         synthetic: Whether any cohort is the phantom.
         precision: Arithmetic of its networks, decided when the study began; None in the records
             of versions that did not decide it.
+        detectors: What its detectors say of themselves, by model, so that it can be read where one
+            is not installed; models that are missing are of versions that did not tell it.
         cohorts: The data, one entry a cohort and modality.
         trials: Every trial with a known specification.
         searches: Searches whose trials are asked for one by one.
@@ -283,6 +295,7 @@ class StudyRecord(Record):
     grid: str
     synthetic: bool
     precision: Precision | None = None
+    detectors: dict[str, DetectorInfo] = Field(default_factory=dict)
     cohorts: tuple[CohortInfo, ...]
     trials: tuple[PlannedTrial, ...]
     searches: tuple[PlannedSearch, ...] = ()

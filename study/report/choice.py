@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import fsum
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 import pyarrow as pa
 
 from datasets.identity import digest
+from study.records.names import Names
 from study.records.types import PlannedTrial
+from trainables.description import Value
 
 CELL = ("model", "score", "cohort", "modality", "region")
 """What tells the cells of table 1 apart, for either region."""
@@ -29,17 +32,32 @@ def setting_id(spec: Mapping[str, Any]) -> str:
     return digest({k: v for k, v in spec.items() if k not in ("seed", "epochs")})
 
 
+@dataclass(frozen=True)
+class IdentifiedParams:
+    """The settings of a specification.
+
+    Attributes:
+        setting_id: Their identity, see :func:`setting_id`.
+        params: The detector's own settings.
+    """
+
+    setting_id: str
+    params: Mapping[str, Any]
+
+
 @lru_cache(maxsize=32768)
-def setting_of(spec: str) -> tuple[str, int | None]:
-    """The setting's identity and number of Gaussians, of a specification as the index has it."""
+def setting_of(spec: str) -> IdentifiedParams:
+    """The settings of a specification as the index has it."""
     content = json.loads(spec)
-    return setting_id(content), content["params"].get("n_gaussians")
+    return IdentifiedParams(setting_id(content), content["params"])
 
 
 def with_settings(results: pa.Table) -> pa.Table:
     """Result rows of an index with a column ``setting_id`` more."""
     specs = results["spec"].combine_chunks().dictionary_encode()
-    ids = pa.array([setting_of(text)[0] for text in specs.dictionary.to_pylist()], pa.string())
+    ids = pa.array(
+        [setting_of(text).setting_id for text in specs.dictionary.to_pylist()], pa.string()
+    )
     return results.append_column("setting_id", ids.take(specs.indices))
 
 
@@ -78,18 +96,24 @@ def best_rows(rows: Iterable[Row], metric: str) -> list[Row]:
     return [row for cell in cells.values() for row in best_setting(cell, metric)]
 
 
-def planned_seeds(trials: Iterable[PlannedTrial], rows: Iterable[Row]) -> Counter[str]:
+def planned_seeds(
+    trials: Iterable[PlannedTrial], rows: Iterable[Row], names: Names
+) -> Counter[str]:
     """With how many seeds the settings of some rows are planned, by ``setting_id``.
 
     Args:
         trials: The plan's trials.
         rows: Result rows.
+        names: What the study's settings are called.
     """
-    wanted = {(row["model"], row["n_c"], row["n_z"], row["gmm_lambda"]) for row in rows}
+    wanted = {(row["model"], tuple(row["settings"].items())) for row in rows}
+    chosen: dict[tuple[str, str], tuple[tuple[str, Value], ...]] = {}
     found: Counter[str] = Counter()
     for trial in trials:
-        params = trial.spec.params
-        values = (params.get(name) for name in ("n_c", "n_z", "gmm_lambda"))
-        if (trial.spec.model, *values) in wanted:
+        model, params = trial.spec.model, trial.spec.params
+        key = (model, repr(params))
+        if key not in chosen:
+            chosen[key] = tuple(names.chosen(model, params).as_dict().items())
+        if (model, chosen[key]) in wanted:
             found[setting_id(trial.spec.model_dump(mode="json"))] += 1
     return found

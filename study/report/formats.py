@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from study.report.paper import Setting
-from study.report.table import label
-from study.report.table_one import BELOW_CHANCE, OVER_SEEDS, SETTINGS, Cell, TableOne
+from study.report.paper import PAPER_SYMBOLS
+from study.report.table_one import BELOW_CHANCE, OVER_SEEDS, Cell, TableOne
+from trainables.description import ChosenSetting, DetectorInfo
 
 MARK = "†"
 """Stands behind a ROC-AUC below .5."""
@@ -37,12 +37,33 @@ def legends(table: TableOne) -> list[str]:
     """What the signs of a table mean, a sentence each; only of signs that are there."""
     told = []
     if table.has_settings:
-        told.append(f"Settings: {SETTINGS}.")
+        told.append(f"Settings: {_settings_legend(table)}.")
     if table.has_below_chance:
         told.append(f"{MARK} {BELOW_CHANCE}.")
     if table.has_seeds:
         told.append(OVER_SEEDS)
     return told
+
+
+def _settings_legend(table: TableOne) -> str:
+    """Which settings a table tells of which models."""
+    models: dict[str, list[str]] = {}
+    for model in dict.fromkeys(model for model, _ in table.lines):
+        info = table.names.detector(model)
+        if info.settings != ():
+            models.setdefault(_form(info), []).append(info.label)
+    return "; ".join(f"{form} of {', '.join(labels)}" for form, labels in models.items())
+
+
+def _form(info: DetectorInfo) -> str:
+    """How the settings of a model are told, such as ``(N_c, N_z)``."""
+    if info.settings is None:
+        return "values by name"
+    symbols = [s.symbol or s.name for s in info.axes]
+    parts = [f"({', '.join(symbols)})" if len(symbols) > 1 else "".join(symbols)]
+    aside = (s for s in info.settings if s.is_aside)
+    parts += [f"{s.symbol or s.name}: {s.label}" if s.label else s.name for s in aside]
+    return ", ".join(part for part in parts if part)
 
 
 def text_table(table: TableOne) -> Table:
@@ -58,7 +79,7 @@ def text_table(table: TableOne) -> Table:
         printed.add_column(f"{cohort} {modality}", justify="right")
     for line in table.lines:
         entries = [_text_cell(table.cells[line, column]) for column in table.columns]
-        printed.add_row(label(line[0]), label(line[1]), *entries)
+        printed.add_row(table.names.model(line[0]), table.names.score(*line), *entries)
     return printed
 
 
@@ -78,10 +99,10 @@ def _text_cell(cell: Cell) -> str:
     if cell.value is not None:
         figure = marked(cell.value, cell.below_chance)
         figure = f"[bold]{figure}[/bold]" if cell.best else figure
-        lines = [f"{figure} {cell.setting.text}".strip(), seeds_text(cell)]
+        lines = [f"{figure} {cell.setting.table_text}".strip(), seeds_text(cell)]
     if cell.paper is not None:
         figure = marked(cell.paper, cell.paper_below_chance)
-        lines.append(f"[dim]\\[{f'{figure} {cell.paper_setting.text}'.strip()}][/dim]")
+        lines.append(f"[dim]\\[{f'{figure} {cell.paper_setting.table_text}'.strip()}][/dim]")
     return "\n".join(line for line in lines if line)
 
 
@@ -121,9 +142,10 @@ def _csv_row(table: TableOne, line: tuple[str, str], column: tuple[str, str]) ->
     }
 
 
-def _csv_setting(setting: Setting, prefix: str) -> dict[str, object]:
-    values = {"n_c": setting.n_c, "n_z": setting.n_z, "gmm_lambda": setting.gmm_lambda}
-    return {f"{prefix}{k}": v for k, v in values.items()} | {f"{prefix}setting": setting.text}
+def _csv_setting(setting: ChosenSetting, prefix: str) -> dict[str, object]:
+    values = {name: setting.by_symbol(symbol) for name, symbol in PAPER_SYMBOLS.items()}
+    named = {f"{prefix}{name}": value for name, value in values.items()}
+    return {**named, f"{prefix}setting": setting.table_text}
 
 
 def table_latex(table: TableOne, *, synthetic: bool) -> str:
@@ -142,7 +164,7 @@ def table_latex(table: TableOne, *, synthetic: bool) -> str:
     lines += [rf"\begin{{tabular}}{{{shape}}}", r"\toprule"]
     lines += [" & ".join(heads) + r" \\", " & ".join(below) + r" \\", r"\midrule"]
     for line in table.lines:
-        parts = [_latex(label(name)) for name in line]
+        parts = [_latex(table.names.model(line[0])), _latex(table.names.score(*line))]
         for column in table.columns:
             ours, paper = _latex_cell(table.cells[line, column])
             parts += [ours, paper] if table.has_paper(column) else [ours]
@@ -161,10 +183,10 @@ def _latex_cell(cell: Cell) -> tuple[str, str]:
         figure = rf"\textbf{{{figure}}}" if cell.best else figure
         figure += _DAGGER if cell.below_chance else ""
         seeds = rf"{{\footnotesize {seeds_text(cell, '--')}}}" if seeds_text(cell) else ""
-        ours = " ".join(x for x in (figure, _latex(cell.setting.text), seeds) if x)
+        ours = " ".join(x for x in (figure, _latex(cell.setting.table_text), seeds) if x)
     if cell.paper is not None:
         figure = marked(cell.paper, cell.paper_below_chance, _DAGGER)
-        paper = f"{figure} {_latex(cell.paper_setting.text)}".strip()
+        paper = f"{figure} {_latex(cell.paper_setting.table_text)}".strip()
     return ours, paper
 
 

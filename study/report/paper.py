@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from trainables.description import ChosenSetting, Setting
 
 PAPER_AUC: dict[tuple[str, str], tuple[float, float, float]] = {
     ("intensity", "intensity"): (0.612, 0.811, 0.549),
@@ -24,49 +22,35 @@ PAPER_REGION = "brain"
 """The pixels that the paper's figures are taken to be over."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """The hyper-parameters that table 1 tells apart.
+PAPER_SYMBOLS = {"n_c": "N_c", "n_z": "N_z", "gmm_lambda": "λ"}
+"""The hyper-parameters that the paper's table tells, by their columns in a CSV file."""
 
-    Attributes:
-        n_c: N_c, channels of the first layer.
-        n_z: N_z, size of the latent vector; of the mixture its Gaussians, as the paper's table
-            counts them.
-        gmm_lambda: The mixture's lambda.
-    """
-
-    n_c: int | None = None
-    n_z: int | None = None
-    gmm_lambda: float | None = None
-
-    @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Setting:
-        """That of a result row."""
-        n_z = row["n_z"] if row["n_z"] is not None else row.get("n_gaussians")
-        return cls(row["n_c"], n_z, row["gmm_lambda"])
-
-    @property
-    def text(self) -> str:
-        """As the table prints it: ``(N_c, N_z)``, ``λ 0.001, N_z 4``, or nothing."""
-        if self.n_c is not None and self.n_z is not None:
-            return f"({self.n_c}, {self.n_z})"
-        if self.gmm_lambda is None:
-            return ""
-        return f"λ {self.gmm_lambda:g}" + ("" if self.n_z is None else f", N_z {self.n_z}")
+NO_SETTING = ChosenSetting()
 
 
-NO_SETTING = Setting()
+def paper_networks(n_c: int, n_z: int) -> ChosenSetting:
+    """A cell of the paper's grid of networks."""
+    return ChosenSetting(((Setting("n_c", "N_c"), n_c), (Setting("n_z", "N_z"), n_z)))
 
-_MIXTURE = Setting(n_z=4, gmm_lambda=0.001)
 
-PAPER_SETTINGS: dict[tuple[str, str], tuple[Setting, Setting, Setting]] = {
+def paper_mixture(gmm_lambda: float, n_z: int | None = None) -> ChosenSetting:
+    """A setting of the mixture; its ``N_z`` is its number of Gaussians, as the table has it."""
+    density = (Setting("gmm_lambda", "λ", scale="log"), gmm_lambda)
+    gaussians = ((Setting("n_gaussians", "N_z", is_aside=True), n_z),) if n_z else ()
+    return ChosenSetting((density, *gaussians))
+
+
+_net = paper_networks
+_MIXTURE = paper_mixture(0.001, 4)
+
+PAPER_SETTINGS: dict[tuple[str, str], tuple[ChosenSetting, ChosenSetting, ChosenSetting]] = {
     ("gmm", "outlier_posterior"): (_MIXTURE, _MIXTURE, _MIXTURE),
-    ("ae", "squared_error"): (Setting(16, 8), Setting(16, 256), Setting(16, 16)),
-    ("dae", "squared_error"): (Setting(16, 8), Setting(16, 256), Setting(16, 16)),
-    ("vae", "squared_error"): (Setting(32, 8), Setting(16, 256), Setting(32, 16)),
-    ("vae", "nll"): (Setting(32, 8), Setting(16, 256), Setting(32, 16)),
-    ("vae", "log_variance"): (Setting(32, 8), Setting(16, 128), Setting(16, 16)),
-    ("vae", "normalized_error"): (Setting(32, 8), Setting(16, 256), Setting(32, 16)),
+    ("ae", "squared_error"): (_net(16, 8), _net(16, 256), _net(16, 16)),
+    ("dae", "squared_error"): (_net(16, 8), _net(16, 256), _net(16, 16)),
+    ("vae", "squared_error"): (_net(32, 8), _net(16, 256), _net(32, 16)),
+    ("vae", "nll"): (_net(32, 8), _net(16, 256), _net(32, 16)),
+    ("vae", "log_variance"): (_net(32, 8), _net(16, 128), _net(16, 16)),
+    ("vae", "normalized_error"): (_net(32, 8), _net(16, 256), _net(32, 16)),
 }
 """The cells of its grid that it chose, in the order of ``PAPER_COLUMNS``; the baseline has none."""
 
@@ -78,7 +62,7 @@ def paper_auc(model: str, score: str, cohort: str, modality: str) -> float | Non
     return values[PAPER_COLUMNS.index(column)] if values and column in PAPER_COLUMNS else None
 
 
-def paper_setting(model: str, score: str, cohort: str, modality: str) -> Setting:
+def paper_setting(model: str, score: str, cohort: str, modality: str) -> ChosenSetting:
     """The setting behind the paper's figure; an empty one where it has none."""
     settings = PAPER_SETTINGS.get((model, score))
     column = (cohort, modality)

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from study.plan.done import TrialCounts, count_trials, plan_rows, plan_trials
 from study.records.index import load_index
+from study.records.names import Names
 from study.records.studies import StudyStore
 from study.records.types import PlannedSearch, StudyRecord
 from study.report.best import found_cells, top_rows
@@ -67,11 +68,16 @@ class Report:
         """The rows of the best setting, a row a seed, for each cell of table 1 and region."""
         return top_rows(self.record, self.index, self.results, "auc")
 
+    @property
+    def names(self) -> Names:
+        """What models, scores and settings are called."""
+        return Names(self.record.detectors)
+
     def table(self, region: str) -> TableOne:
         """Table 1 of a region."""
-        planned = planned_seeds(plan_trials(self.record, self.index), self.best)
+        planned = planned_seeds(plan_trials(self.record, self.index), self.best, self.names)
         found = found_cells(self.results)
-        return table_one(self.best, region, "auc", planned=planned, found=found)
+        return table_one(self.best, region, "auc", planned=planned, found=found, names=self.names)
 
 
 def make_report(

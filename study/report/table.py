@@ -6,7 +6,8 @@ code, another grid) is never mixed in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -14,37 +15,10 @@ import pyarrow.compute as pc
 
 from datasets.collector import disable_gc
 from study.plan.done import _part_of, plan_rows
+from study.records.names import Names
 from study.records.types import StudyRecord
 from study.report.choice import best_rows, setting_of
 from study.report.paper import PAPER_COLUMNS, PAPER_REGION, paper_auc
-
-MODEL_ORDER = ("intensity", "gmm", "ae", "dae", "vae")
-SCORE_ORDER = (
-    "intensity",
-    "negative_intensity",
-    "outlier_posterior",
-    "outlier_sum",
-    "squared_error",
-    "nll",
-    "log_variance",
-    "normalized_error",
-)
-
-LABELS = {
-    "intensity": "Intensity",
-    "negative_intensity": "negative intensity",
-    "gmm": "modified GMM",
-    "ae": "AE",
-    "dae": "DAE",
-    "vae": "VAE",
-    "outlier_posterior": "outlier posterior",
-    "outlier_sum": "outlier sum",
-    "squared_error": "squared error (SE)",
-    "nll": "neg. log-likelihood (L)",
-    "log_variance": "log-variance (U)",
-    "normalized_error": "normalised error (E)",
-}
-"""What people read for the names of models and scores; other names stand for themselves."""
 
 METRICS = ("auc", "average_precision", "best_dice")
 
@@ -57,9 +31,7 @@ _ROW_FIELDS = (
     "auc",
     "average_precision",
     "best_dice",
-    "n_c",
-    "n_z",
-    "gmm_lambda",
+    "setting",
     "seed",
     "trial_id",
     "n_subjects",
@@ -75,9 +47,8 @@ _ROW_FIELDS = (
 )
 
 
-def label(name: str) -> str:
-    """What people read for the name of a model or a score."""
-    return LABELS.get(name, name)
+_PAPERS_SETTINGS = ("n_c", "n_z", "gmm_lambda", "n_gaussians")
+"""Settings that have fields of their own in a row, null where a model has none."""
 
 
 def result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
@@ -86,7 +57,8 @@ def result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
     Each has the fields of ``report --format json``; ``best`` marks the cells of table 1: all seeds
     of the setting whose AUC is the highest on the mean, for each model, score, cohort, modality and
     region. ``setting_id`` is the same for the seeds of a setting. ``steps`` are those of the fit,
-    unless it has gone on since it was evaluated.
+    unless it has gone on since it was evaluated. ``setting`` is what people read of the settings
+    that they compare, and ``settings`` their values by name.
     """
     with disable_gc():
         return _result_rows(record, index)
@@ -98,12 +70,20 @@ def _result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = table.select([*_ROW_FIELDS, "spec"]).to_pylist()
     fits = zip(*_part_of(index, "fit", ("trial_id", "epochs", "steps")), strict=True)
     steps_of = {(trial_id, epochs): steps for trial_id, epochs, steps in fits}
+    names = Names(record.detectors)
+    chosen_of = lru_cache(maxsize=None)(names.chosen_of)
+    orders = {}
     for row in rows:
         row["steps"] = steps_of.get((row["trial_id"], row["epochs"]))
         cell = (row["model"], row["score"], row["cohort"], row["modality"])
         row["paper_auc"] = paper_auc(*cell) if row["region"] == PAPER_REGION else None
-        row["setting_id"], row["n_gaussians"] = setting_of(row.pop("spec"))
-    rows.sort(key=_row_order)
+        setting = setting_of(row["spec"])
+        chosen = chosen_of(row.pop("spec"))
+        row["setting_id"] = setting.setting_id
+        row |= {name: setting.params.get(name) for name in _PAPERS_SETTINGS}
+        row["settings"] = chosen.as_dict()
+        orders[row["setting_id"]] = chosen.order
+    rows.sort(key=lambda row: _row_order(row, names, orders[row["setting_id"]]))
     best = {id(row) for row in best_rows(rows, "auc")}
     for row in rows:
         row["best"] = id(row) in best
@@ -117,38 +97,22 @@ def table_columns(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
     return paper + sorted(found - set(paper))
 
 
-def table_lines(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
-    """The (model, score) lines of table 1, in the paper's order, then others by name."""
+def table_lines(rows: Iterable[dict[str, Any]], names: Names) -> list[tuple[str, str]]:
+    """The (model, score) lines of table 1, in the order of the detectors and their scores."""
     found = {(row["model"], row["score"]) for row in rows}
-    return sorted(
-        found, key=lambda line: (_rank(MODEL_ORDER, line[0]), _rank(SCORE_ORDER, line[1]))
-    )
+    return sorted(found, key=lambda line: names.place(*line))
 
 
-def chosen(row: dict[str, Any]) -> str:
-    """The setting that a row's trial stands for: ``(N_c, N_z)`` or lambda."""
-    if row["n_c"] is not None and row["n_z"] is not None:
-        return f"({row['n_c']}, {row['n_z']})"
-    if row["gmm_lambda"] is not None:
-        return f"λ {row['gmm_lambda']:g}"
-    return ""
-
-
-def _rank(order: Sequence[str], name: str) -> tuple[int, str]:
-    return (order.index(name) if name in order else len(order), name)
-
-
-def _row_order(row: dict[str, Any]) -> tuple[Any, ...]:
+def _row_order(
+    row: dict[str, Any], names: Names, setting: tuple[tuple[int, float, str], ...]
+) -> tuple[Any, ...]:
     column = (row["cohort"], row["modality"])
     place = PAPER_COLUMNS.index(column) if column in PAPER_COLUMNS else len(PAPER_COLUMNS)
     return (
-        _rank(MODEL_ORDER, row["model"]),
-        _rank(SCORE_ORDER, row["score"]),
+        names.place(row["model"], row["score"]),
         (place, *column),
         row["region"],
-        row["n_c"] or 0,
-        row["n_z"] or 0,
-        -(row["gmm_lambda"] or 0.0),
+        setting,
         row["seed"],
         row["trial_id"],
     )

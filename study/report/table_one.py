@@ -6,11 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from study.records.names import Names
 from study.report.choice import mean_of
-from study.report.paper import NO_SETTING, PAPER_REGION, Setting, paper_auc, paper_setting
+from study.report.paper import NO_SETTING, PAPER_REGION, paper_auc, paper_setting
 from study.report.table import table_columns, table_lines
+from trainables.description import ChosenSetting
 
 CHANCE = 0.5
+
+_UNTOLD = Names()
 
 BELOW_CHANCE = "below .5: the score ranks lesions below healthy tissue"
 """What the mark of a ROC-AUC below .5 means."""
@@ -19,8 +23,6 @@ OVER_SEEDS = (
     "A figure is the mean over the seeds of one setting; with several seeds the lowest and the "
     "highest stand beside it."
 )
-
-SETTINGS = "(N_c, N_z), or λ and, as the paper counts it, the mixture's number of Gaussians as N_z"
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,12 @@ class Cell:
     """
 
     value: float | None = None
-    setting: Setting = NO_SETTING
+    setting: ChosenSetting = NO_SETTING
     trial_ids: tuple[str, ...] = ()
     spread: tuple[float, float] | None = None
     n_planned: int = 0
     paper: float | None = None
-    paper_setting: Setting = NO_SETTING
+    paper_setting: ChosenSetting = NO_SETTING
     best: bool = False
     below_chance: bool = False
     interval: tuple[float, float] | None = None
@@ -80,6 +82,7 @@ class TableOne:
         cells: A cell for each line and column.
         region: Which pixels count.
         metric: One of ``study.report.table.METRICS``.
+        names: What models, scores and settings are called.
     """
 
     lines: tuple[tuple[str, str], ...]
@@ -87,6 +90,7 @@ class TableOne:
     cells: dict[tuple[tuple[str, str], tuple[str, str]], Cell]
     region: str
     metric: str
+    names: Names = _UNTOLD
 
     def has_paper(self, column: tuple[str, str]) -> bool:
         """Whether the paper has a figure in a column."""
@@ -105,7 +109,7 @@ class TableOne:
     @property
     def has_settings(self) -> bool:
         """Whether any figure has a setting."""
-        return any(c.setting.text or c.paper_setting.text for c in self.cells.values())
+        return any(c.setting.values or c.paper_setting.values for c in self.cells.values())
 
 
 def table_one(
@@ -115,6 +119,7 @@ def table_one(
     *,
     planned: Mapping[str, int] | None = None,
     found: Iterable[dict[str, Any]] = (),
+    names: Names = _UNTOLD,
 ) -> TableOne:
     """Lay the best settings out as table 1.
 
@@ -124,10 +129,12 @@ def table_one(
         metric: One of ``study.report.table.METRICS``.
         planned: With how many seeds a setting is planned, by ``setting_id``.
         found: Cells that have a place in the table though no figure is defined.
+        names: What models, scores and settings are called; by default what the installed detectors
+            say.
     """
     rows = [row for row in rows if row["region"] == region]
     places = [*rows, *(cell for cell in found if cell["region"] == region)]
-    lines, columns = tuple(table_lines(places)), tuple(table_columns(places))
+    lines, columns = tuple(table_lines(places, names)), tuple(table_columns(places))
     seeds: dict[tuple[tuple[str, str], tuple[str, str]], list[dict[str, Any]]] = {}
     for row in rows:
         place = (row["model"], row["score"]), (row["cohort"], row["modality"])
@@ -147,7 +154,7 @@ def table_one(
             figures = [row[metric] for row in some]
             cells[line, column] = Cell(
                 value=value,
-                setting=Setting.of(some[0]) if some else NO_SETTING,
+                setting=names.chosen(line[0], some[0]["settings"]) if some else NO_SETTING,
                 trial_ids=tuple(row["trial_id"] for row in some),
                 spread=(min(figures), max(figures)) if len(figures) > 1 else None,
                 n_planned=(planned or {}).get(some[0]["setting_id"], 0) if some else 0,
@@ -156,4 +163,4 @@ def table_one(
                 best=value is not None and value == highest[column],
                 below_chance=metric == "auc" and value is not None and value < CHANCE,
             )
-    return TableOne(lines, columns, cells, region, metric)
+    return TableOne(lines, columns, cells, region, metric, names)

@@ -61,7 +61,13 @@ app = cli.new_app()
 
 @app.command()
 def main(
-    grid: Annotated[str, typer.Option(help=f"Grid: {', '.join(grid_names())}.")],
+    grid: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE.py",
+            help=f"Grid: {', '.join(grid_names())}, or a file that has a GRID.",
+        ),
+    ],
     cohorts: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="cohorts.toml; without it, the built-in phantom."),

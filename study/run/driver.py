@@ -24,6 +24,7 @@ from study.progress.live import View
 from study.progress.monitor import Monitor
 from study.progress.tracker import Tracker
 from study.records.index import load_index, refresh_index
+from study.records.names import describe_all
 from study.records.provenance import provenance
 from study.records.studies import utc_now
 from study.records.types import CohortInfo, Stage, StudyRecord
@@ -276,6 +277,7 @@ def study_record(
         grid=request.grid_name,
         synthetic=any(cohort.synthetic for cohort in cohorts),
         precision=precision,
+        detectors=describe_all(plan.models),
         cohorts=cohorts,
         trials=plan.trials,
         searches=plan.searches,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,13 +13,14 @@ from study.plan.done import work_left
 from study.plan.plan import Plan
 from study.prepare.listing import CohortListing, survey
 from study.records.index import load_index
+from study.records.names import Names
 from study.records.types import PlannedTrial
-from study.report.table import label
 from study.run.estimate import costs_of, estimate, local_device, local_places, pace_of
 from study.run.precision import decide
 from study.run.request import Request
 from trainables.arithmetic import fast_precision
-from trainables.detector import detector_class
+from trainables.description import Value, value_order, value_text
+from trainables.registry import describe, detector_class
 
 
 def print_plan(request: Request, console: Console) -> None:
@@ -47,7 +48,8 @@ def print_plan(request: Request, console: Console) -> None:
     for name, count in _counts(plan).items():
         console.print(f"{name}: {count}")
     console.print(f"already done: {len(plan.trials) - len(left)}")
-    console.print(_parameter_table(plan.trials))
+    for table in _parameter_tables(plan.trials):
+        console.print(table)
     console.print(decision.words)
     if decision.warning:
         console.print(decision.warning)
@@ -62,19 +64,25 @@ def print_plan(request: Request, console: Console) -> None:
 
 
 def _counts(plan: Plan) -> dict[str, int]:
-    """How many trials of each kind: networks, those of searches by model, and the rest."""
-    counts = {"networks": 0, "gmm": 0, "baselines": 0}
+    """How many trials of each kind: networks, other models with settings, and the baselines.
+
+    A network is what trains by epochs, a baseline what has no setting to compare.
+    """
+    counts = {"networks": 0}
     for trial in plan.trials:
-        if detector_class(trial.spec.model).TRAINS_BY_EPOCHS:
-            counts["networks"] += 1
-        elif trial.spec.model in counts:
-            counts[trial.spec.model] += 1
-        else:
-            counts["baselines"] += 1
+        kind = _kind(trial.spec.model)
+        counts[kind] = counts.get(kind, 0) + 1
     for search in plan.searches:
         if not search.points:
-            counts[search.spec.model] = counts.get(search.spec.model, 0) + search.n_trials
+            kind = _kind(search.spec.model)
+            counts[kind] = counts.get(kind, 0) + search.n_trials
     return counts
+
+
+def _kind(model: str) -> str:
+    if detector_class(model).TRAINS_BY_EPOCHS:
+        return "networks"
+    return model if describe(model).axes else "baselines"
 
 
 def _cohort_line(listing: CohortListing) -> str:
@@ -84,20 +92,37 @@ def _cohort_line(listing: CohortListing) -> str:
     return f"{cohort.name} {listing.modality} ({cohort.role}{kind}): {info.n_scans} scans, {state}"
 
 
-def _parameter_table(trials: Iterable[PlannedTrial]) -> Table:
-    """Numbers of parameters: a line a model and N_c, a column an N_z."""
-    found: dict[tuple[str, int], dict[int, int]] = defaultdict(dict)
+def _parameter_tables(trials: Iterable[PlannedTrial]) -> list[Table]:
+    """Numbers of parameters: a table for models with equal settings, a column a value of the last.
+
+    Only models that train by epochs have a line.
+    """
+    found: dict[tuple[str, ...], dict[tuple[Any, ...], dict[Value, int]]] = {}
     for trial in trials:
-        params = trial.spec.params
-        if "n_c" in params and "n_z" in params:
-            found[trial.spec.model, params["n_c"]][params["n_z"]] = size(trial.spec).n_parameters
-    sizes = sorted({n_z for line in found.values() for n_z in line})
-    table = Table(title="parameters in millions, by N_z", title_justify="left")
+        model = trial.spec.model
+        if not detector_class(model).TRAINS_BY_EPOCHS or not describe(model).axes:
+            continue
+        axes = describe(model).axes
+        values = [trial.spec.params[axis.name] for axis in axes]
+        lines = found.setdefault(tuple(axis.symbol or axis.name for axis in axes), {})
+        line = lines.setdefault((model, *values[:-1]), {})
+        line[values[-1]] = size(trial.spec).n_parameters
+    return [_parameter_table(symbols, lines) for symbols, lines in found.items()]
+
+
+def _parameter_table(
+    symbols: tuple[str, ...], lines: dict[tuple[Any, ...], dict[Value, int]]
+) -> Table:
+    columns = sorted({value for line in lines.values() for value in line}, key=value_order)
+    table = Table(title=f"parameters in millions, by {symbols[-1]}", title_justify="left")
     table.add_column("model")
-    table.add_column("N_c", justify="right")
-    for n_z in sizes:
-        table.add_column(str(n_z), justify="right")
-    for (model, n_c), line in sorted(found.items()):
-        entries = [f"{line[n_z] / 1e6:.2f}" if n_z in line else "" for n_z in sizes]
-        table.add_row(label(model), str(n_c), *entries)
+    for symbol in symbols[:-1]:
+        table.add_column(symbol, justify="right")
+    for value in columns:
+        table.add_column(value_text(value), justify="right")
+    for (model, *values), line in sorted(
+        lines.items(), key=lambda item: (item[0][0], *map(value_order, item[0][1:]))
+    ):
+        entries = [f"{line[c] / 1e6:.2f}" if c in line else "" for c in columns]
+        table.add_row(Names().model(model), *map(value_text, values), *entries)
     return table

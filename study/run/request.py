@@ -9,8 +9,7 @@ from pathlib import Path
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
 from study import cli
-from study.errors import UsageError
-from study.grids._grid import Grid, grid_names, load_grid
+from study.grids._grid import Grid, grid_name, load_grid
 from study.plan.plan import Plan, build_plan
 from study.prepare.cohorts import Cohort, phantom_cohorts, phantom_folder, read_cohorts
 from study.records.studies import StudyStore
@@ -95,17 +94,15 @@ def make_request(
         UsageError: If anything of it is wrong.
         CohortsError: If the cohorts file is.
     """
-    if grid not in grid_names():
-        raise UsageError(f"unknown grid {grid!r}; choose one of: {', '.join(grid_names())}")
-    chosen = load_grid(grid)
+    chosen, own_name = load_grid(grid), grid_name(grid)
     store = cli.open_store(store_uri)
-    name = study or (grid if cohorts else f"{grid}-phantom")
+    name = study or (own_name if cohorts else f"{own_name}-phantom")
     if cohorts is None:
         data = phantom_cohorts(phantom_folder(store), chosen.phantom_subjects)
     else:
         data = read_cohorts(cohorts)
     return Request(
-        grid_name=grid,
+        grid_name=own_name,
         grid=chosen,
         cohorts=data,
         store=store,

@@ -16,7 +16,7 @@ from study.trials.evaluation import evaluate_and_record, record_failed_evaluatio
 from study.trials.failures import failure_of, is_out_of_memory, lost_worker
 from study.trials.order import TrialData, TrialOrder
 from trainables.detector import Detector, EpochMetrics, NonFiniteLossError
-from trainables.spec import RECIPE_VERSION
+from trainables.registry import detector_class
 
 TELL_S = 1.0
 """A fit tells about so often how far it is, in seconds."""
@@ -183,7 +183,7 @@ def _fit_record(
         train_cohorts=order.train_cohorts,
         train_keys=order.train_keys,
         search=order.work.trial.search,
-        recipe_version=RECIPE_VERSION,
+        recipe_version=detector_class(order.spec.model).VERSION,
         parts=parts,
         n_parameters=n_parameters,
         attempts=max(1, progress.attempts),

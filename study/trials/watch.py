@@ -12,7 +12,7 @@ from ray import tune
 from datasets.storage import StorageError, UnwritableError
 from study.progress.events import EVENTS, Event
 from study.progress.monitor import Monitor
-from study.progress.tracker import spec_label
+from study.records.names import spec_label
 from study.records.studies import StudyStore
 from study.trials.order import TrialOrder
 from study.trials.search import LambdaSearch

@@ -10,7 +10,7 @@ import pytest
 from dashboard.charts import (
     Trace,
     grid_figure,
-    lambda_figure,
+    line_figure,
     line_style,
     loss_curves,
     paper_figure,
@@ -21,9 +21,12 @@ from dashboard.charts import (
 from dashboard.curves import operating_points
 from dashboard.map_charts import MapPanel, map_row, row_width
 from dashboard.tables import GridCell, GridLine
-from study.report.paper import PAPER_AUC, Setting
+from study.records.names import Names
+from study.report.paper import PAPER_AUC, paper_networks
 from study.report.table_one import Cell, TableOne
+from trainables.description import Setting
 
+AXES = (Setting("n_c", "N_c"), Setting("n_z", "N_z", "size of the latent vector"))
 EVIL = "<script>alert(1)</script><a href='http://x'>name</a>"
 
 
@@ -34,7 +37,9 @@ def _map(title: str, group: str, *, grey: bool = False) -> MapPanel:
 
 def test_no_figure_lets_a_name_through_as_html() -> None:
     curve = Trace(EVIL, [0.1, 1.0], [0.2, 1.0], "#123456", notes=["1", "0"])
-    cell = {((EVIL, EVIL), (EVIL, "T1w")): Cell(value=0.6, setting=Setting(8, 16), paper=0.5)}
+    cell = {
+        ((EVIL, EVIL), (EVIL, "T1w")): Cell(value=0.6, setting=paper_networks(8, 16), paper=0.5)
+    }
     table = TableOne(((EVIL, EVIL),), ((EVIL, "T1w"),), cell, "brain", "auc")
     figures = [
         loss_curves([curve], log_y=True),
@@ -87,7 +92,7 @@ def test_hovering_a_curve_tells_its_thresholds() -> None:
 
 
 def test_every_line_of_table_1_looks_different() -> None:
-    styles = [line_style(*line) for line in PAPER_AUC]
+    styles = [line_style(Names(), *line) for line in PAPER_AUC]
     assert len(set(styles)) == len(styles)
 
 
@@ -97,7 +102,7 @@ def test_grid_has_a_clickable_square_with_its_trial_in_every_cell() -> None:
         for n_c in (8, 16)
         for n_z in (8, 32)
     ]
-    figure = grid_figure(cells, "ROC-AUC", 0.0, 1.0)
+    figure = grid_figure(cells, "ROC-AUC", 0.0, 1.0, AXES)
     colours, squares = figure.data
     assert colours.type == "heatmap"
     assert squares.type == "scatter"
@@ -108,13 +113,15 @@ def test_grid_has_a_clickable_square_with_its_trial_in_every_cell() -> None:
 
 def test_two_grids_can_share_a_colour_scale() -> None:
     cell = GridCell(8, 8, 0.6, "t", 1, 0.6, 0.6)
-    figures = [grid_figure([cell], "ROC-AUC", 0.4, 0.9) for _ in range(2)]
+    figures = [grid_figure([cell], "ROC-AUC", 0.4, 0.9, AXES) for _ in range(2)]
     assert {(f.data[0].zmin, f.data[0].zmax) for f in figures} == {(0.4, 0.9)}
 
 
 def test_lambda_is_logarithmic_and_clickable() -> None:
-    figure = lambda_figure(GridLine((0.001, 0.1), (0.6, 0.7), ("a", "b")), "ROC-AUC", 0.6, 0.7)
+    line = GridLine((0.001, 0.1), (0.6, 0.7), ("a", "b"))
+    figure = line_figure(line, "ROC-AUC", 0.6, 0.7, Setting("gmm_lambda", "λ", scale="log"))
     assert figure.layout.xaxis.type == "log"
+    assert figure.layout.xaxis.title.text == "λ"
     assert [c[0] for c in figure.data[0].customdata] == ["a", "b"]
 
 

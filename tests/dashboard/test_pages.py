@@ -148,7 +148,7 @@ def test_slice_of_the_address_is_shown_and_next_goes_on(
 def test_trial_page_opens_the_trial_of_the_address(
     open_app: Open, made_up_store: Path, view: StudyView
 ) -> None:
-    wanted = rows_of(view.fits, model="ae", n_c=16, n_z=128, modality="T2w", seed=0)
+    wanted = rows_of(view.fits, model="ae", setting="(16, 128)", modality="T2w", seed=0)
     trial_id = wanted["trial_id"][0].as_py()
     app = open_app(made_up_store, "trial", trial=trial_id)
     assert trial_id[:8] in app.selectbox[1].options[app.selectbox[1].index]

@@ -11,10 +11,11 @@ from dashboard.data import rows_of
 from dashboard.reader import StudyReader, StudyView
 from dashboard.tables import grid_cells, grid_line
 from datasets.storage import Storage
+from study.records.names import Names
 from study.report.best import top_rows
 from study.report.choice import CELL, best_rows, with_settings
 from study.report.formats import table_csv, table_latex
-from study.report.paper import Setting, paper_auc
+from study.report.paper import paper_auc, paper_mixture
 from study.report.table import METRICS, result_rows
 from study.report.table_one import Cell, TableOne, table_one
 
@@ -61,7 +62,7 @@ def test_empty_results_give_an_empty_table(view: StudyView) -> None:
 
 def _table(name: str) -> TableOne:
     line, column = (name, "nll"), ("atlas_1", "T1w")
-    cell = Cell(0.61234567, Setting(gmm_lambda=0.1), ("t1",), paper=0.626, best=True)
+    cell = Cell(0.61234567, paper_mixture(0.1), ("t1",), paper=0.626, best=True)
     return TableOne((line,), (column,), {(line, column): cell}, "brain", "auc")
 
 
@@ -83,11 +84,11 @@ def test_latex_is_bold_escaped_and_says_where_the_data_are_from() -> None:
 def test_grid_cell_is_the_mean_over_its_seeds(view: StudyView) -> None:
     place = {"model": "ae", "cohort": "brats", "modality": "T1w", "region": "brain"}
     rows = rows_of(view.results, score="squared_error", **place)
-    cells = grid_cells(rows, "auc")
-    assert [(c.n_c, c.n_z) for c in cells][:3] == [(8, 8), (8, 16), (8, 32)]
+    cells = grid_cells(rows, "auc", *Names().detector("ae").axes)
+    assert [(c.down, c.across) for c in cells][:3] == [(8, 8), (8, 16), (8, 32)]
     assert len(cells) == 21
     for cell in cells:
-        here = rows_of(rows, n_c=cell.n_c, n_z=cell.n_z)
+        here = rows_of(rows, setting=f"({cell.down}, {cell.across})")
         assert cell.value == pytest.approx(pc.mean(here["auc"]).as_py())
         assert (cell.lowest, cell.highest) == tuple(pc.min_max(here["auc"]).as_py().values())
         first = here.sort_by("seed")
@@ -103,17 +104,17 @@ def test_grid_and_table_agree_on_the_best_setting(view: StudyView) -> None:
         place = {"cohort": cohort, "modality": modality, "region": "brain"}
         selection = rows_of(view.results, model=model, score=score, **place)
         cell = table.cells[(model, score), (cohort, modality)]
-        squares = grid_cells(selection, "auc")
-        if squares:
-            best = max(squares, key=lambda square: square.value)
-            assert (best.n_c, best.n_z) == (cell.setting.n_c, cell.setting.n_z)
+        axes = table.names.detector(model).axes
+        if len(axes) == 2:
+            best = max(grid_cells(selection, "auc", *axes), key=lambda square: square.value)
+            assert cell.setting.as_dict() == {"n_c": best.down, "n_z": best.across}
             assert (best.value, best.trial_id) == (cell.value, cell.trial_id)
 
 
 def test_lambdas_are_in_order(view: StudyView) -> None:
     rows = rows_of(view.results, model="gmm", score="outlier_sum", cohort="atlas", region="brain")
-    line = grid_line(rows, "auc")
+    (axis,) = Names().detector("gmm").axes
+    line = grid_line(rows, "auc", axis)
     assert line.parameter == tuple(sorted(line.parameter))
     settings = with_settings(rows)["setting_id"].unique()
     assert len(line.trial_ids) == len(line.values) == len(settings)
-    assert grid_cells(rows, "auc") == ()

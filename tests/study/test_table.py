@@ -18,15 +18,24 @@ from study.grids._grid import load_grid
 from study.plan.done import count_trials
 from study.plan.plan import build_plan
 from study.records.index import load_index
+from study.records.names import Names
 from study.records.studies import StudyStore
 from study.records.types import CohortInfo, FitRecord, StudyRecord
 from study.report.choice import CELL, best_rows
 from study.report.formats import CSV_FIELDS, legends, table_csv, table_latex, text_table
-from study.report.paper import PAPER_AUC, PAPER_COLUMNS, PAPER_SETTINGS, Setting, paper_auc
+from study.report.paper import (
+    PAPER_AUC,
+    PAPER_COLUMNS,
+    PAPER_SETTINGS,
+    paper_auc,
+    paper_mixture,
+    paper_networks,
+)
 from study.report.report import Report, as_csv, as_json, as_latex, make_report, print_report
-from study.report.table import chosen, result_rows, table_columns, table_lines
+from study.report.table import result_rows, table_columns, table_lines
 from study.report.table_one import BELOW_CHANCE, Cell, TableOne, table_one
-from trainables.detector import detector_class
+from trainables.detector import score_names
+from trainables.registry import detector_class
 
 Cohorts = tuple[CohortInfo, ...]
 JSON_ROW = {
@@ -49,6 +58,8 @@ JSON_ROW = {
     "best",
     "setting_id",
     "n_gaussians",
+    "setting",
+    "settings",
 }
 
 
@@ -75,7 +86,7 @@ def finished(
     """The study with all records; AUCs differ by seed, model and score; the DAE's are undefined."""
     study = StudyStore.open(Storage.open(str(tmp_path_factory.mktemp("store"))), "a-study")
     for number, trial in enumerate(record.trials):
-        scores = detector_class(trial.spec.model).SCORES
+        scores = score_names(detector_class(trial.spec.model))
         auc = {s: 0.5 + 0.01 * number + 0.001 * i for i, s in enumerate(scores)}
         undefined = trial.spec.model == "dae"
         put_trial(study, trial, dict.fromkeys(scores) if undefined else auc)
@@ -103,7 +114,7 @@ def test_there_is_a_row_per_trial_score_cohort_and_region(
     expected = {
         (trial.trial_id, score, evaluation.cohort, region)
         for trial in record.trials
-        for score in detector_class(trial.spec.model).SCORES
+        for score in score_names(detector_class(trial.spec.model))
         for evaluation in trial.evals
         for region in ("brain", "slice")
     }
@@ -194,7 +205,7 @@ def test_the_papers_figures_stand_in_their_cells_alone() -> None:
 
 def test_the_papers_settings_are_those_of_its_table() -> None:
     assert set(PAPER_SETTINGS) == set(PAPER_AUC) - {("intensity", "intensity")}
-    texts = {line: [s.text for s in settings] for line, settings in PAPER_SETTINGS.items()}
+    texts = {line: [s.table_text for s in settings] for line, settings in PAPER_SETTINGS.items()}
     assert texts["gmm", "outlier_posterior"] == ["λ 0.001, N_z 4"] * 3
     assert texts["vae", "normalized_error"] == ["(32, 8)", "(16, 256)", "(32, 16)"]
     assert texts["vae", "log_variance"] == ["(32, 8)", "(16, 128)", "(16, 16)"]
@@ -230,18 +241,25 @@ def test_rows_of_another_plan_are_not_mixed_in(
 
 def test_lines_and_columns_are_in_the_papers_order(report: Report) -> None:
     assert table_columns(report.rows) == list(PAPER_COLUMNS)
-    lines = table_lines(report.rows)
+    lines = table_lines(report.rows, report.names)
     assert [line for line in lines if line in PAPER_AUC] == list(PAPER_AUC)
     rows = [*report.rows, {**report.rows[0], "cohort": "own", "model": "mine", "score": "new"}]
     assert table_columns(rows) == [*PAPER_COLUMNS, ("own", report.rows[0]["modality"])]
-    assert table_lines(rows)[-1] == ("mine", "new")
+    assert table_lines(rows, report.names)[-1] == ("mine", "new")
 
 
 def test_a_setting_is_said_as_the_paper_says_it() -> None:
-    base = {"n_c": None, "n_z": None, "gmm_lambda": None}
-    assert chosen(base) == ""
-    assert chosen(base | {"n_c": 16, "n_z": 256}) == "(16, 256)"
-    assert chosen(base | {"gmm_lambda": 0.001}) == "λ 0.001"
+    names = Names()
+    assert names.chosen("intensity", {}).text == ""
+    assert names.chosen("vae", {"n_c": 16, "n_z": 256, "batch_size": 8}).text == "(16, 256)"
+    mixture = names.chosen("gmm", {"gmm_lambda": 0.001, "n_gaussians": 4})
+    assert (mixture.text, mixture.table_text) == ("λ 0.001", "λ 0.001, N_z 4")
+
+
+def test_a_setting_of_a_model_that_is_not_installed_is_told_by_its_names() -> None:
+    gone = Names().chosen("gone", {"blur": 2.0, "mode": "edge", "betas": [0.9, 0.99]})
+    assert gone.text == "blur 2, mode edge"
+    assert Names().line("gone", "edges") == "gone · edges"
 
 
 def _text(report: Report) -> str:
@@ -252,7 +270,7 @@ def _text(report: Report) -> str:
 
 def _one(**changes: Any) -> TableOne:
     """A table of one cell."""
-    cell = Cell(**{"value": 0.612, "setting": Setting(16, 8), "trial_ids": ("t",)} | changes)
+    cell = Cell(**{"value": 0.612, "setting": paper_networks(16, 8), "trial_ids": ("t",)} | changes)
     line, column = ("vae", "normalized_error"), ("atlas", "T1w")
     return TableOne((line,), (column,), {(line, column): cell}, "brain", "auc")
 
@@ -292,12 +310,12 @@ def test_all_formats_give_the_same_figures(report: Report) -> None:
 
 
 def test_every_format_has_our_setting_and_the_papers() -> None:
-    text, latex, row = _formats(_one(paper=0.672, paper_setting=Setting(32, 8)))
+    text, latex, row = _formats(_one(paper=0.672, paper_setting=paper_networks(32, 8)))
     assert "0.612 (16, 8)" in text
     assert "[0.672 (32, 8)]" in text
     assert "0.612 (16, 8) & 0.672 (32, 8)" in latex
     assert (row["n_c"], row["n_z"], row["paper_n_c"], row["paper_n_z"]) == ("16", "8", "32", "8")
-    mixture = Setting(n_z=4, gmm_lambda=0.01)
+    mixture = paper_mixture(0.01, 4)
     text, latex, row = _formats(_one(setting=mixture))
     assert "0.612 λ 0.01, N_z 4" in text
     assert r"0.612 $\lambda$ 0.01, $N_z$ 4" in latex
@@ -323,7 +341,7 @@ def test_what_is_below_half_is_the_auc_and_the_papers_as_well(report: Report) ->
     place = (row["model"], row["score"]), (row["cohort"], row["modality"])
     assert table_one([row], row["region"], "auc").cells[place].below_chance
     assert not table_one([row], row["region"], "best_dice").cells[place].below_chance
-    _, latex, row = _formats(_one(paper=0.404, paper_setting=Setting(32, 8)))
+    _, latex, row = _formats(_one(paper=0.404, paper_setting=paper_networks(32, 8)))
     assert r"0.404$^\dagger$ (32, 8)" in latex
     assert row["paper_below_half"] == "1"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from trainables.detector import EpochMetrics
+from trainables.detector import EpochMetrics, score_names
 from trainables.evaluate import METRICS_SCHEMA, REGIONS, ROC_SCHEMA, SUBJECTS_SCHEMA, evaluate
 from trainables.models.gmm import Model as Mixture
 from trainables.models.intensity import Model as Intensity
@@ -67,7 +67,7 @@ def test_tables_have_their_schemas_and_rows(held_out):
     assert result.roc.schema == ROC_SCHEMA
     assert result.subjects.schema == SUBJECTS_SCHEMA
     keys = [(r["score"], r["region"]) for r in result.metrics.to_pylist()]
-    assert keys == [(s, r) for s in Intensity.SCORES for r in REGIONS]
+    assert keys == [(s, r) for s in score_names(Intensity) for r in REGIONS]
     assert result.subjects.num_rows == 4 * 4
     assert result.heatmaps.num_rows == 2
 
@@ -139,7 +139,7 @@ def test_lesion_outside_the_brain_counts_in_the_slice_alone(make_slices):
 
 def test_curves_end_at_all_pixels_and_are_short(held_out):
     result = evaluate(_intensity(), held_out)
-    for score in Intensity.SCORES:
+    for score in score_names(Intensity):
         for region in REGIONS:
             key = {"score": score, "region": region}
             metrics = _row(result.metrics, **key)
@@ -196,7 +196,7 @@ def test_figures_of_trained_detectors_are_sklearns_and_repeat_to_the_bit(make_sl
     assert first == second
     batch = test.batch(slice(None))
     maps = detector.score(batch.images_BHW, batch.brain_BHW)
-    for score in detector.SCORES:
+    for score in score_names(detector):
         for region in REGIONS:
             counts = batch.brain_BHW if region == "brain" else np.ones_like(batch.brain_BHW)
             x, positive = maps[score][counts], batch.lesion_BHW[counts]

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from trainables.batchnorm import batch_norm_buffers, batch_norms
-from trainables.detector import EpochMetrics, NonFiniteLossError, StepMetrics, detector_class
+from trainables.detector import EpochMetrics, NonFiniteLossError, StepMetrics
 from trainables.fit import CHECK_EVERY, Settings, Training, n_batches, split_evenly
+from trainables.registry import detector_class
 from trainables.schedule import learning_rate, steps_before_decay
 
 NETWORKS = ("ae", "dae", "vae")

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from trainables.detector import score_names
 from trainables.models.intensity import Model
 
 
@@ -11,7 +12,7 @@ def _model():
 def test_scores_are_the_intensity_as_it_is_and_turned(make_slices):
     batch = make_slices(3).batch(slice(0, 3))
     maps = _model().score(batch.images_BHW, batch.brain_BHW)
-    assert tuple(maps) == Model.SCORES
+    assert tuple(maps) == score_names(Model)
     np.testing.assert_array_equal(maps["intensity"], batch.images_BHW)
     np.testing.assert_array_equal(maps["negative_intensity"], -batch.images_BHW)
 

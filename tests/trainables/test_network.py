@@ -6,8 +6,8 @@ import torch
 from pydantic import ValidationError
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.detector import detector_class
 from trainables.network import Autoencoder
+from trainables.registry import detector_class
 
 N_C = (8, 16, 32)
 N_Z = (8, 16, 32, 64, 128, 256, 512)

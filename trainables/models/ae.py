@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainables import scores
+from trainables.description import Score
 from trainables.detector import Params
 from trainables.network_detector import NetworkDetector, NetworkParams
 
@@ -32,8 +33,13 @@ class Model(NetworkDetector):
     """The detector ``ae``; its latent z is the encoder's code."""
 
     Params: ClassVar[type[Params]] = AEParams
-
-    SCORES: ClassVar[tuple[str, ...]] = ("squared_error",)
+    LABEL: ClassVar[str] = "AE"
+    PLACE: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 2
+    SCORES: ClassVar[tuple[Score, ...]] = (
+        Score("squared_error", "squared error (SE)", "SE", "#56B4E9"),
+    )
+    FIRST_SCORES: ClassVar[tuple[str, ...]] = ("squared_error",)
 
     def _loss(self, x_B1HW: Tensor, generator: torch.Generator | None) -> Tensor:
         return self._error(x_B1HW, self._reconstruct(x_B1HW))

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from trainables.description import Score
 from trainables.detector import Params
 from trainables.models import ae
 
@@ -29,6 +30,13 @@ class Model(ae.Model):
     """The detector ``dae``."""
 
     Params: ClassVar[type[Params]] = DAEParams
+    LABEL: ClassVar[str] = "DAE"
+    PLACE: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 2
+    SCORES: ClassVar[tuple[Score, ...]] = (
+        Score("squared_error", "squared error (SE)", "SE", "#009E73"),
+    )
+    FIRST_SCORES: ClassVar[tuple[str, ...]] = ("squared_error",)
 
     def _loss(self, x_B1HW: Tensor, generator: torch.Generator | None) -> Tensor:
         if generator is None:

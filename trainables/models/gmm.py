@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from trainables.description import Score, Setting
 from trainables.detector import EpochMetrics, FitsAtOnce, NonFiniteLossError, State
 from trainables.detector import Params as DetectorParams
 from trainables.slices import Slices
@@ -280,7 +281,24 @@ class Model(FitsAtOnce):
     """The detector ``gmm``."""
 
     Params: ClassVar[type[DetectorParams]] = GMMParams
-    SCORES: ClassVar[tuple[str, ...]] = ("outlier_sum", "outlier_posterior")
+    LABEL: ClassVar[str] = "modified GMM"
+    SHORT_LABEL: ClassVar[str] = "GMM"
+    PLACE: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
+    SCORES: ClassVar[tuple[Score, ...]] = (
+        Score("outlier_posterior", "outlier posterior", "posterior", "#E69F00"),
+        Score("outlier_sum", "outlier sum", "sum", "#E69F00", "dot"),
+    )
+    FIRST_SCORES: ClassVar[tuple[str, ...]] = ("outlier_sum", "outlier_posterior")
+    SETTINGS: ClassVar[tuple[Setting, ...]] = (
+        Setting("gmm_lambda", "λ", "density of the outlier class", scale="log"),
+        Setting("n_gaussians", "N_z", "number of Gaussians, as the paper counts it", is_aside=True),
+    )
+
+    @classmethod
+    def smallest(cls) -> DetectorParams:
+        """See :meth:`trainables.detector.Detector.smallest`."""
+        return cls.Params.model_validate({"gmm_lambda": 0.01})
 
     def __init__(self, params: DetectorParams, *, seed: int, device: str = "cpu") -> None:
         self.params = GMMParams.model_validate(params)
@@ -379,7 +397,7 @@ class Model(FitsAtOnce):
             total[index] = (uniform / (f_KHW + uniform)).sum(axis=0)
             mixed_HW = np.tensordot(self.mixture.weights, f_KHW, axes=1)
             posterior[index] = uniform / (mixed_HW + uniform)
-        return {"outlier_sum": total, "outlier_posterior": posterior}
+        return {"outlier_posterior": posterior, "outlier_sum": total}
 
     def pictures(
         self, images_BHW: NDArray[np.float32], brain_BHW: NDArray[np.bool_]

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.description import Score
 from trainables.detector import EpochMetrics, FitsAtOnce, State
 from trainables.detector import Params as DetectorParams
 from trainables.slices import Slices
@@ -24,7 +25,14 @@ class Model(FitsAtOnce):
     """The detector ``intensity``: nothing is trained, so a fit is one epoch without a loss."""
 
     Params: ClassVar[type[DetectorParams]] = IntensityParams
-    SCORES: ClassVar[tuple[str, ...]] = ("intensity", "negative_intensity")
+    LABEL: ClassVar[str] = "Intensity"
+    PLACE: ClassVar[int] = 0
+    VERSION: ClassVar[int] = 2
+    SCORES: ClassVar[tuple[Score, ...]] = (
+        Score("intensity", "Intensity", "", "#8C8C8C"),
+        Score("negative_intensity", "negative intensity", "negated", "#8C8C8C", "dot"),
+    )
+    FIRST_SCORES: ClassVar[tuple[str, ...]] = ("intensity", "negative_intensity")
 
     def __init__(self, params: DetectorParams, *, seed: int, device: str = "cpu") -> None:
         self._epoch = 0

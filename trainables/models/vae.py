@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from trainables import scores
+from trainables.description import Score
 from trainables.detector import Params
 from trainables.network_detector import NetworkDetector, NetworkParams
 
@@ -40,7 +41,18 @@ class Model(NetworkDetector):
     """The detector ``vae``."""
 
     Params: ClassVar[type[Params]] = VAEParams
-    SCORES: ClassVar[tuple[str, ...]] = ("squared_error", "nll", "log_variance", "normalized_error")
+    LABEL: ClassVar[str] = "VAE"
+    PLACE: ClassVar[int] = 4
+    VERSION: ClassVar[int] = 2
+    SCORES: ClassVar[tuple[Score, ...]] = (
+        Score("squared_error", "squared error (SE)", "SE", "#CC79A7"),
+        Score("nll", "neg. log-likelihood (L)", "L", "#2F7FC1", "dash"),
+        Score("log_variance", "log-variance (U)", "U", "#2F7FC1", "dot"),
+        Score("normalized_error", "normalised error (E)", "E", "#D55E00"),
+    )
+    FIRST_SCORES: ClassVar[tuple[str, ...]] = (
+        *("squared_error", "nll", "log_variance", "normalized_error"),
+    )
     CODE_PER_LATENT: ClassVar[int] = 2
     N_OUT: ClassVar[int] = 2
 

@@ -1,0 +1,74 @@
+"""A store of an earlier layout is read as it is: the same figures, and nothing to be run again.
+
+``stores/earlier`` was written by the version before detectors described themselves: a smoke study
+of small heads, of which the records and the metrics were kept. ``report.json`` is what that version's
+report said of it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datasets.storage import Storage
+from study.grids._grid import Grid, GridSearch, GridTrial
+from study.plan.done import work_left
+from study.plan.plan import build_plan
+from study.records.index import INDEX_VERSION, load_index, stored_index
+from study.records.studies import StudyStore
+from study.records.types import StudyRecord
+from study.report.report import as_json, make_report
+
+EARLIER = Path(__file__).parent / "stores" / "earlier"
+
+SMOKE = Grid(
+    trials=(
+        GridTrial("intensity"),
+        *(GridTrial(m, {"n_c": 8, "n_z": 16, "batch_size": 16}) for m in ("ae", "dae", "vae")),
+    ),
+    searches=(GridSearch("gmm", "gmm_lambda", "outlier_sum", points=(0.1, 0.001)),),
+    phantom_subjects={},
+)
+
+
+@pytest.fixture(scope="module")
+def study() -> StudyStore:
+    return StudyStore.open(Storage.open(str(EARLIER)), "earlier")
+
+
+@pytest.fixture(scope="module")
+def record(study: StudyStore) -> StudyRecord:
+    found = study.study()
+    assert found is not None
+    return found
+
+
+def test_the_report_of_an_earlier_store_is_the_same(study: StudyStore, record: StudyRecord) -> None:
+    before: dict[str, Any] = json.loads((EARLIER / "report.json").read_text())
+    now = json.loads(as_json(make_report(study, record)))
+    assert {k: v for k, v in now.items() if k != "rows"} == {
+        k: v for k, v in before.items() if k != "rows"
+    }
+    fields = set(before["rows"][0])
+    assert [{k: row[k] for k in fields} for row in now["rows"]] == before["rows"]
+    assert {row["setting"] for row in now["rows"]} == {"", "(8, 16)", "λ 0.1", "λ 0.001"}
+
+
+def test_no_identity_of_an_earlier_store_has_changed(
+    study: StudyStore, record: StudyRecord
+) -> None:
+    plan = build_plan(SMOKE, record.cohorts, seeds=(0,), epochs=None, precision="float32")
+    assert plan.trials == record.trials
+    assert plan.searches == record.searches
+    assert work_left(plan.trials, load_index(study)) == []
+
+
+def test_an_index_of_an_earlier_layout_is_made_anew(study: StudyStore) -> None:
+    assert study.storage.exists("index.parquet")
+    assert stored_index(study).num_rows == 0
+    index = load_index(study)
+    assert set(index["kind"].to_pylist()) == {"fit", "evaluation"}
+    assert index.schema.metadata[b"index_version"] == str(INDEX_VERSION).encode()

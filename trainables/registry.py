@@ -1,0 +1,65 @@
+"""How a detector is found by its name: in ``trainables/models``, or at an installed entry point."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import cast
+
+from datasets.plugins import load_plugin, plugin_names
+from trainables import models
+from trainables.description import LAST_PLACE, DetectorInfo, Setting
+from trainables.detector import Detector
+
+
+def model_names() -> tuple[str, ...]:
+    """Names of all detectors, sorted."""
+    return plugin_names(models)
+
+
+def is_installed(name: str) -> bool:
+    """Whether there is a model of that name; it is not loaded."""
+    return name in model_names()
+
+
+@cache
+def detector_class(name: str) -> type[Detector]:
+    """The detector of a model file.
+
+    Raises:
+        ValueError: If there is no such model.
+    """
+    module = load_plugin(models, name, "model")
+    found = getattr(module, "Model", None)
+    if not isinstance(found, type):
+        raise ValueError(f"the model {name!r} has no class Model: {module.__file__}")
+    return cast("type[Detector]", found)
+
+
+@cache
+def describe(name: str) -> DetectorInfo:
+    """What a detector says of itself.
+
+    A label and a place are those of the class itself: a model that derives from another one and
+    says none has its file name, and comes last.
+
+    Raises:
+        ValueError: If there is no such model.
+    """
+    detector = detector_class(name)
+    own = vars(detector)
+    label = own.get("LABEL") or name
+    return DetectorInfo(
+        label=label,
+        short_label=own.get("SHORT_LABEL") or label,
+        place=own.get("PLACE", LAST_PLACE),
+        scores=detector.SCORES,
+        settings=tuple(_with_default(detector, setting) for setting in detector.SETTINGS),
+    )
+
+
+def _with_default(detector: type[Detector], setting: Setting) -> Setting:
+    field = detector.Params.model_fields.get(setting.name)
+    if field is None:
+        raise ValueError(f"{setting.name!r} is no field of {detector.Params.__name__}")
+    return setting if field.is_required() else replace(setting, default=field.default)
