@@ -1,8 +1,8 @@
 """A store of an earlier layout is read as it is: the same figures, and nothing to be run again.
 
 ``stores/earlier`` was written by the version before detectors described themselves: a smoke study
-of small heads, of which the records and the metrics were kept. ``report.json`` is what that version's
-report said of it.
+of small heads, of which the records and the metrics were kept. ``report.json`` is what the report
+of that version said.
 """
 
 from __future__ import annotations
