@@ -23,10 +23,11 @@ from datasets.manifest import read_manifest
 from datasets.shards import read_slices
 from datasets.storage import Storage
 from study.plan.plan import planned_trial
+from study.records.names import Names
 from study.records.studies import StudyStore, utc_now
 from study.report.choice import best_rows
 from study.report.formats import marked
-from study.report.table import label, table_lines
+from study.report.table import table_lines
 from tests.dashboard.browsing import (
     PAGES,
     STUDY,
@@ -82,11 +83,12 @@ def test_every_page_opens_without_error_or_stranger_and_writes_nothing(
 
 
 def test_table_equals_the_report(page: Page, smoke: Served, report: dict[str, Any]) -> None:
+    names = Names(smoke.study.detectors())
     for region in ("brain", "slice"):
         open_page(page, smoke.url, "best", region=region)
         rows = [row for row in best_rows(report["rows"], "auc") if row["region"] == region]
         table = page.get_by_test_id("stTable")
-        expect(table.locator("tbody tr")).to_have_count(len(table_lines(rows)))
+        expect(table.locator("tbody tr")).to_have_count(len(table_lines(rows, names)))
         heads = table.locator("thead th").all_inner_texts()
         lines = [row.locator("td").all_inner_texts() for row in table.locator("tbody tr").all()]
         shown = {}
@@ -97,7 +99,7 @@ def test_table_equals_the_report(page: Page, smoke: Served, report: dict[str, An
                 shown[model, line[1].strip(), head.strip()] = text.split(" ")[0].strip()
         for row in rows:
             column = f"{row['cohort']} {row['modality']}"
-            place = (label(row["model"]), label(row["score"]))
+            place = (names.model(row["model"]), names.score(row["model"], row["score"]))
             assert shown[(*place, column)] == marked(row["auc"], row["auc"] < 0.5)
             if row["paper_auc"] is not None:
                 printed = marked(row["paper_auc"], row["paper_auc"] < 0.5)
