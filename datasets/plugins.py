@@ -56,6 +56,11 @@ def entry_group(package: ModuleType) -> str:
     return f"anomaly_study.{package.__name__.rpartition('.')[2]}"
 
 
+def forget_installed() -> None:
+    """Look for entry points again the next time: something has been installed meanwhile."""
+    _installed.cache_clear()
+
+
 def _own_names(package: ModuleType) -> set[str]:
     return {m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")}
 

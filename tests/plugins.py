@@ -11,9 +11,13 @@ import pytest
 from trainables import models
 
 _SITE = """
+import os
+
 import trainables.models
 
 trainables.models.__path__.append({folder!r})
+if os.environ.get("FIRST_MODELS"):  # a model of ours takes the place of the project's
+    trainables.models.__path__.insert(0, os.environ["FIRST_MODELS"])
 """
 
 FAILING = '''
@@ -91,6 +95,32 @@ def install(folder: Path, **models: str) -> dict[str, str]:
         (places["models"] / f"{name}.py").write_text(code)
     paths = [str(places["site"]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def install_distribution(
+    folder: Path, environment: dict[str, str], models: dict[str, str]
+) -> dict[str, str]:
+    """Install detectors as pip does: modules, and entry points in a ``dist-info`` folder.
+
+    Args:
+        folder: Where the distribution's site folder goes.
+        environment: Of :func:`install`.
+        models: The text of each module, by the name of the model.
+
+    Returns:
+        The environment with the folder on the path.
+    """
+    site = folder / "lab-site"
+    info = site / "lab_models-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lab-models\nVersion: 1.0\n")
+    points = ["[anomaly_study.models]", *(f"{name} = lab_models.{name}" for name in models)]
+    (info / "entry_points.txt").write_text("\n".join([*points, ""]))
+    (site / "lab_models").mkdir()
+    (site / "lab_models" / "__init__.py").write_text("")
+    for name, code in models.items():
+        (site / "lab_models" / f"{name}.py").write_text(code)
+    return {**environment, "PYTHONPATH": os.pathsep.join([str(site), environment["PYTHONPATH"]])}
 
 
 def install_here(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -31,7 +31,7 @@ class Names:
     def detector(self, model: str) -> DetectorInfo:
         """The description of a model, whether or not anything is known of it."""
         known = self.detectors.get(model)
-        return known if known is not None else _installed(model)
+        return known if known is not None else installed(model)
 
     def model(self, model: str) -> str:
         """What people read for a model."""
@@ -91,7 +91,7 @@ def spec_label(spec: TrialSpec) -> str:
 
 
 @lru_cache(maxsize=256)
-def _installed(model: str) -> DetectorInfo:
+def installed(model: str) -> DetectorInfo:
     """What a model says of itself, or nothing but its name if it is not installed."""
     try:
         return describe(model)

@@ -47,23 +47,28 @@ def legends(table: TableOne) -> list[str]:
 
 def _settings_legend(table: TableOne) -> str:
     """Which settings a table tells of which models."""
-    models: dict[str, list[str]] = {}
+    models: dict[tuple[str, str], list[str]] = {}
     for model in dict.fromkeys(model for model, _ in table.lines):
         info = table.names.detector(model)
         if info.settings != ():
-            models.setdefault(_form(info), []).append(info.label)
-    return "; ".join(f"{form} of {', '.join(labels)}" for form, labels in models.items())
+            models.setdefault((_form(info), _aside(info)), []).append(info.label)
+    return "; ".join(
+        f"{form} of {', '.join(labels)}{aside}" for (form, aside), labels in models.items()
+    )
 
 
 def _form(info: DetectorInfo) -> str:
     """How the settings of a model are told, such as ``(N_c, N_z)``."""
     if info.settings is None:
-        return "values by name"
+        return "all values by name"
     symbols = [s.symbol or s.name for s in info.axes]
-    parts = [f"({', '.join(symbols)})" if len(symbols) > 1 else "".join(symbols)]
-    aside = (s for s in info.settings if s.is_aside)
-    parts += [f"{s.symbol or s.name}: {s.label}" if s.label else s.name for s in aside]
-    return ", ".join(part for part in parts if part)
+    return f"({', '.join(symbols)})" if len(symbols) > 1 else "".join(symbols)
+
+
+def _aside(info: DetectorInfo) -> str:
+    """What is told beside them."""
+    aside = [s for s in info.settings or () if s.is_aside]
+    return "".join(f", and {s.symbol or s.name}, {s.label or s.name}" for s in aside)
 
 
 def text_table(table: TableOne) -> Table:

@@ -76,6 +76,8 @@ def _counts(plan: Plan) -> dict[str, int]:
         if not search.points:
             kind = _kind(search.spec.model)
             counts[kind] = counts.get(kind, 0) + search.n_trials
+    if "baselines" in counts:
+        counts["baselines"] = counts.pop("baselines")  # the last of all
     return counts
 
 

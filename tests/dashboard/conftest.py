@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,11 +14,9 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from streamlit.testing.v1 import AppTest
 
-from benchmarks.serving import SCRIPT, Server, chromium, serve
-
-Open = Callable[..., AppTest]
+from benchmarks.serving import Server, chromium, serve
+from tests.apps import Open, opener
 
 
 @pytest.fixture(scope="session")
@@ -40,27 +36,7 @@ def made_up_store(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def open_app(monkeypatch: pytest.MonkeyPatch) -> Open:
     """Runs the app without a browser on a store, at a page and an address, with a part opened."""
-    # Streamlit forgets its own temporary folder when a test ends; that is not ours to warn about.
-    monkeypatch.setattr(tempfile.TemporaryDirectory, "_cleanup", _clean_silently)
-
-    def run(folder: Path, page: str = "study", opened: str = "", **address: str) -> AppTest:
-        monkeypatch.setattr(sys, "argv", ["app.py", "--store", str(folder)])
-        app = AppTest.from_file(SCRIPT, default_timeout=60)
-        if opened:
-            app.session_state[opened] = True
-        if page != "study":
-            app.run()
-            app.switch_page(f"pages/{page}.py")
-        for name, value in address.items():
-            app.query_params[name] = value
-        return app.run()
-
-    return run
-
-
-@classmethod  # type: ignore[misc]
-def _clean_silently(cls: Any, name: str, *_: Any, **__: Any) -> None:
-    shutil.rmtree(name, ignore_errors=True)
+    return opener(monkeypatch)
 
 
 Serve = Callable[[Path], Server]

@@ -17,10 +17,13 @@ from datasets.storage import Storage
 from study.grids._grid import Grid, GridSearch, GridTrial
 from study.plan.done import work_left
 from study.plan.plan import build_plan
+from study.records import names
 from study.records.index import INDEX_VERSION, load_index, stored_index
 from study.records.studies import StudyStore
 from study.records.types import StudyRecord
 from study.report.report import as_json, make_report
+from trainables.description import Score
+from trainables.models import gmm, vae
 
 EARLIER = Path(__file__).parent / "stores" / "earlier"
 
@@ -72,3 +75,53 @@ def test_an_index_of_an_earlier_layout_is_made_anew(study: StudyStore) -> None:
     index = load_index(study)
     assert set(index["kind"].to_pylist()) == {"fit", "evaluation"}
     assert index.schema.metadata[b"index_version"] == str(INDEX_VERSION).encode()
+
+
+def _ids(record: StudyRecord, model: str) -> tuple[set[str], set[str]]:
+    """Identities of a model's fits and of their evaluations, as a plan makes them now."""
+    plan = build_plan(SMOKE, record.cohorts, seeds=(0,), epochs=None)
+    trials = [trial for trial in plan.trials if trial.spec.model == model]
+    return {t.trial_id for t in trials}, {e.eval_id for t in trials for e in t.evals}
+
+
+def test_a_detectors_version_concerns_its_own_fits(
+    record: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixtures, networks = _ids(record, "gmm"), _ids(record, "vae")
+    monkeypatch.setattr(gmm.Model, "VERSION", gmm.Model.VERSION + 1)
+    assert not _ids(record, "gmm")[0] & mixtures[0]
+    assert _ids(record, "vae") == networks
+
+
+def test_names_of_scores_concern_evaluations_alone_whatever_their_order(
+    record: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits, evals = _ids(record, "vae")
+    scores = vae.Model.SCORES
+    monkeypatch.setattr(vae.Model, "SCORES", scores[::-1])
+    assert _ids(record, "vae") == (fits, evals)
+    monkeypatch.setattr(vae.Model, "SCORES", (*scores, Score("new")))
+    found = _ids(record, "vae")
+    assert found[0] == fits
+    assert not found[1] & evals
+    monkeypatch.setattr(vae.Model, "SCORES", (Score("new"), *scores[::-1]))
+    assert _ids(record, "vae") == found
+
+
+def test_a_store_is_read_where_a_model_is_not_installed(
+    study: StudyStore, record: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = json.loads((EARLIER / "report.json").read_text())["rows"]
+
+    def missing(model: str) -> None:
+        raise ValueError(f"unknown model {model!r}")
+
+    monkeypatch.setattr(names, "describe", missing)
+    names.installed.cache_clear()
+    now = make_report(study, record).rows
+    names.installed.cache_clear()
+    assert {r["setting"] for r in now if r["model"] == "gmm"} == {
+        f"gmm_lambda {value}, n_gaussians 4, region brain, tolerance 1e-10, max_iterations 20000"
+        for value in ("0.1", "0.001")
+    }
+    assert len(now) == len(before)

@@ -292,7 +292,9 @@ class Model(FitsAtOnce):
     FIRST_SCORES: ClassVar[tuple[str, ...]] = ("outlier_sum", "outlier_posterior")
     SETTINGS: ClassVar[tuple[Setting, ...]] = (
         Setting("gmm_lambda", "λ", "density of the outlier class", scale="log"),
-        Setting("n_gaussians", "N_z", "number of Gaussians, as the paper counts it", is_aside=True),
+        Setting(
+            "n_gaussians", "N_z", "its number of Gaussians as the paper counts it", is_aside=True
+        ),
     )
 
     @classmethod
