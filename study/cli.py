@@ -27,6 +27,9 @@ from trainables.arithmetic import Arithmetic
 
 DEFAULT_STORE = "runs"
 
+WIDE = 320
+"""Columns of a console that is no terminal: no table of a dozen test cohorts is folded."""
+
 
 StoreOption = Annotated[
     str,
@@ -75,9 +78,9 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def console() -> Console:
-    """Where results go; wide enough for table 1 when the output is no terminal."""
+    """Where results go; wide enough for table 1 where the output is no terminal."""
     out = Console(highlight=False)
-    return out if out.is_terminal else Console(highlight=False, width=160, no_color=True)
+    return out if out.is_terminal else Console(highlight=False, width=WIDE, no_color=True)
 
 
 def open_store(uri: str) -> Storage:
