@@ -15,6 +15,9 @@ LAST_PLACE = 1000
 
 Value: TypeAlias = bool | int | float | str | None
 
+Order: TypeAlias = tuple[tuple[int, float, str], ...]
+"""What settings of a model are sorted by."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -26,6 +29,7 @@ class Score:
         symbol: The same in legends, such as ``SE``; by default the label.
         colour: CSS colour of its curves; by default one is chosen by its position.
         dash: Plotly's dash of its curves, where a colour is given.
+        width_px: Width of its curves.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Score:
     symbol: str = ""
     colour: str = ""
     dash: str = "solid"
+    width_px: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class ChosenSetting:
         return ", ".join(part for part in (self.text, *aside) if part)
 
     @property
-    def order(self) -> tuple[tuple[int, float, str], ...]:
+    def order(self) -> Order:
         """What settings of a model are sorted by."""
         return tuple(_order(s, v) for s, v in self.values)
 

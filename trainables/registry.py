@@ -8,8 +8,8 @@ from typing import cast
 
 from datasets.plugins import load_plugin, plugin_names
 from trainables import models
-from trainables.description import LAST_PLACE, DetectorInfo, Setting
-from trainables.detector import Detector
+from trainables.description import LAST_PLACE, DetectorInfo, Score, Setting
+from trainables.detector import Declared, Detector
 
 
 def model_names() -> tuple[str, ...]:
@@ -27,12 +27,18 @@ def detector_class(name: str) -> type[Detector]:
     """The detector of a model file.
 
     Raises:
-        ValueError: If there is no such model.
+        ValueError: If there is no such model, or if its file has no class ``Model`` that says of
+            itself what a detector does.
     """
     module = load_plugin(models, name, "model")
     found = getattr(module, "Model", None)
-    if not isinstance(found, type):
-        raise ValueError(f"the model {name!r} has no class Model: {module.__file__}")
+    if not (isinstance(found, type) and issubclass(found, Declared)):
+        raise ValueError(
+            f"the model {name!r} has no class Model that derives from FitsAtOnce, NetworkDetector "
+            f"or Declared: {module.__file__}"
+        )
+    if not all(isinstance(score, Score) for score in found.SCORES):
+        raise ValueError(f"SCORES of the model {name!r} has to be of Score(...): {found.SCORES}")
     return cast("type[Detector]", found)
 
 

@@ -32,7 +32,7 @@ from dashboard.maps import (
 )
 from dashboard.slices import Line, SliceSource, open_source
 from dashboard.text import figure_text, markdown_text
-from study.report.paper import PAPER_AUC
+from study.report.paper import is_usual
 
 _LARGEST = 225  # height of the pictures of a segmentation, in pixels
 
@@ -68,7 +68,7 @@ def main() -> None:
 def _viewer(frame: Frame, source: SliceSource, where: str) -> None:
     subject, index = _navigate(source)
     keys = list(source.lines)
-    usual = [k for k, line in source.lines.items() if (line.model, line.score) in PAPER_AUC]
+    usual = [k for k, line in source.lines.items() if is_usual(line.model, line.score)]
     with st.spinner("Scoring the slice…", show_time=True):
         shown, problems = source.maps(subject, index)
     for text in problems:

@@ -25,7 +25,7 @@ from dashboard.frame import (
 )
 from dashboard.text import figure_text
 from datasets.storage import StorageError
-from study.report.paper import PAPER_AUC
+from study.report.paper import is_usual
 
 MOST_OTHERS = 100
 
@@ -78,11 +78,10 @@ def _choices(frame: Frame, cohort: str, modality: str, where: str) -> dict[str, 
 
 def _first_seeds(rows: dict[str, dict[str, Any]]) -> list[str]:
     """Of the best settings, the first seed each; of the paper's models only those in its table."""
-    papers = {model for model, _ in PAPER_AUC}
     first: dict[tuple[str, str], str] = {}
     for key, row in rows.items():
         line = (row["model"], row["score"])
-        if row["is_best"] and (line in PAPER_AUC or row["model"] not in papers):
+        if row["is_best"] and is_usual(*line):
             first.setdefault(line, key)
     return list(first.values())
 
@@ -105,7 +104,7 @@ def _figures(frame: Frame, rows: list[dict[str, Any]], *, log_x: bool) -> None:
         colour, dash = line_style(frame.names, row["model"], row["score"], position)
         line = frame.names.short_line(row["model"], row["score"])
         name = f"{line} {row['setting'] or ''}".strip()
-        width = 3.0 if row["score"] == "normalized_error" else 2.0
+        width = frame.names.score_of(row["model"], row["score"]).width_px
         auc = f"{name} · {figure_text(row['auc'])}"
         precision = f"{name} · {figure_text(row['average_precision'])}"
         roc.append(Trace(auc, points.fpr, points.tpr, colour, dash, points.notes, width))

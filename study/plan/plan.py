@@ -16,7 +16,7 @@ from study.errors import PlanError
 from study.grids._grid import Grid, GridSearch
 from study.records.types import CohortInfo, PlannedEval, PlannedSearch, PlannedTrial
 from trainables.arithmetic import Precision
-from trainables.detector import Detector
+from trainables.detector import Detector, score_names
 from trainables.registry import detector_class
 from trainables.spec import TrialSpec, eval_id, identity, trial_id
 
@@ -183,6 +183,12 @@ def _planned_searches(
     spec = _spec(space.model, modality, params, seed, 1)
     content = identity(spec)
     content["params"].pop(space.parameter, None)
+    scores = score_names(detector_class(space.model))
+    if space.score not in scores:
+        raise PlanError(
+            f"the grid searches {space.parameter} of {space.model!r} by the score {space.score!r}; "
+            f"choose one of: {', '.join(scores)}"
+        )
     version = detector_class(space.model).VERSION
     content |= {"parameter": space.parameter, "recipe_version": version}
     content["train_keys"] = list(train_keys(modality, cohorts))

@@ -68,3 +68,11 @@ def paper_setting(model: str, score: str, cohort: str, modality: str) -> ChosenS
     column = (cohort, modality)
     known = settings and column in PAPER_COLUMNS
     return settings[PAPER_COLUMNS.index(column)] if settings and known else NO_SETTING
+
+
+def is_usual(model: str, score: str) -> bool:
+    """Whether a line of table 1 is shown where there is room for few.
+
+    Those are the paper's own, and all of the models that the paper does not have.
+    """
+    return (model, score) in PAPER_AUC or model not in {known for known, _ in PAPER_AUC}

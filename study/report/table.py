@@ -7,7 +7,8 @@ code, another grid) is never mixed in.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from study.records.names import Names
 from study.records.types import StudyRecord
 from study.report.choice import best_rows, setting_of
 from study.report.paper import PAPER_COLUMNS, PAPER_REGION, paper_auc
+from trainables.description import Order
 
 METRICS = ("auc", "average_precision", "best_dice")
 
@@ -71,23 +73,37 @@ def _result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
     fits = zip(*_part_of(index, "fit", ("trial_id", "epochs", "steps")), strict=True)
     steps_of = {(trial_id, epochs): steps for trial_id, epochs, steps in fits}
     names = Names(record.detectors)
-    chosen_of = lru_cache(maxsize=None)(names.chosen_of)
-    orders = {}
+    fields_of = lru_cache(maxsize=None)(partial(_spec_fields, names=names))
+    place_of = lru_cache(maxsize=None)(names.place)
+    keyed = []
     for row in rows:
         row["steps"] = steps_of.get((row["trial_id"], row["epochs"]))
         cell = (row["model"], row["score"], row["cohort"], row["modality"])
         row["paper_auc"] = paper_auc(*cell) if row["region"] == PAPER_REGION else None
-        setting = setting_of(row["spec"])
-        chosen = chosen_of(row.pop("spec"))
-        row["setting_id"] = setting.setting_id
-        row |= {name: setting.params.get(name) for name in _PAPERS_SETTINGS}
-        row["settings"] = chosen.as_dict()
-        orders[row["setting_id"]] = chosen.order
-    rows.sort(key=lambda row: _row_order(row, names, orders[row["setting_id"]]))
+        fields, order = fields_of(row.pop("spec"))
+        row |= fields
+        line = place_of(row["model"], row["score"])
+        column = _column_place(row["cohort"], row["modality"])
+        last = (row["seed"], row["trial_id"])
+        keyed.append(((line, column, row["region"], order, *last), row))
+    keyed.sort(key=itemgetter(0))
+    rows = [row for _, row in keyed]
     best = {id(row) for row in best_rows(rows, "auc")}
     for row in rows:
         row["best"] = id(row) in best
     return rows
+
+
+def _spec_fields(spec: str, names: Names) -> tuple[dict[str, Any], Order]:
+    """What a row says of its specification, and what settings are sorted by."""
+    setting = setting_of(spec)
+    chosen = names.chosen_of(spec)
+    fields = {
+        "setting_id": setting.setting_id,
+        **{name: setting.params.get(name) for name in _PAPERS_SETTINGS},
+        "settings": chosen.as_dict(),
+    }
+    return fields, chosen.order
 
 
 def table_columns(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -103,16 +119,7 @@ def table_lines(rows: Iterable[dict[str, Any]], names: Names) -> list[tuple[str,
     return sorted(found, key=lambda line: names.place(*line))
 
 
-def _row_order(
-    row: dict[str, Any], names: Names, setting: tuple[tuple[int, float, str], ...]
-) -> tuple[Any, ...]:
-    column = (row["cohort"], row["modality"])
+def _column_place(cohort: str, modality: str) -> tuple[int, str, str]:
+    column = (cohort, modality)
     place = PAPER_COLUMNS.index(column) if column in PAPER_COLUMNS else len(PAPER_COLUMNS)
-    return (
-        names.place(row["model"], row["score"]),
-        (place, *column),
-        row["region"],
-        setting,
-        row["seed"],
-        row["trial_id"],
-    )
+    return (place, cohort, modality)

@@ -367,3 +367,23 @@ def test_a_point_counts_once_for_however_many_cohorts(
     counts = count_trials(record, index)
     assert (counts.planned, counts.done) == (planned, planned)
     assert len(plan_trials(record, index)) == planned
+
+
+def test_a_searchs_trials_are_found_where_its_model_is_not_installed(
+    local_study: StudyStore,
+    paper_cohorts: Cohorts,
+    put_trial: Callable[..., None],
+    order_of: Callable[..., TrialOrder],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = _record(TPE, paper_cohorts)
+    _run(_rebuilt(record, local_study), local_study, put_trial, order_of, most=5)
+    index = load_index(local_study)
+    known = plan_trials(record, index)
+    assert known
+    monkeypatch.setattr("study.plan.done.is_installed", lambda model: False)
+    found = {trial.trial_id: trial for trial in plan_trials(record, index)}
+    assert len(found) == len(known)
+    for trial in known:
+        assert set(found[trial.trial_id].evals) == set(trial.evals)
+        assert found[trial.trial_id].spec == trial.spec

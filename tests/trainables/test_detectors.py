@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.plugins import install_here
+from trainables.description import LAST_PLACE
 from trainables.detector import Detector
 from trainables.registry import describe, detector_class, model_names
 from trainables.testing import DetectorContract
@@ -21,3 +23,33 @@ def test_each_model_has_a_label_and_a_place_of_its_own():
     order = sorted(found, key=lambda name: found[name].place)
     assert order == ["intensity", "gmm", "ae", "dae", "vae"]
     assert len({info.label for info in found.values()}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no class Model"),
+        ("class Model: pass", "has no class Model that derives from"),
+        (
+            "from trainables.models import gmm\nclass Model(gmm.Model): SCORES = ('outlier_sum',)",
+            "SCORES of the model 'mine' has to be of Score",
+        ),
+    ],
+)
+def test_a_file_that_is_no_detector_is_told_so(text, said, tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mine.py").write_text(text)
+    install_here(monkeypatch, tmp_path)
+    with pytest.raises(ValueError, match=said):
+        detector_class("mine")
+
+
+def test_a_model_that_derives_from_another_is_not_called_like_it(tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "derived.py").write_text(
+        "from trainables.models import gmm\nclass Model(gmm.Model): pass\n"
+    )
+    install_here(monkeypatch, tmp_path)
+    info = describe("derived")
+    assert (info.label, info.place) == ("derived", LAST_PLACE)
+    assert [setting.name for setting in info.axes] == ["gmm_lambda"]

@@ -48,7 +48,7 @@ class Model(NetworkDetector):
         Score("squared_error", "squared error (SE)", "SE", "#CC79A7"),
         Score("nll", "neg. log-likelihood (L)", "L", "#2F7FC1", "dash"),
         Score("log_variance", "log-variance (U)", "U", "#2F7FC1", "dot"),
-        Score("normalized_error", "normalised error (E)", "E", "#D55E00"),
+        Score("normalized_error", "normalised error (E)", "E", "#D55E00", width_px=3.0),
     )
     FIRST_SCORES: ClassVar[tuple[str, ...]] = (
         *("squared_error", "nll", "log_variance", "normalized_error"),
