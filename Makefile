@@ -5,12 +5,12 @@ STORE ?= runs
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help install study test faults lint bench dashboard screenshots browser clean
+.PHONY: help install study test faults lint docs bench dashboard screenshots browser clean
 
 help:
 	@echo "make study [GRID=paper] [STORE=runs] [ARGS='--cohorts cohorts.toml']   run a study to its table"
 	@echo "make dashboard [STORE=runs]   look at the last study"
-	@echo "make test | faults | lint | bench | screenshots | install | clean"
+	@echo "make test | faults | lint | docs | bench | screenshots | install | clean"
 
 install: .venv/installed
 
@@ -41,6 +41,10 @@ lint: install
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# The page of the commands, from their --help.
+docs: install
+	@$(BIN)/python docs/make_commands.py
 
 bench: install
 	@$(BIN)/python -m benchmarks $(ARGS)

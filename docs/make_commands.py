@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 PAGE = Path(__file__).with_name("commands.md")
 STUDY = PAGE.parents[1] / "study"
@@ -34,17 +34,17 @@ def page() -> str:
     return "\n".join(texts)
 
 
-def _helps(command: click.Command, words: str) -> Iterator[tuple[str, str]]:
+def _helps(command: TyperCommand | TyperGroup, words: str) -> Iterator[tuple[str, str]]:
     """The help of a command and of those below it, without colour at a fixed width."""
     context = command.make_context(
         words, [], resilient_parsing=True, terminal_width=WIDTH, max_content_width=WIDTH
     )
     grids = ", ".join(importlib.import_module("study.grids._grid").grid_names())
     for option in command.params:
-        if isinstance(option, click.Option) and option.help:
+        if isinstance(option, TyperOption) and option.help:
             option.help = option.help.replace(grids, "a name")
     yield words, context.get_help()
-    if isinstance(command, click.Group):
+    if isinstance(command, TyperGroup):
         for name, part in command.commands.items():
             yield from _helps(part, f"{words} {name}")
 

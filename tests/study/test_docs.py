@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import runpy
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from datasets import shards
@@ -77,6 +80,30 @@ STATES = {
     "Part `state.safetensors` of `gmm`": ["gmm"],
     "Part `state.safetensors` of `intensity`": ["intensity"],
 }
+
+
+def _study_packages() -> set[str]:
+    folders = (path.parent for path in (ROOT / "study").glob("*/__init__.py"))
+    return {f"study/{folder.name}" for folder in folders}
+
+
+def _pages() -> list[str]:
+    return sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+
+
+def tree_paths(text: str) -> Iterator[str]:
+    """The paths of a drawn tree: names stand two spaces to the right of their folder's."""
+    folders: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        depth = len(line) - len(line.lstrip())
+        names = re.match(r"(\S+(?: \S+)*?)(?:  |$)", line.strip())
+        assert names, line
+        folders = [(d, folder) for d, folder in folders if d < depth]
+        above = folders[-1][1] if folders else ""
+        for name in names[1].split(" "):
+            yield above + name
+            if name.endswith("/"):
+                folders.append((depth, above + name))
 
 
 def tables() -> dict[str, Section]:
@@ -171,6 +198,94 @@ class TestCommands:
         page = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
         for folder in (path.parent for path in (ROOT / "study").glob("*/__main__.py")):
             assert f"## `python -m study.{folder.name}`" in page
+            app = importlib.import_module(f"study.{folder.name}.command").app
+            names = [found.callback.__name__ for found in app.registered_commands]
+            for name in names if len(names) > 1 else []:
+                assert f"## `python -m study.{folder.name} {name}`" in page
+
+
+class TestArchitecture:
+    """``docs/architecture.md`` knows the packages and layers that there are."""
+
+    PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+
+    def test_layers_are_those_that_import_linter_checks(self) -> None:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        contracts = project["tool"]["importlinter"]["contracts"]
+        checked = [c["layers"] for c in contracts if c["type"] == "layers"]
+        blocks = [block for section in sections(self.PAGE) for block in section.blocks]
+        page = [block.text.splitlines() for block in blocks if block.language == "layers"]
+        assert page == checked
+
+    def test_every_package_has_its_paragraph(self) -> None:
+        found = re.findall(r"^(?:\*\*|- )`([\w/]+)`", self.PAGE, flags=re.MULTILINE)
+        assert found == sorted(set(found), key=found.index)
+        assert set(found) == {"datasets", "trainables", "study", "dashboard", *_study_packages()}
+
+
+class TestReadme:
+    """The README's tree and links lead to what is there."""
+
+    PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    def tree(self) -> list[str]:
+        (section,) = [s for s in sections(self.PAGE) if s.title == "The tree"]
+        return list(tree_paths(section.blocks[0].text))
+
+    def test_every_path_of_the_tree_exists(self) -> None:
+        assert [path for path in self.tree() if not (ROOT / path).exists()] == []
+
+    def test_every_package_is_in_the_tree(self) -> None:
+        wanted = {"datasets", "trainables", "study", "dashboard", "benchmarks", "docs", "tests"}
+        assert {*wanted, *_study_packages()} <= {path.rstrip("/") for path in self.tree()}
+
+    @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", *_pages()])
+    def test_links_and_named_files_exist(self, name: str) -> None:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        links = {link for link in re.findall(r"\]\(([^)#:]+)\)", text)}
+        assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []
+        named = re.findall(
+            r"`((?:datasets|trainables|study|dashboard|tests|benchmarks|infra)/[\w/.-]*)`", text
+        )
+        new = {"dashboard/pages/durations.py"}
+        assert [path for path in {*named} - new if not (ROOT / path).exists()] == []
+
+
+class TestProject:
+    """What others need to use and cite the project."""
+
+    def test_the_citation_is_a_valid_one(self) -> None:
+        content = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+        assert {"cff-version", "message", "title", "authors"} <= set(content)
+        assert content["cff-version"] == "1.2.0"
+        for work in (content, *content["references"]):
+            assert work["title"]
+            assert work["authors"]
+            assert all({"name", "family-names"} & set(author) for author in work["authors"])
+        assert [work["type"] for work in content["references"]] == ["conference-paper"]
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        assert content["title"] == project["name"]
+        assert content["version"] == project["version"]
+        assert content["license"] == project["license"] == "MIT"
+
+    def test_the_licence_is_there(self) -> None:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        (name,) = project["license-files"]
+        assert (ROOT / name).read_text(encoding="utf-8").startswith("MIT License\n")
+
+    def test_continuous_integration_runs_what_the_project_says(self) -> None:
+        text = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+        (job,) = yaml.safe_load(text)["jobs"].values()
+        assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+        assert (ROOT / ".ci/run").stat().st_mode & 0o111
+        (version,) = [s["with"]["python-version"] for s in job["steps"] if "with" in s]
+        assert version == "3.11"
+
+    def test_the_hook_before_a_commit_runs_the_linters(self) -> None:
+        text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+        hooks = [hook for repo in yaml.safe_load(text)["repos"] for hook in repo["hooks"]]
+        assert [hook["entry"] for hook in hooks] == ["make lint"]
+        assert re.search(r"^lint:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def _parts_of(records: Iterable[type[BaseModel]]) -> set[type[Any]]:
