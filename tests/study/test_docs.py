@@ -242,7 +242,7 @@ class TestReadme:
     @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", *_pages()])
     def test_links_and_named_files_exist(self, name: str) -> None:
         text = (ROOT / name).read_text(encoding="utf-8")
-        links = {link for link in re.findall(r"\]\(([^)#:]+)\)", text)}
+        links = set(re.findall(r"\]\(([^)#:]+)\)", text))
         assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []
         named = re.findall(
             r"`((?:datasets|trainables|study|dashboard|tests|benchmarks|infra)/[\w/.-]*)`", text
