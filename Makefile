@@ -50,7 +50,7 @@ bench: install
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 screenshots: install browser
-	@$(BIN)/python -m dashboard.screenshots $(ARGS)
+	@$(BIN)/python -m benchmarks.screenshots $(ARGS)
 
 # Chromium for the browser tests, from the distribution's packages.
 SUDO := $(shell test "$$(id -u)" = 0 || command -v sudo)

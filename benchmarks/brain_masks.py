@@ -19,6 +19,8 @@ from scipy import ndimage
 from benchmarks.measurement import Measurement
 from datasets.extractors import run_extractor
 from datasets.nifti import Volume, load_mask, load_volume
+from datasets.phantom import writer
+from datasets.phantom.settings import PhantomOptions
 from datasets.qc import largest_piece
 from datasets.repair import fill_holes, widen_at_lesions
 from datasets.scan import Scan
@@ -83,7 +85,7 @@ def _phantom() -> list[Measurement]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "phantom"
-        phantom.ensure(root, phantom.Options(layout="ixi", subjects=PHANTOM_HEADS))
+        writer.ensure(root, PhantomOptions(layout="ixi", subjects=PHANTOM_HEADS))
         for modality in ("T1w", "T2w"):
             heads = [_with_truth(root, s) for s in phantom.list_scans(root, (modality,)).scans]
             rows += _healthy(f"{len(heads)} phantoms {modality}", heads)

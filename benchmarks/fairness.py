@@ -10,7 +10,7 @@ same images. Run a study first, then this on its store:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,7 @@ from study.grids._grid import load_grid
 from study.prepare.cohorts import Cohort, phantom_cohorts
 from study.prepare.preparation import Preparation
 from study.progress.live import View
+from study.progress.monitor import Monitor
 from study.progress.tracker import Tracker
 from study.records.names import Names
 from study.records.studies import StudyStore
@@ -101,9 +102,8 @@ def _blind_sets(
     cohorts = invisible(phantom_cohorts(folder, subjects), folder / "blind")
     tracker = Tracker()
     with View(tracker, console) as view, connection.connected(None, verbose=False) as ray:
-        changed: Callable[[bool], None] = lambda ended: view.update(ended=ended)  # noqa: E731
         settings = PreprocessSettings()
-        work = Preparation(cohorts, store, settings, lambda: ray, tracker, changed)
+        work = Preparation(cohorts, store, settings, lambda: ray, Monitor(tracker, view))
         listings = work.run()
         return {
             (x.cohort.name, x.modality): test_slices(store, x.manifest)

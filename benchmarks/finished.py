@@ -92,7 +92,7 @@ def _command(grids: Path, store: Path, grid: str, study: str, seeds: int) -> lis
     """``python -m study.run``, with another folder to find grids in."""
     code = (
         f"import study.grids; study.grids.__path__.append({str(grids)!r}); "
-        "from study import cli, run; cli.run(run.app)"
+        "from study import cli; from study.run.command import app; cli.run(app)"
     )
     words = ["--grid", grid, "--study", study, "--seeds", str(seeds), "--store", str(store)]
     return [sys.executable, "-c", code, *words]

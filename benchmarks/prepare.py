@@ -15,7 +15,11 @@ import time
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from rich.console import Console
+
 from benchmarks.measurement import Measurement, seconds
+from datasets.phantom import writer
+from datasets.phantom.settings import PhantomOptions
 from datasets.settings import PreprocessSettings
 from datasets.sources import phantom
 from datasets.storage import Storage
@@ -23,6 +27,8 @@ from study.cluster import connection
 from study.cluster.processes import descendants, private_gib
 from study.prepare.cohorts import Cohort
 from study.prepare.preparation import Preparation
+from study.progress.live import View
+from study.progress.monitor import Monitor
 from study.progress.tracker import Tracker
 
 N_SUBJECTS = 2
@@ -72,10 +78,10 @@ def measure() -> list[Measurement]:
 
 
 def _write_heads(root: Path) -> list[Path]:
-    options = phantom.Options(
+    options = PhantomOptions(
         layout="ixi", subjects=N_SUBJECTS, in_plane_mm=0.94, slice_mm=1.2, seed=1
     )
-    phantom.ensure(root, options)
+    writer.ensure(root, options)
     return [scan.image for scan in phantom.list_scans(root, ("T1w",)).scans]
 
 
@@ -88,13 +94,13 @@ def _prepare(
         link = root / f"sub-{index:03d}" / "anat" / f"sub-{index:03d}_T1w.nii.gz"
         link.parent.mkdir(parents=True)
         link.symlink_to(heads[index % len(heads)])
+    tracker = Tracker()
     preparation = Preparation(
         (Cohort(name=name, source="bids", root=root, role="train"),),
         Storage.open(str(folder / "store")),
         PreprocessSettings(),
         lambda: ray,
-        Tracker(),
-        lambda ended: None,
+        Monitor(tracker, View(tracker, Console(quiet=True))),
     )
     with _Peak() as peak:
         wall_s = seconds(preparation.run)

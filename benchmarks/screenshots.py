@@ -61,7 +61,7 @@ ADDRESSES = {"study": {"curves-on": "1"}}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Take the pictures; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m dashboard.screenshots", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.screenshots", description=__doc__)
     parser.add_argument("--store", default="runs", help="store to look at (default: runs)")
     parser.add_argument("--study", help="study to look at (default: the one that moved last)")
     parser.add_argument("--out", type=Path, default=Path("screenshots"), help="folder to write to")

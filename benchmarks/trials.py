@@ -103,7 +103,7 @@ def _run(folder: Path) -> tuple[float, list[tuple[int, float]]]:
     """Seconds from the first finished trial to the last; trials done and the driver's GiB."""
     code = (
         f"import study.grids; study.grids.__path__.append({str(folder / 'grids')!r}); "
-        "from study import cli, run; cli.run(run.app)"
+        "from study import cli; from study.run.command import app; cli.run(app)"
     )
     words = ["--grid", STUDY, "--study", STUDY, "--seeds", str(N_TRIALS)]
     places = ["--store", str(folder / "runs"), "--cohorts", str(folder / "cohorts.toml")]

@@ -24,7 +24,7 @@ _OTHER_COLOURS = ("#D55E00", "#2F7FC1", "#009E73", "#CC79A7", "#E69F00", "#56B4E
 
 
 @dataclass(frozen=True)
-class Curve:
+class Trace:
     """A line of a figure with a name.
 
     Attributes:
@@ -56,7 +56,7 @@ def line_style(names: Names, model: str, score: str, position: int = 0) -> tuple
     return _OTHER_COLOURS[position % len(_OTHER_COLOURS)], "dashdot"
 
 
-def loss_curves(curves: Sequence[Curve], *, log_y: bool) -> go.Figure:
+def loss_curves(curves: Sequence[Trace], *, log_y: bool) -> go.Figure:
     """Loss over epochs; training solid, validation dotted."""
     figure = go.Figure()
     for curve in curves:
@@ -78,7 +78,7 @@ def loss_curves(curves: Sequence[Curve], *, log_y: bool) -> go.Figure:
     return figure
 
 
-def roc_figure(curves: Sequence[Curve], *, log_x: bool, lowest: float = 1e-4) -> go.Figure:
+def roc_figure(curves: Sequence[Trace], *, log_x: bool, lowest: float = 1e-4) -> go.Figure:
     """ROC curves with chance; hovering tells the threshold.
 
     Args:
@@ -110,7 +110,7 @@ def roc_figure(curves: Sequence[Curve], *, log_x: bool, lowest: float = 1e-4) ->
 _TPR = "True positive rate (share of lesion pixels)"
 
 
-def precision_recall_figure(curves: Sequence[Curve], chance: float | None) -> go.Figure:
+def precision_recall_figure(curves: Sequence[Trace], chance: float | None) -> go.Figure:
     """Precision over recall; hovering tells the threshold.
 
     Args:
@@ -135,7 +135,7 @@ def precision_recall_figure(curves: Sequence[Curve], chance: float | None) -> go
     return figure
 
 
-def _precision_top(curves: Sequence[Curve], chance: float | None) -> float:
+def _precision_top(curves: Sequence[Trace], chance: float | None) -> float:
     """Where the axis of precision ends: lesions are rare, so curves may lie low.
 
     The first few pixels that a threshold lets in say little, so they do not count.
@@ -367,7 +367,7 @@ def volume_figure(groups: Sequence[tuple[str, Sequence[float]]]) -> go.Figure:
     return figure
 
 
-def _add_curve(figure: go.Figure, curve: Curve, x: str, y: str, *, log_x: bool) -> None:
+def _add_curve(figure: go.Figure, curve: Trace, x: str, y: str, *, log_x: bool) -> None:
     name = plot_text(curve.name)
     shown = [v if v > 0 or not log_x else None for v in curve.x]
     figure.add_scatter(

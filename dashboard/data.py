@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import streamlit as st
 from numpy.typing import NDArray
 
-from dashboard.maps import Showcase, decode_showcase
+from dashboard.maps import ShowcaseMaps, decode_showcase
 from dashboard.reader import StudyReader, StudyView
 from datasets.manifest import CohortManifest, ScanRecord, read_manifest
 from datasets.storage import Storage, StorageError
@@ -130,7 +130,7 @@ def evaluation_table(uri: str, study: str, trial_id: str, eval_id: str, part: st
 
 
 @st.cache_data(show_spinner=False, max_entries=48)
-def showcase(uri: str, study: str, trial_id: str, eval_id: str) -> tuple[Showcase, ...]:
+def showcase(uri: str, study: str, trial_id: str, eval_id: str) -> tuple[ShowcaseMaps, ...]:
     """The showcase slices of an evaluation, with every score map.
 
     Raises:

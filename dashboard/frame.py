@@ -15,10 +15,11 @@ from dashboard import state
 from dashboard.charts import loss_curves
 from dashboard.data import list_studies, open_study
 from dashboard.navigation import register_pages
-from dashboard.options import Options, parse_options
-from dashboard.reader import StudyView, is_live
+from dashboard.options import DashboardOptions, parse_options
+from dashboard.reader import StudyView
 from dashboard.tables import REGION_LABELS, pairs
 from dashboard.text import markdown_text
+from study.progress.liveness import is_alive
 from study.records.names import Names
 from study.records.types import StudyRecord
 from study.report.formats import METRIC_LABELS
@@ -119,7 +120,7 @@ def current() -> Frame:
     return frame
 
 
-def _choose_study(options: Options, page: str) -> Frame | None:
+def _choose_study(options: DashboardOptions, page: str) -> Frame | None:
     """The row on top of every page; None if there is nothing to show, which it has said."""
     row = st.container(
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
@@ -244,7 +245,7 @@ def guarded(draw: Callable[[], None], what: str) -> None:
 
 def watch(frame: Frame) -> None:
     """Run the page again when the study has new results; one fragment, never nested."""
-    live = is_live(frame.view.progress)
+    live = is_alive(frame.view.progress)
 
     @st.fragment(run_every=3.0 if live else 15.0)
     def look() -> None:
@@ -266,7 +267,7 @@ def _badges(view: StudyView) -> None:
         if record is not None and record.synthetic:
             st.badge("synthetic phantom", icon=":material/experiment:", color="orange")
         counts = view.counts
-        if is_live(progress):
+        if is_alive(progress):
             st.badge("running", icon=":material/sync:", color="green")
         elif progress is not None and (progress.stage == "stopped" or not progress.has_ended):
             st.badge("stopped", icon=":material/sync_problem:", color="red")

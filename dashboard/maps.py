@@ -19,7 +19,7 @@ Region = str
 
 
 @dataclass(frozen=True)
-class Showcase:
+class ShowcaseMaps:
     """One slice with every score map of one trial.
 
     Attributes:
@@ -58,13 +58,13 @@ class Overlap:
     n_both: int
 
 
-def decode_showcase(table: pa.Table) -> tuple[Showcase, ...]:
+def decode_showcase(table: pa.Table) -> tuple[ShowcaseMaps, ...]:
     """The slices of a ``heatmaps.parquet``, ordered by subject and slice."""
     found = []
     for row in table.to_pylist():
         maps = {name: _image(value) for name, value in row.items() if _is_map(name) and value}
         found.append(
-            Showcase(
+            ShowcaseMaps(
                 subject=row["subject"],
                 slice_index=row["slice_index"],
                 image_HW=_image(row["image"]),

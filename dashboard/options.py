@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Options:
+class DashboardOptions:
     """The command line of the dashboard.
 
     Attributes:
@@ -21,7 +21,7 @@ class Options:
     study: str | None
 
 
-def parse_options(arguments: Sequence[str]) -> Options:
+def parse_options(arguments: Sequence[str]) -> DashboardOptions:
     """Read the dashboard's command line.
 
     Raises:
@@ -39,4 +39,4 @@ def parse_options(arguments: Sequence[str]) -> Options:
     )
     parser.add_argument("--study", metavar="NAME", help="study to open first (default: the last)")
     read = parser.parse_args(list(arguments))
-    return Options(stores=tuple(dict.fromkeys(read.store or ["runs"])), study=read.study)
+    return DashboardOptions(stores=tuple(dict.fromkeys(read.store or ["runs"])), study=read.study)

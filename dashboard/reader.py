@@ -15,7 +15,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import pyarrow as pa
@@ -23,6 +22,7 @@ import pyarrow.compute as pc
 
 from datasets.storage import Storage, StorageError
 from study.plan.done import TrialCounts, count_trials, plan_rows
+from study.progress.liveness import is_alive
 from study.records.index import SCHEMA, load_index, stored_index
 from study.records.studies import StudyStore
 from study.records.types import Progress, StudyRecord
@@ -39,9 +39,6 @@ larger one is believed, since it is written by the driver, and checked now and t
 FIRST_CHECK_S, LATER_CHECKS_S = 15.0, 60.0
 """When a large index is checked: not at once, which would slow the first pages down."""
 
-STALE_AFTER = timedelta(seconds=45)
-"""A driver whose heartbeat is older has died or lost its store."""
-
 _EMPTY: pa.Table = SCHEMA.empty_table()
 _NOTHING = TrialCounts(0, 0, 0, 0)
 
@@ -54,7 +51,7 @@ class StudyView:
         name: Name of the study's folder.
         record: The study's record, or None if it is missing or cannot be read.
         progress: The last heartbeat, or None.
-        index: All records, as :data:`study.index.SCHEMA`.
+        index: All records, as :data:`study.records.index.SCHEMA`.
         results: The finished evaluation rows of the study's current plan.
         counts: How far it is.
         problems: What could not be read, one sentence each.
@@ -74,24 +71,6 @@ class StudyView:
     def fits(self) -> pa.Table:
         """The rows of the index that are fits."""
         return self.index.filter(pc.equal(self.index["kind"], "fit"))
-
-
-def heartbeat_age(progress: Progress, now: datetime | None = None) -> timedelta:
-    """How old a heartbeat is; an unreadable time counts as very old."""
-    try:
-        then = datetime.fromisoformat(progress.updated)
-    except ValueError:
-        return timedelta.max
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=UTC)
-    return (now or datetime.now(UTC)) - then
-
-
-def is_live(progress: Progress | None, now: datetime | None = None) -> bool:
-    """Whether a driver is at work on the study."""
-    if progress is None or progress.has_ended:
-        return False
-    return heartbeat_age(progress, now) < STALE_AFTER
 
 
 class StudyReader:
@@ -123,7 +102,7 @@ class StudyReader:
     def view(self) -> StudyView:
         """The study as it is now, or as it was a moment ago while a look at it goes on."""
         progress, problem = _attempt(self._study.progress)
-        live = is_live(progress)
+        live = is_alive(progress)
         marks = self._marks()
         with self._lock:
             if marks[:2] != self._view_marks:

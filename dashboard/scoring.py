@@ -14,7 +14,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard.data import ScanSlices, weights
-from dashboard.maps import Showcase
+from dashboard.maps import ShowcaseMaps
 from datasets.storage import StorageError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def score_slice(
     subject: str,
     slice_index: int,
     _slices: ScanSlices,
-) -> Showcase:
+) -> ShowcaseMaps:
     """Every score map of one trial on one slice.
 
     Args:
@@ -82,7 +82,7 @@ def score_slice(
     row = slice(int(rows[0]), int(rows[0]) + 1)
     images, brain = _slices.images_NHW[row].copy(), _slices.brain_NHW[row].copy()
     scores, pictures = _load(uri, study, trial_id, finished).maps(images, brain)
-    return Showcase(
+    return ShowcaseMaps(
         subject=subject,
         slice_index=slice_index,
         image_HW=images[0],

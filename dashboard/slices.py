@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dashboard.data import ScanSlices, best_of, finished_at, manifest, scan_slices, showcase
 from dashboard.frame import Frame
-from dashboard.maps import Showcase, region_mask, score_range
+from dashboard.maps import ShowcaseMaps, region_mask, score_range
 from dashboard.scoring import score_slice
 from datasets.manifest import ScanRecord
 from datasets.storage import StorageError
@@ -57,7 +57,7 @@ class SliceSource:
 
     frame: Frame
     lines: Mapping[str, Line]
-    stored: Mapping[str, tuple[Showcase, ...]]
+    stored: Mapping[str, tuple[ShowcaseMaps, ...]]
     records: Mapping[str, ScanRecord]
     region: str
     problems: tuple[str, ...] = ()
@@ -86,12 +86,12 @@ class SliceSource:
         found = [s.slice_index for s in self._all_stored if s.subject == subject]
         return found[0] if found else None
 
-    def maps(self, subject: str, index: int) -> tuple[dict[str, Showcase], list[str]]:
+    def maps(self, subject: str, index: int) -> tuple[dict[str, ShowcaseMaps], list[str]]:
         """The maps of every line's trial on one slice, and what stood in the way.
 
         Stored maps are taken where there are some; the others are scored from saved weights.
         """
-        shown: dict[str, Showcase] = {}
+        shown: dict[str, ShowcaseMaps] = {}
         problems: list[str] = []
         for trial_id in dict.fromkeys(line.trial_id for line in self.lines.values()):
             stored = [
@@ -136,7 +136,7 @@ class SliceSource:
         return float(np.percentile(np.concatenate(pooled), 99.7)) if pooled else 2.0
 
     @cached_property
-    def _all_stored(self) -> list[Showcase]:
+    def _all_stored(self) -> list[ShowcaseMaps]:
         return [s for slices in self.stored.values() for s in slices]
 
     def _pooled(
@@ -151,7 +151,7 @@ class SliceSource:
             if score in s.scores
         ]
 
-    def _score(self, trial_id: str, subject: str, index: int) -> Showcase:
+    def _score(self, trial_id: str, subject: str, index: int) -> ShowcaseMaps:
         frame = self.frame
         scan: ScanSlices = scan_slices(frame.uri, self.records[subject])
         finished = finished_at(frame.view, trial_id)

@@ -37,7 +37,7 @@ def widget_key(name: str) -> str:
     return f"choice {name}"
 
 
-def _told(name: str, shown: str | None) -> str | None:
+def _from_address(name: str, shown: str | None) -> str | None:
     """What the address says, if somebody other than this session wrote it.
 
     A run that follows on the heels of another still has the address from before that one. What was
@@ -129,7 +129,7 @@ def prepare(name: str, options: Sequence[T], default: T, encode: Callable[[T], s
     by_text = {encode(option): option for option in options}
     remembered = _memory().get(name, "")
     chosen = st.session_state.get(key)
-    told = _told(name, encode(cast("T", chosen)) if chosen in options else None)
+    told = _from_address(name, encode(cast("T", chosen)) if chosen in options else None)
     if told is not None and told in by_text:
         chosen = by_text[told]
     elif chosen not in options:
@@ -218,7 +218,7 @@ def many(
     key, follows = widget_key(name), f"{widget_key(name)} follows"
     known = set(options)
     memory = _memory().get(name)
-    told = _told(name, ",".join(st.session_state[key]) if key in st.session_state else None)
+    told = _from_address(name, ",".join(st.session_state[key]) if key in st.session_state else None)
     if told is not None:
         wanted = [text for text in told.split(",") if text]
         for text in wanted:
@@ -243,7 +243,7 @@ def slider(label: str, name: str, low: float, high: float, default: float, **lay
     """
     key = widget_key(name)
     value = st.session_state.get(key)
-    told = _told(name, f"{value:.6g}" if value is not None else None)
+    told = _from_address(name, f"{value:.6g}" if value is not None else None)
     if told is not None:
         try:
             value = float(told)

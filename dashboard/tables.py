@@ -1,8 +1,8 @@
 """The grid of a model, cut from a study's results. Pure functions.
 
 A study of ten thousand trials has hundreds of thousands of result rows, so they stay in Arrow until
-few are left; the rules (what counts, what is best, in which order) are those of ``study.table`` and
-``study.choice``.
+few are left; the rules (what counts, what is best, in which order) are those of
+``study.report.table`` and ``study.report.choice``.
 """
 
 from __future__ import annotations

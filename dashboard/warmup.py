@@ -11,7 +11,7 @@ import importlib
 import threading
 from contextlib import suppress
 
-from dashboard.options import Options
+from dashboard.options import DashboardOptions
 
 _MODULES = ("dashboard.frame", "dashboard.map_charts", "dashboard.slices", "pyarrow.acero")
 
@@ -20,14 +20,14 @@ PATIENCE_S = 3.0
 """How long a server waits for a slow store before it answers; the rest is done meanwhile."""
 
 
-def warm_up(options: Options) -> None:
+def warm_up(options: DashboardOptions) -> None:
     """Load the pages' modules and the study that is shown first; returns after a while anyway."""
     work = threading.Thread(target=_warm_up, args=(options,), name="warm-up", daemon=True)
     work.start()
     work.join(PATIENCE_S)
 
 
-def _warm_up(options: Options) -> None:
+def _warm_up(options: DashboardOptions) -> None:
     for module in _MODULES:
         importlib.import_module(module)
     from dashboard.data import list_studies, open_study, table_of

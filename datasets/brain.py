@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from datasets.errors import ScanError
 from datasets.extractors import Tool, extractor_identity, run_extractor
-from datasets.nifti import ScanError, Volume, load_mask
+from datasets.nifti import Volume, load_mask
 from datasets.qc import LIMITS, BrainLimits, BrainMeasures, largest_piece, measure_brain, verdict
 from datasets.repair import fill_holes, widen_at_lesions
 from datasets.scan import Scan

@@ -22,7 +22,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.nifti import ScanError, Volume, load_mask
+from datasets.errors import ExtractorError, ScanError
+from datasets.nifti import Volume, load_mask
 
 Tool = Literal["deepbet", "bet"]
 
@@ -34,10 +35,6 @@ _FSL_DEPTH = 4
 
 HEAD_HEIGHT_MM = 190.0
 """A brain and some air lie within this distance below the top of the head; the neck does not."""
-
-
-class ExtractorError(ValueError):
-    """A brain extraction tool that was asked for and cannot be run on this machine."""
 
 
 def extractor_identity(tool: Tool) -> str:

@@ -14,15 +14,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.nifti_grid import Grid, place_mask
-from datasets.nifti_header import (
-    SLACK_BYTES,
-    HeaderFacts,
-    ScanError,
-    check_header,
-    named_errors,
-    open_stream,
-)
+from datasets.errors import ScanError
+from datasets.nifti_grid import VoxelGrid, place_mask
+from datasets.nifti_header import SLACK_BYTES, HeaderFacts, check_header, named_errors, open_stream
 from datasets.nifti_labels import binarise
 
 __all__ = ["HeaderFacts", "ScanError", "Volume", "check_header", "load_mask", "load_volume"]
@@ -52,9 +46,9 @@ class Volume:
     other_affine: NDArray[np.float64] | None = None
 
     @property
-    def grid(self) -> Grid:
+    def grid(self) -> VoxelGrid:
         """Where its voxels lie."""
-        return Grid(self.data_XYZ.shape, self.affine, self.other_affine)
+        return VoxelGrid(self.data_XYZ.shape, self.affine, self.other_affine)
 
 
 def load_volume(path: Path) -> Volume:
@@ -109,7 +103,7 @@ def load_mask(
     step = abs(facts.slope) if facts.dtype.kind in "iu" else 0.0
     mask_XYZ, how = binarise(values_XYZ, step, path)
     del values_XYZ
-    grid = Grid(facts.shape, facts.affine, facts.other_affine)
+    grid = VoxelGrid(facts.shape, facts.affine, facts.other_affine)
     placed, where = place_mask(mask_XYZ, grid, like.grid)
     if placed is None:
         raise ScanError(f"the mask {path} cannot be laid over {image_path}: {where}")

@@ -24,7 +24,7 @@ _TIE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class VoxelGrid:
     """Where the voxels of a volume lie.
 
     Attributes:
@@ -37,7 +37,7 @@ class Grid:
     affine: NDArray[np.float64]
     other_affine: NDArray[np.float64] | None = None
 
-    def matches(self, other: Grid) -> bool:
+    def matches(self, other: VoxelGrid) -> bool:
         """Whether no voxel lies more than ``SAME_GRID_MM`` from the same voxel of another grid."""
         if self.shape != other.shape:
             return False
@@ -51,14 +51,14 @@ class Grid:
             return False
         return not np.array_equal(nib.io_orientation(self.other_affine), _RAS)
 
-    def versions(self) -> list[Grid]:
+    def versions(self) -> list[VoxelGrid]:
         """This grid by each of its affines."""
         affines = [self.affine] if self.other_affine is None else [self.affine, self.other_affine]
-        return [Grid(self.shape, affine) for affine in affines]
+        return [VoxelGrid(self.shape, affine) for affine in affines]
 
 
 def place_mask(
-    mask_XYZ: NDArray[np.bool_], mask_grid: Grid, grid: Grid
+    mask_XYZ: NDArray[np.bool_], mask_grid: VoxelGrid, grid: VoxelGrid
 ) -> tuple[NDArray[np.bool_] | None, str]:
     """A mask on an image's grid.
 

@@ -28,6 +28,8 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from datasets.errors import ScanError
+
 MAX_SIDE = 1024
 MIN_SIDE = 4
 MAX_VOXELS = 2**28
@@ -57,10 +59,6 @@ _OBLIQUE_NOTE_DEG = 20.0
 _DISAGREEMENT_NOTE_MM = 0.1
 
 
-class ScanError(ValueError):
-    """A scan that cannot be used; the message names the file and the reason in one sentence."""
-
-
 @dataclass(frozen=True, eq=False)
 class HeaderFacts:
     """What is known of a volume before its voxels are read.
@@ -70,7 +68,6 @@ class HeaderFacts:
         spacing_mm: Voxel size along the RAS axes, to a millionth of a millimetre.
         affine: (4, 4) float64, from RAS voxel indices to mm.
         dtype: How the file stores a voxel, byte order included.
-        peak_bytes: Estimate of the memory that loading takes.
         notes: What a person should know, such as disagreeing affines.
         other_affine: The qform, likewise from RAS voxel indices, where it disagrees with the sform.
         axes: For each stored axis the RAS axis it becomes.
@@ -85,7 +82,6 @@ class HeaderFacts:
     spacing_mm: tuple[float, float, float]
     affine: NDArray[np.float64]
     dtype: np.dtype[Any]
-    peak_bytes: int
     notes: tuple[str, ...]
     other_affine: NDArray[np.float64] | None
     axes: tuple[int, int, int]
@@ -148,7 +144,6 @@ def check_header(path: Path) -> HeaderFacts:
         spacing_mm=cast("tuple[float, float, float]", tuple(round(float(s), 6) for s in lengths)),
         affine=affine,
         dtype=dtype,
-        peak_bytes=4 * _count(stored_shape) + 32 * stored_shape[0] * stored_shape[1],
         notes=(*notes, *_oblique(affine)),
         other_affine=None if other is None else other @ to_stored,
         axes=axes,

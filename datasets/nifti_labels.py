@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from datasets.nifti_header import ScanError
+from datasets.errors import ScanError
 
 MAX_LABEL = 16
 """Whole numbers up to this are labels. Larger ones may be shades in whole numbers as well."""

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.nifti import ScanError, Volume
+from datasets.errors import ScanError
+from datasets.nifti import Volume
 from datasets.resample import interpolation_matrix, resample
 from datasets.settings import SIZE, PreprocessSettings
 

@@ -66,7 +66,3 @@ class Source(Protocol):
             SourceError: If ``root`` does not exist or holds nothing of this layout; the message
                 names the folder and the layout that was expected.
         """
-
-
-class SourceError(ValueError):
-    """A folder that cannot be read as the data set it was declared to be."""

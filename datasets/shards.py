@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from datasets.brain import BrainMask, extract_brain
+from datasets.errors import ScanError
 from datasets.manifest import ScanRecord, record_path, write_record
-from datasets.nifti import ScanError, Volume, load_mask, load_volume
+from datasets.nifti import Volume, load_mask, load_volume
 from datasets.preprocess import SliceGeometry, SliceStack, preprocess
 from datasets.scan import Role, Scan
 from datasets.settings import SIZE, PreprocessSettings

@@ -10,8 +10,7 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.console import Console
 
-from datasets.extractors import ExtractorError
-from datasets.scan import SourceError
+from datasets.errors import ExtractorError, SourceError
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage, StorageError
 from study.errors import (
@@ -27,6 +26,9 @@ from study.records.types import StudyRecord
 from trainables.arithmetic import Arithmetic
 
 DEFAULT_STORE = "runs"
+
+WIDE = 320
+"""Columns of a console that is no terminal: no table of a dozen test cohorts is folded."""
 
 
 StoreOption = Annotated[
@@ -76,9 +78,9 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def console() -> Console:
-    """Where results go; wide enough for table 1 when the output is no terminal."""
+    """Where results go; wide enough for table 1 where the output is no terminal."""
     out = Console(highlight=False)
-    return out if out.is_terminal else Console(highlight=False, width=160, no_color=True)
+    return out if out.is_terminal else Console(highlight=False, width=WIDE, no_color=True)
 
 
 def open_store(uri: str) -> Storage:

@@ -36,6 +36,6 @@ def run_words(folder: Path, name: str, grid: str = TINY, before: str = "") -> li
     (folder / "grids" / f"{name}.py").write_text(grid)
     code = (
         f"{before}\nimport study.grids; study.grids.__path__.append({str(folder / 'grids')!r}); "
-        "from study import cli, run; cli.run(run.app)"
+        "from study import cli; from study.run.command import app; cli.run(app)"
     )
     return ["-c", code, "--grid", name, "--study", "s"]

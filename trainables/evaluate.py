@@ -8,7 +8,7 @@ Shape legend: B slices of a batch, H = W = 128 pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,7 +93,6 @@ def evaluate(
     batch_size: int = 64,
     n_showcase: int = 4,
     lesion_outside_brain_share: float | None = None,
-    on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Score a test set once and measure every score in every region.
 
@@ -106,7 +105,6 @@ def evaluate(
         n_showcase: Most slices to keep pictures of.
         lesion_outside_brain_share: Share of the lesion outside the brain mask where it is known
             better, from the volumes; else that of the pixels of the slices is recorded.
-        on_progress: Called after each subject with the number of slices scored so far.
 
     Raises:
         ValueError: If there are no slices, or a score map is not finite, or not a float32 map of
@@ -132,8 +130,6 @@ def evaluate(
         for score, regions in counts.items():
             subject_rows.extend(_subject_rows(subject, score, regions))
             pooled[score].merge(regions)
-        if on_progress is not None:
-            on_progress(rows.stop)
     if lesion_outside_brain_share is None and lesion[0]:
         lesion_outside_brain_share = float(lesion[1] / lesion[0])
     metrics, roc = _tables(pooled, subject_rows, len(test), lesion_outside_brain_share)

@@ -5,8 +5,7 @@ The ranking itself, and why its figures are as good as all pixels', is in :mod:`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -269,31 +268,6 @@ class RocAccumulator:
         interval = np.diff(height, prepend=0.0) < 2
         made._entries = Entries(keys, positives, negatives, interval)
         made._exact = not len(keys)
-        return made
-
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """The whole state as copies: keys, positives, negatives, interval, one row an entry."""
-        entries = self._settled()
-        return {
-            "keys": entries.keys.copy(),
-            "positives": entries.positives.copy(),
-            "negatives": entries.negatives.copy(),
-            "interval": entries.interval.copy(),
-        }
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> RocAccumulator:
-        """The accumulator whose :meth:`to_arrays` was given."""
-        made = cls()
-        made._entries = Entries(
-            arrays["keys"].astype(np.uint32),
-            arrays["positives"].astype(np.int64),
-            arrays["negatives"].astype(np.int64),
-            arrays["interval"].astype(bool),
-        )
-        made._exact = not made._entries.interval.any()
-        made._n_positive = int(made._entries.positives.sum())
-        made._n_negative = int(made._entries.negatives.sum())
         return made
 
     def _dice(self, tp: Counts, fp: Counts) -> NDArray[np.float64]:

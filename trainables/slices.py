@@ -115,30 +115,6 @@ class Slices:
         for index, name in enumerate(self.subjects):
             yield name, slice(int(starts[index]), int(starts[index + 1]))
 
-    @classmethod
-    def concatenate(cls, sets: Sequence[Slices]) -> Slices:
-        """Pool several sets; subjects must differ between them.
-
-        Raises:
-            ValueError: If there is nothing to pool, or a subject occurs twice.
-        """
-        if not sets:
-            raise ValueError("there are no slices to pool")
-        subjects = tuple(name for s in sets for name in s.subjects)
-        if len(set(subjects)) != len(subjects):
-            raise ValueError("a subject occurs in two sets of slices")
-        offsets = np.cumsum([0, *(len(s.subjects) for s in sets[:-1])])
-        return cls(
-            images_NHW=np.concatenate([s.images_NHW for s in sets]),
-            brain_bits_NK=np.concatenate([s.brain_bits_NK for s in sets]),
-            lesion_bits_NK=np.concatenate([s.lesion_bits_NK for s in sets]),
-            subject_N=np.concatenate(
-                [s.subject_N + np.int32(o) for s, o in zip(sets, offsets, strict=True)]
-            ),
-            slice_index_N=np.concatenate([s.slice_index_N for s in sets]),
-            subjects=subjects,
-        )
-
 
 def _unpack(bits_BK: NDArray[np.uint8]) -> NDArray[np.bool_]:
     flat = np.unpackbits(bits_BK, axis=-1, count=SIZE * SIZE)

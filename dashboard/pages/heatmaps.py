@@ -22,7 +22,7 @@ from dashboard.frame import (
 )
 from dashboard.map_charts import SEGMENT_COLOUR, TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import (
-    Showcase,
+    ShowcaseMaps,
     best_overlap,
     neighbours,
     outline,
@@ -150,7 +150,7 @@ def _go(subject: str, index: int) -> None:
     st.session_state[state.widget_key("slice")] = index
 
 
-def _scores(shown: dict[str, Showcase], line: Line) -> set[str]:
+def _scores(shown: dict[str, ShowcaseMaps], line: Line) -> set[str]:
     found = shown.get(line.trial_id)
     return set(found.scores) if found is not None else set()
 
@@ -160,7 +160,7 @@ def _name(frame: Frame, line: Line) -> str:
 
 
 def _row(
-    frame: Frame, source: SliceSource, shown: dict[str, Showcase], lines: list[str], where: str
+    frame: Frame, source: SliceSource, shown: dict[str, ShowcaseMaps], lines: list[str], where: str
 ) -> list[MapPanel]:
     first = shown[source.lines[lines[0]].trial_id]
     truth = (*outline(first.lesion_HW), TRUTH_COLOUR)
@@ -189,7 +189,7 @@ def _grouped(source: SliceSource, lines: list[str]) -> list[str]:
 
 
 def _threshold(
-    frame: Frame, source: SliceSource, shown: dict[str, Showcase], lines: list[str], where: str
+    frame: Frame, source: SliceSource, shown: dict[str, ShowcaseMaps], lines: list[str], where: str
 ) -> None:
     st.subheader("Segmentation", anchor=False)
     left, right = st.columns([2, 3], gap="large")
@@ -236,7 +236,7 @@ def _threshold(
 def _segmentation(
     frame: Frame,
     source: SliceSource,
-    showcase: Showcase,
+    showcase: ShowcaseMaps,
     line: Line,
     segmented: NDArray[np.bool_],
     where: str,

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from dashboard import state
-from dashboard.charts import Curve, line_style, precision_recall_figure, roc_figure
+from dashboard.charts import Trace, line_style, precision_recall_figure, roc_figure
 from dashboard.curves import OperatingPoints, operating_points
 from dashboard.data import best_of, evaluation_table, rows_of
 from dashboard.frame import (
@@ -107,9 +107,9 @@ def _figures(frame: Frame, rows: list[dict[str, Any]], *, log_x: bool) -> None:
         width = frame.names.score_of(row["model"], row["score"]).width_px
         auc = f"{name} · {figure_text(row['auc'])}"
         precision = f"{name} · {figure_text(row['average_precision'])}"
-        roc.append(Curve(auc, points.fpr, points.tpr, colour, dash, points.notes, width))
+        roc.append(Trace(auc, points.fpr, points.tpr, colour, dash, points.notes, width))
         recall.append(
-            Curve(precision, points.recall, points.precision, colour, dash, points.notes[1:], width)
+            Trace(precision, points.recall, points.precision, colour, dash, points.notes[1:], width)
         )
     if not roc:
         empty("No curve is chosen", "Choose some under **Curves**.")

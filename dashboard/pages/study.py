@@ -9,13 +9,14 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from dashboard import state
-from dashboard.charts import Curve, loss_curves
+from dashboard.charts import Trace, loss_curves
 from dashboard.data import finished_at, finished_history, running_history, table_of
 from dashboard.failures import failures, setting, show_failure
 from dashboard.frame import Frame, current, empty, guarded, synthetic_note, title
-from dashboard.reader import StudyView, heartbeat_age, is_live
+from dashboard.reader import StudyView
 from dashboard.text import figure_text, markdown_text
 from study.progress.live import duration, epochs_of
+from study.progress.liveness import heartbeat_age, is_alive
 from study.records.types import Progress, RunningTrial
 
 MOST_CURVES = 6
@@ -37,12 +38,12 @@ def main() -> None:
     frame = current()
     record = frame.record
     title("Study", f"Grid {markdown_text(record.grid)}, last run {_minute(record.updated)}")
-    live = is_live(frame.view.progress)
+    live = is_alive(frame.view.progress)
 
     @st.fragment(run_every=2.0 if live else 10.0)
     def moving() -> None:
         now = frame.again()
-        if now.view.record is None or is_live(now.view.progress) != live:
+        if now.view.record is None or is_alive(now.view.progress) != live:
             st.rerun(scope="app")
         _progress(now.view)
         _running(now.view.progress if live else None)
@@ -63,7 +64,7 @@ def _minute(time: str) -> str:
 
 def _progress(view: StudyView) -> None:
     counts, progress = view.counts, view.progress
-    live = is_live(progress)
+    live = is_alive(progress)
     ended = counts.done + counts.failed
     with st.container(horizontal=True, key="counts"):
         st.metric("Trials done", f"{counts.done:,} of {counts.planned:,}", border=True)
@@ -82,7 +83,7 @@ def _stage(progress: Progress | None, share: float) -> str:
     if progress is None:
         return f"{done} · no run has reported yet"
     stage = markdown_text(_STAGES.get(progress.stage, progress.stage))
-    if is_live(progress) or progress.has_ended:
+    if is_alive(progress) or progress.has_ended:
         return f"{done} · {stage}"
     age = duration(heartbeat_age(progress).total_seconds())
     return f"{done} · no sign of life for {age}; run the same command again to go on"
@@ -128,7 +129,7 @@ def _losses(frame: Frame, live: bool) -> None:
         )
         log_y = state.toggle("Logarithmic loss", "logloss")
     shown = dict.fromkeys(chosen or [*running, *names][:MOST_CURVES])
-    panels: dict[str, list[Curve]] = {}
+    panels: dict[str, list[Trace]] = {}
     for colour, trial_id in zip(_COLOURS, shown, strict=False):
         history = _history(frame, trial_id, at_work=trial_id in running)
         if history is not None:
@@ -172,13 +173,13 @@ def _history(frame: Frame, trial_id: str, *, at_work: bool) -> pa.Table | None:
     return finished_history(frame.uri, frame.study, trial_id, finished)
 
 
-def _loss_pair(name: str, history: pa.Table, colour: str) -> list[Curve]:
+def _loss_pair(name: str, history: pa.Table, colour: str) -> list[Trace]:
     epochs = history["epoch"].to_pylist()
     train, validation = (history[c].to_pylist() for c in ("train_loss", "validation_loss"))
-    curves = [Curve(name, epochs, train, colour)]
+    curves = [Trace(name, epochs, train, colour)]
     if any(value is not None for value in validation):
         held_out = f"{name}, held out"
-        curves.append(Curve(held_out, epochs, validation, colour, "dot", in_legend=False))
+        curves.append(Trace(held_out, epochs, validation, colour, "dot", in_legend=False))
     return curves
 
 

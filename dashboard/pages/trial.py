@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from dashboard import state
-from dashboard.charts import Curve, loss_curves
+from dashboard.charts import Trace, loss_curves
 from dashboard.data import evaluation_table, finished_history, rows_of, showcase
 from dashboard.failures import failures, show_failure
 from dashboard.frame import (
@@ -27,7 +27,7 @@ from dashboard.frame import (
     wide,
 )
 from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row, row_width
-from dashboard.maps import Showcase, outline, region_mask, score_range
+from dashboard.maps import ShowcaseMaps, outline, region_mask, score_range
 from dashboard.text import figure_text, markdown_text
 from study.progress.live import duration
 from study.report.formats import METRIC_LABELS
@@ -116,9 +116,9 @@ def _loss(frame: Frame, fit: dict[str, Any]) -> None:
     if all(value is None for value in train):
         st.caption("This model has no loss.")
         return
-    curves = [Curve("training", epochs, train, "#D55E00")]
+    curves = [Trace("training", epochs, train, "#D55E00")]
     if any(value is not None for value in held_out):
-        curves.append(Curve("held-out healthy subjects", epochs, held_out, "#2F7FC1", "dot"))
+        curves.append(Trace("held-out healthy subjects", epochs, held_out, "#2F7FC1", "dot"))
     st.plotly_chart(
         loss_curves(curves, log_y=False),
         key="trial loss",
@@ -196,7 +196,7 @@ def _maps(frame: Frame, results: pa.Table, where: str) -> None:
 
 
 def _map_row(
-    frame: Frame, model: str, cohort: str, slices: tuple[Showcase, ...], where: str
+    frame: Frame, model: str, cohort: str, slices: tuple[ShowcaseMaps, ...], where: str
 ) -> None:
     if not slices:
         return

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from datasets.phantom import head as _head
-from datasets.phantom.fields import Axes, Floats, Grid, SmoothField
+from datasets.phantom.fields import Axes, Floats, SamplingGrid, SmoothField
 from datasets.phantom.head import Head, load_head
 
 _WARPS = ((50.0, 2.4), (18.0, 1.8), (9.0, 0.9))
@@ -81,7 +81,7 @@ class Anatomy:
         labels: What lies outside the brain; ``FLUID`` within it.
     """
 
-    grid: Grid
+    grid: SamplingGrid
     depth: Floats
     fluid: Floats
     grey: Floats
@@ -116,7 +116,7 @@ def draw_subject(rng: np.random.Generator, pose: Pose) -> Subject:
     )
 
 
-def look_at(subject: Subject, grid: Grid) -> Anatomy:
+def look_at(subject: Subject, grid: SamplingGrid) -> Anatomy:
     """Evaluate a subject on a grid."""
     head = load_head()
     axes = grid.axes()

@@ -22,7 +22,7 @@ _WHITE_NOISE_SD = 0.331
 
 
 @dataclass(frozen=True)
-class Grid:
+class SamplingGrid:
     """A regular grid of voxels, its axes right, anterior, superior.
 
     Attributes:
@@ -38,7 +38,7 @@ class Grid:
     @classmethod
     def covering(
         cls, box_mm: tuple[tuple[float, float], ...], spacing_mm: tuple[float, float, float]
-    ) -> Grid:
+    ) -> SamplingGrid:
         """The grid of a voxel size that starts at a box's lower corner and covers the box."""
         counts = [
             math.ceil((high - low) / step - 1e-9)

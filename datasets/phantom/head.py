@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from datasets.phantom.fields import Axes, Floats, Grid, SmoothField
+from datasets.phantom.fields import Axes, Floats, SamplingGrid, SmoothField
 
 AIR, BONE, MARROW, FAT, MUSCLE, FLUID, EYE, CORD, SKIN = range(9)
 """Labels of what surrounds the brain. ``FLUID`` is cerebrospinal fluid."""
@@ -50,7 +50,7 @@ class Head:
     depth: Floats
     hull: Floats
     labels: NDArray[np.uint8]
-    grid: Grid
+    grid: SamplingGrid
 
 
 @lru_cache(maxsize=1)
@@ -60,7 +60,7 @@ def load_head() -> Head:
     grey, _ = _read("gm")
     white, _ = _read("wm")
     spacing = (_SPACING_MM, _SPACING_MM, _SPACING_MM)
-    grid = Grid.covering(_BOX_MM, spacing)
+    grid = SamplingGrid.covering(_BOX_MM, spacing)
     brain = _on_grid(t1w > 0, first_mm, grid)
     depth = _signed_distance(brain, spacing)
     closed = ndimage.distance_transform_edt(depth < 9.0, sampling=spacing) > 9.0
@@ -104,7 +104,7 @@ def _template_folder() -> Path:
 
 
 def _on_grid(
-    mask: NDArray[np.bool_], first_mm: tuple[float, float, float], grid: Grid
+    mask: NDArray[np.bool_], first_mm: tuple[float, float, float], grid: SamplingGrid
 ) -> NDArray[np.bool_]:
     """A 1 mm mask at the points of the head's grid, False beyond its field of view."""
     found = np.zeros(grid.shape, dtype=bool)

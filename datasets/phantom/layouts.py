@@ -7,7 +7,7 @@ from typing import Literal
 
 from datasets.phantom.anatomy import Pose
 from datasets.phantom.contrast import Scanner
-from datasets.phantom.fields import Grid
+from datasets.phantom.fields import SamplingGrid
 from datasets.scan import Modality
 
 LayoutName = Literal["ixi", "atlas", "brats"]
@@ -18,7 +18,7 @@ HIGH_GRADE_OF_FOUR = 3
 
 
 @dataclass(frozen=True)
-class View:
+class FieldOfView:
     """How a cohort scans one modality.
 
     Attributes:
@@ -31,10 +31,10 @@ class View:
     axes: str
     stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
-    def grid(self, in_plane_mm: float, slice_mm: float) -> Grid:
+    def grid(self, in_plane_mm: float, slice_mm: float) -> SamplingGrid:
         """The grid at a voxel size."""
         x, y, z = self.stretch
-        return Grid.covering(self.box_mm, (x * in_plane_mm, y * in_plane_mm, z * slice_mm))
+        return SamplingGrid.covering(self.box_mm, (x * in_plane_mm, y * in_plane_mm, z * slice_mm))
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Layout:
     """
 
     number: int
-    views: dict[Modality, View]
+    views: dict[Modality, FieldOfView]
     pose: Pose
     scanner: Scanner = field(default_factory=Scanner)
     stripped: bool = False
@@ -64,15 +64,15 @@ LAYOUTS: dict[LayoutName, Layout] = {
     "ixi": Layout(
         number=1,
         views={
-            "T1w": View(((-92, 92), (-126, 106), (-125, 100)), "PSR", (1.1, 1.0, 1.0)),
-            "T2w": View(((-90, 90), (-124, 104), (-90, 97)), "LPS"),
+            "T1w": FieldOfView(((-92, 92), (-126, 106), (-125, 100)), "PSR", (1.1, 1.0, 1.0)),
+            "T2w": FieldOfView(((-90, 90), (-124, 104), (-90, 97)), "LPS"),
         },
         pose=Pose(scale=0.93, scale_sd=0.03, turn_deg=2.5, shift_mm=2.0),
         tilt_deg=1.5,
     ),
     "atlas": Layout(
         number=2,
-        views={"T1w": View(((-98, 98), (-134, 98), (-72, 116)), "LAS")},
+        views={"T1w": FieldOfView(((-98, 98), (-134, 98), (-72, 116)), "LAS")},
         pose=Pose(scale=0.98, scale_sd=0.02, turn_deg=1.2, shift_mm=1.0),
         scanner=Scanner(gain=450.0, jitter=0.065, bias_sd=0.06, noise=0.033),
         defaced=True,
@@ -80,8 +80,8 @@ LAYOUTS: dict[LayoutName, Layout] = {
     "brats": Layout(
         number=3,
         views={
-            "T1w": View(((-84, 84), (-118, 86), (-78, 94)), "LPS"),
-            "T2w": View(((-84, 84), (-118, 86), (-78, 94)), "LPS"),
+            "T1w": FieldOfView(((-84, 84), (-118, 86), (-78, 94)), "LPS"),
+            "T2w": FieldOfView(((-84, 84), (-118, 86), (-78, 94)), "LPS"),
         },
         pose=Pose(scale=0.95, scale_sd=0.025, turn_deg=1.5, shift_mm=1.0),
         scanner=Scanner(gain=550.0, jitter=0.065, bias_sd=0.05, noise=0.028),

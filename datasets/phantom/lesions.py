@@ -22,11 +22,11 @@ NECROSIS, OEDEMA, ENHANCING = 1, 2, 4
 """BraTS's labels of a tumour's parts; a stroke has label 1 alone."""
 
 _BLOOD = -0.9
-"""Old blood is brighter than white matter on T1w: see ``Part.fluid``."""
+"""Old blood is brighter than white matter on T1w: see ``LesionComponent.fluid``."""
 
 
 @dataclass(frozen=True)
-class Part:
+class LesionComponent:
     """Diseased tissue of one kind.
 
     Attributes:
@@ -51,7 +51,7 @@ class Lesion:
     """
 
     labels: NDArray[np.uint8]
-    parts: tuple[Part, ...]
+    parts: tuple[LesionComponent, ...]
 
 
 def apply_lesions(
@@ -100,8 +100,8 @@ def draw_strokes(rng: np.random.Generator, anatomy: Anatomy) -> tuple[Lesion, ..
         gliosis = severity * (0.35 + 0.65 * _smoothstep(within / soft_mm)) * inside
         hole = severity * cavity * _smoothstep((within - 0.6 * soft_mm) / soft_mm) * inside
         parts = (
-            Part(_partial_volume(gliosis), float(rng.uniform(0.05, 0.45)), 0.3),
-            Part(_partial_volume(hole), 0.9, 0.95),
+            LesionComponent(_partial_volume(gliosis), float(rng.uniform(0.05, 0.45)), 0.3),
+            LesionComponent(_partial_volume(hole), 0.9, 0.95),
         )
         lesions.append(Lesion(inside.astype(np.uint8), parts))
         taken |= ndimage.binary_dilation(inside, iterations=2)
@@ -134,15 +134,19 @@ def draw_tumour(rng: np.random.Generator, anatomy: Anatomy, high_grade: bool) ->
     soft = 0.45 + 0.55 * _smoothstep((edge_mm - spread) / np.float32(0.35 * edge_mm))
     oedema = severity * soft * texture * whole
     parts = [
-        Part(_partial_volume(oedema), float(rng.uniform(0.1, 0.4)), float(rng.uniform(0.35, 0.6))),
-        Part(
+        LesionComponent(
+            _partial_volume(oedema), float(rng.uniform(0.1, 0.4)), float(rng.uniform(0.35, 0.6))
+        ),
+        LesionComponent(
             _partial_volume((0.9 * severity * texture) * core),
             _BLOOD if bleeding else float(rng.uniform(0.4, 0.8)),
             float(rng.uniform(0.5, 0.9)),
         ),
     ]
     if high_grade:
-        parts.append(Part(_partial_volume(0.8 * rim), -0.1, float(rng.uniform(0.05, 0.3))))
+        parts.append(
+            LesionComponent(_partial_volume(0.8 * rim), -0.1, float(rng.uniform(0.05, 0.3)))
+        )
     return (Lesion(labels, tuple(parts)),)
 
 

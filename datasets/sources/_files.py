@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.scan import Listing, Modality, Scan, Skipped, SourceError
+from datasets.errors import SourceError
+from datasets.scan import Listing, Modality, Scan, Skipped
 
 
 @dataclass(frozen=True)

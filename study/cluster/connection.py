@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from study.cluster.orphans import end_orphans, see_off
-from study.cluster.processes import RAYLET, command_line, descendants, is_running
+from study.cluster.orphans import end_orphans
+from study.cluster.processes import RAYLET, command_line, descendants, is_running, terminate
 from trainables.arithmetic import Precision, fast_precision
 
 _QUIET = {
@@ -93,7 +93,7 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
         sys.stdout.flush()
         started = descendants(os.getpid()) if target == "local" else []
         ray.shutdown()
-        see_off(started)
+        terminate(started)
 
 
 def is_local(address: str | None) -> bool:

@@ -19,7 +19,7 @@ _MOST_OF_OLD_VERSIONS = 32 * 2**20
 
 
 def keep_freed() -> None:
-    """From now on, keep what this process frees until :func:`hand_back`."""
+    """From now on, keep what this process frees until :func:`release`."""
     libc = _glibc()
     if libc is not None:
         libc.mallopt(_TRIM_THRESHOLD, _MOST)
@@ -27,7 +27,7 @@ def keep_freed() -> None:
         libc.mallopt(_MMAP_THRESHOLD, _MOST) or libc.mallopt(_MMAP_THRESHOLD, _MOST_OF_OLD_VERSIONS)
 
 
-def hand_back() -> None:
+def release() -> None:
     """Give the kernel what this process has freed."""
     libc = _glibc()
     if libc is not None:

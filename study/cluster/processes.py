@@ -1,64 +1,96 @@
-"""Processes of this machine, as Linux tells of them in ``/proc``."""
+"""Processes of this machine: which there are, what they hold, and how they are ended."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-RAYLET = b"/raylet/raylet"
+import psutil
+
+RAYLET = "/raylet/raylet"
 """What the command line of Ray's central process on a machine has."""
+
+_WAIT_S = 5.0
 
 
 def private_gib(process: int | None = None) -> float:
     """Memory that only a process holds, by default this one, in GiB; 0 where it cannot be told."""
     try:
-        _, resident, shared, *_ = Path(f"/proc/{process or 'self'}/statm").read_text().split()
-    except (OSError, ValueError):
+        memory = psutil.Process(process).memory_info()
+    except psutil.Error:
         return 0.0
-    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return float(memory.rss - getattr(memory, "shared", 0)) / 2**30
 
 
 def is_running(process: int) -> bool:
-    """Whether a process is there and no zombie; false where there is no ``/proc``."""
-    with suppress(OSError, IndexError):
-        state = (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[0]
-        return state not in "ZX"
-    return False
+    """Whether a process is there and no zombie."""
+    try:
+        status = psutil.Process(process).status()
+    except psutil.Error:
+        return False
+    return status not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
-def command_line(process: int) -> bytes:
+def command_line(process: int) -> str:
     """What a process was started with; empty where it cannot be told."""
     try:
-        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ")
-    except OSError:
-        return b""
-
-
-def parents() -> dict[int, int]:
-    """Each process of this machine and its parent; empty where there is no ``/proc``."""
-    found: dict[int, int] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, ValueError, IndexError):
-            # The name in brackets may hold anything, so what follows its last bracket counts.
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            found[int(folder.name)] = int(fields[1])
-    return found
+        return " ".join(psutil.Process(process).cmdline())
+    except psutil.Error:
+        return ""
 
 
 def descendants(parent: int) -> list[int]:
-    """Processes below a process, at any depth; none where there is no ``/proc``."""
-    above = parents()
-    found = [parent]
-    for process in found:
-        found += sorted(child for child, its in above.items() if its == process)
-    return found[1:]
+    """Processes below a process, at any depth."""
+    try:
+        return [child.pid for child in psutil.Process(parent).children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def kill(processes: Iterable[int]) -> None:
+    """End processes at once; those of others and those that are gone are left."""
+    for process in processes:
+        with suppress(psutil.Error):
+            psutil.Process(process).kill()
+
+
+def terminate(processes: Iterable[int]) -> None:
+    """Wait for processes to end, some of which take a second; then end them."""
+    waiting = []
+    for process in processes:
+        with suppress(psutil.Error):
+            waiting.append(psutil.Process(process))
+    _, left = psutil.wait_procs(waiting, timeout=_WAIT_S)
+    kill(process.pid for process in left)
 
 
 def process_identity(process: int) -> str:
-    """A process's number and when it began, since numbers are given again; empty if it is gone."""
+    """A process's number and when it began, since numbers are given again; empty if it is gone.
+
+    Linux counts from its start, so that a clock that is set changes nothing.
+    """
+    if not is_running(process):
+        return ""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return f"{process}-{fields[19]}"
     except OSError:
+        pass
+    try:
+        return f"{process}-{psutil.Process(process).create_time():.2f}"
+    except psutil.Error:
         return ""
-    return f"{process}-{fields[19]}" if fields[0] not in "ZX" else ""
+
+
+def user_of(process: psutil.Process) -> int | None:
+    """The number of the user whose process it is, where that can be told."""
+    with suppress(psutil.Error, AttributeError):
+        return int(process.uids().real)
+    return None
+
+
+def own_processes() -> list[psutil.Process]:
+    """All processes of this user."""
+    return [p for p in psutil.process_iter() if user_of(p) == os.getuid()]

@@ -1,7 +1,7 @@
 """How long work takes: told by a second of measuring this machine, to order trials and to plan.
 
 All times are seconds of one core, or of one trial's share of a GPU. A cluster whose other nodes are
-faster or slower corrects them by its own progress, see :mod:`study.tracker`.
+faster or slower corrects them by its own progress, see :mod:`study.progress.tracker`.
 """
 
 from __future__ import annotations

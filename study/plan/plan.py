@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from datasets.bulk import many_objects
+from datasets.collector import disable_gc
 from datasets.identity import digest
 from datasets.scan import MODALITIES, Modality
 from study.errors import PlanError
@@ -61,7 +61,7 @@ def build_plan(
         PlanError: If no modality has both a train and a test cohort, or if the grid asks for
             a model that is not there, or for settings that it does not have.
     """
-    with many_objects():
+    with disable_gc():
         return _laid_out(with_precision(grid, precision), cohorts, seeds, epochs)
 
 

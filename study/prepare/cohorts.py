@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from datasets import sources
+from datasets.phantom.settings import PHANTOM_VERSION, PhantomOptions
 from datasets.plugins import load_plugin, plugin_names
 from datasets.scan import MODALITIES, Modality, Role
-from datasets.sources import phantom
 from datasets.storage import Storage
 from study.errors import CohortsError
 
@@ -41,7 +42,7 @@ class Cohort(BaseModel):
     root: Path
     role: Role
     modalities: tuple[Modality, ...] = Field(default=MODALITIES, min_length=1)
-    options: phantom.Options | None = None
+    options: PhantomOptions | None = None
 
     @field_validator("name")
     @classmethod
@@ -109,9 +110,9 @@ def phantom_cohorts(folder: Path, subjects: Mapping[str, int]) -> tuple[Cohort, 
 
 
 def _phantom(folder: Path, name: str, seed: int, subjects: int) -> Cohort:
-    options = phantom.Options.model_validate({"layout": name, "subjects": subjects, "seed": seed})
+    options = PhantomOptions.model_validate({"layout": name, "subjects": subjects, "seed": seed})
     # A later version's phantom lies beside an older one's, which other stores may still use.
-    content = {"version": phantom.PHANTOM_VERSION, **options.model_dump(mode="json")}
+    content = {"version": PHANTOM_VERSION, **options.model_dump(mode="json")}
     text = json.dumps(content, sort_keys=True)
     mark = hashlib.sha256(text.encode()).hexdigest()[:8]
     modalities: tuple[Modality, ...] = ("T1w",) if name == "atlas" else MODALITIES
@@ -149,4 +150,4 @@ def phantom_folder(store: Storage) -> Path:
     """Where the built-in cohorts are written: beside a local store's data, or in the cache."""
     if store.is_local:
         return Path(store.root) / "phantom"
-    return Path.home() / ".cache" / "anomaly-study" / "phantom"
+    return platformdirs.user_cache_path("anomaly-study") / "phantom"

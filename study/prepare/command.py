@@ -28,13 +28,15 @@ from study.prepare.losses import lesion_in_dropped_slices_share, lesion_lost_by_
 from study.prepare.page import write_reports
 from study.prepare.preparation import Preparation
 from study.progress.live import View
+from study.progress.monitor import Monitor
 from study.progress.tracker import Tracker
+from study.records.types import Stage
 
 _REASONS_SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Work:
+class Order:
     """What to prepare, and how.
 
     Attributes:
@@ -60,43 +62,43 @@ class Work:
     verbose: bool
 
 
-def prepare(work: Work, console: Console) -> int:
+def prepare(order: Order, console: Console) -> bool:
     """Prepare all scans, then say what became of them.
 
     Returns:
-        The exit status: 0, or 1 if a cohort has scans and not one of them can be used.
+        Whether every cohort has a scan that can be used.
     """
     tracker = Tracker()
     view = View(tracker, console)
+    monitor = Monitor(tracker, view)
     with ExitStack() as stack, view:
 
         def connect() -> Any:
-            return stack.enter_context(connection.connected(work.address, verbose=work.verbose))
+            return stack.enter_context(connection.connected(order.address, verbose=order.verbose))
 
         preparation = Preparation(
-            work.cohorts,
-            work.store,
-            work.settings,
+            order.cohorts,
+            order.store,
+            order.settings,
             connect,
-            tracker,
-            lambda ended: view.update(ended=ended),
-            view.say,
-            work.limits,
+            monitor,
+            order.limits,
         )
         listings = preparation.run()
-        if work.retry:
+        if order.retry:
             listings = preparation.retry(listings)
-        if work.verify or work.report is not None:
+        if order.verify or order.report is not None:
             # A page shows the slices, so it is made of shards that are whole.
             listings = preparation.mend(listings)
         pages: tuple[Path, ...] = ()
-        if work.report is not None:
-            preparation.stage("drawing pages", sum(listing.info().n_scans for listing in listings))
-            pages = write_reports(listings, work.store, work.report, preparation.step)
+        if order.report is not None:
+            n_scans = sum(listing.info().n_scans for listing in listings)
+            monitor.begin(Stage.PREPARE, n_scans, "drawing pages")
+            pages = write_reports(listings, order.store, order.report, monitor.step)
     print_summary(listings, preparation.prepared, console)
     for page in pages:
         console.print(f"Report: {page}", markup=False, soft_wrap=True)
-    return EXIT_FAILED if any(not listing.info().n_scans for listing in listings) else 0
+    return all(listing.info().n_scans for listing in listings)
 
 
 def print_summary(listings: Sequence[CohortListing], prepared: int, console: Console) -> None:
@@ -203,7 +205,7 @@ def main(
     """Prepare the scans of all cohorts; running it again goes on and redoes only what changed."""
     connection.configure(verbose=verbose, address=address)
     place = cli.open_store(store)
-    work = Work(
+    order = Order(
         cohorts=read_cohorts(cohorts) if cohorts else _phantom(grid, place),
         store=place,
         settings=preprocess_settings(brain_extractor, normalisation, brain_mask),
@@ -217,14 +219,14 @@ def main(
     console = cli.console()
     if cohorts is None:
         console.print("No cohorts file given: using the built-in synthetic phantom.")
-    raise typer.Exit(_drive(work, console))
+    raise typer.Exit(_drive(order, console))
 
 
-def _drive(work: Work, console: Console) -> int:
+def _drive(order: Order, console: Console) -> int:
     cli.end_in_order_on_signals()
     end_orphans()  # also where there is nothing left to do that needs Ray
     try:
-        return prepare(work, console)
+        return 0 if prepare(order, console) else EXIT_FAILED
     except KeyboardInterrupt:
         console.print(
             "Interrupted; every finished scan is kept. The same command goes on from here."

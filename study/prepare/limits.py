@@ -13,10 +13,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from study.cluster.processes import descendants, private_gib
+from study.cluster.processes import descendants, kill, private_gib
 
 _TICK_S = 0.1
 _GRACE_S = 30.0
@@ -28,8 +28,7 @@ class Limits:
 
     Attributes:
         time_s: Wall-clock seconds from its start.
-        memory_gib: Private memory of the worker process. Looked at where there is a ``/proc``
-            (Linux); elsewhere Ray's own watch over the whole machine remains.
+        memory_gib: Private memory of the worker process.
     """
 
     time_s: float = 900.0
@@ -80,7 +79,5 @@ def _watch(
 
 
 def _end() -> None:
-    for child in descendants(os.getpid()):
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(child, signal.SIGKILL)
+    kill(descendants(os.getpid()))
     os.kill(os.getpid(), signal.SIGKILL)

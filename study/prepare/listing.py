@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from datasets.checksums import ChecksumCache, scan_checksums, scan_key
+from datasets.errors import SourceError
 from datasets.manifest import (
     CohortManifest,
     DamagedManifestError,
@@ -13,10 +14,10 @@ from datasets.manifest import (
     cohort_key,
     read_manifest,
 )
+from datasets.phantom.settings import MARKER
 from datasets.retries import read_retries, retried_key
-from datasets.scan import Listing, Modality, Role, Scan, SourceError
+from datasets.scan import Listing, Modality, Role, Scan
 from datasets.settings import PreprocessSettings
-from datasets.sources import phantom
 from datasets.storage import Storage
 from study.prepare.cohorts import Cohort
 from study.records.types import CohortInfo
@@ -207,4 +208,4 @@ def _nothing(cohort: Cohort, modality: str, listing: Listing) -> str:
 
 def is_written(cohort: Cohort) -> bool:
     """Whether a cohort's scans are there; a phantom's may have to be written first."""
-    return not cohort.synthetic or (cohort.root / phantom.MARKER).is_file()
+    return not cohort.synthetic or (cohort.root / MARKER).is_file()

@@ -1,6 +1,7 @@
 """The cohort report: a page per cohort on which a person sees at a glance what is wrong.
 
-A page is one file without scripts; it needs no network and prints well.
+A page is one file without scripts; it needs no network and prints well. What it says is worked out
+here, how it looks is in ``templates/``.
 """
 
 from __future__ import annotations
@@ -8,17 +9,18 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from html import escape
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import median
 
+import jinja2
 import numpy as np
+from markupsafe import Markup
 
 from datasets.manifest import ScanRecord
 from datasets.shards import read_slices
 from datasets.storage import Storage, StorageError
-from study.prepare.cohorts import Cohort
 from study.prepare.listing import CohortListing
 from study.prepare.losses import (
     lesion_in_dropped_slices_share,
@@ -26,7 +28,6 @@ from study.prepare.losses import (
     lesion_outside_brain_share,
 )
 from study.prepare.outlines import draw_scan
-from study.prepare.page_style import STYLE
 
 FLAGGED_OUTSIDE = 0.01
 """A share of the lesion outside the brain above this is worth a look."""
@@ -40,6 +41,108 @@ _GRIDS_SHOWN = 10
 _BINS = 24
 
 
+@dataclass(frozen=True)
+class Tile:
+    """A large number at the top of a page."""
+
+    name: str
+    count: int
+    warn: bool = False
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something about a scan; marked if it is worth a look."""
+
+    text: str
+    warn: bool = False
+
+
+@dataclass(frozen=True)
+class VoxelRow:
+    """How many scans have voxels of a size, and of which shapes."""
+
+    spacing: str
+    shapes: str
+    count: int
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """The smallest, largest and middle one of some volumes, as people read them."""
+
+    low: str
+    high: str
+    median: str
+
+
+@dataclass(frozen=True)
+class LesionFacts:
+    """What a page says of the lesions of a modality."""
+
+    histogram: Markup
+    range: ValueRange | None
+    sentences: str
+
+
+@dataclass(frozen=True)
+class ScanFigure:
+    """A scan on the contact sheet."""
+
+    who: str
+    title: str
+    axial: Markup
+    sagittal: Markup
+    facts: list[Fact]
+    is_flagged: bool
+
+
+@dataclass(frozen=True)
+class ModalityPart:
+    """What a page says of a modality; its figures are drawn one by one as they are asked for."""
+
+    modality: str
+    n_usable: int
+    voxels: list[VoxelRow]
+    tools: str
+    median_wall_s: float
+    brain_histogram: Markup
+    brain_range: ValueRange | None
+    lesions: LesionFacts | None
+    figures: Iterator[ScanFigure]
+
+
+@dataclass(frozen=True)
+class ListEntry:
+    """A line of a list; of a scan, if it has a name."""
+
+    text: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class ListGroup:
+    """A list that can be folded."""
+
+    title: str
+    entries: list[ListEntry]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is short enough to be shown at once."""
+        return len(self.entries) <= _OPEN_LISTS
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A scan that was set aside."""
+
+    who: str
+    modality: str
+    reason: str
+    image: str
+
+
 def write_reports(
     listings: Sequence[CohortListing],
     store: Storage,
@@ -48,7 +151,7 @@ def write_reports(
 ) -> tuple[Path, ...]:
     """Write the pages of some prepared cohorts, ``NAME.html`` each.
 
-    One scan is in memory at a time, and the page of one cohort, which takes 15 KB a scan.
+    One scan is in memory at a time; the page of a cohort takes 15 KB a scan.
 
     Args:
         listings: The cohorts, all modalities of one beside each other.
@@ -63,145 +166,104 @@ def write_reports(
         StorageError: If a shard cannot be read or a page cannot be written.
     """
     names = list(dict.fromkeys(listing.cohort.name for listing in listings))
+    template = _template()
     pages = []
     for name, group in groupby(listings, key=lambda listing: listing.cohort.name):
         target = folder / f"{name}.html"
-        text = "".join(_page(list(group), names, store, drawn))
         try:
-            _write(target, text)
+            _write(target, template.generate(**_page(list(group), names, store, drawn)))
         except OSError as error:
             raise StorageError(f"cannot write the page {target}: {error.strerror}") from error
         pages.append(target)
     return tuple(pages)
 
 
-def _write(target: Path, text: str) -> None:
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=jinja2.select_autoescape(),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")
+
+
+def _write(target: Path, text: Iterable[str]) -> None:
     aside = target.with_name(f".{target.name}.tmp")
     # A path may hold bytes that are no text in any encoding.
-    aside.write_text(text, encoding="utf-8", errors="backslashreplace")
+    with aside.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(text)
     aside.replace(target)
 
 
 def _page(
     listings: list[CohortListing], names: Sequence[str], store: Storage, drawn: Callable[[], None]
-) -> Iterator[str]:
-    cohort = listings[0].cohort
+) -> dict[str, object]:
+    """What the template is given."""
     records = [record for listing in listings for record in listing.records]
-    yield (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(cohort.name)}: cohort report</title><style>{STYLE}</style></head><body>\n"
-    )
-    links = (
-        f"<b>{name}</b>" if name == cohort.name else f'<a href="{name}.html">{name}</a>'
-        for name in names
-    )
-    yield f"<nav>{''.join(links)}</nav>\n" if len(names) > 1 else ""
-    yield _head(cohort, listings, records)
-    yield _aside([r for r in records if r.status == "quarantined"])
-    for listing in listings:
-        yield from _modality(listing, store, drawn)
-    yield _notes(records)
-    yield _skipped(listings[0].skipped)
-    yield "</body></html>\n"
-
-
-def _head(cohort: Cohort, listings: list[CohortListing], records: list[ScanRecord]) -> str:
     usable = [r for r in records if r.status == "ok"]
-    role = "healthy, for training" if cohort.role == "train" else "with lesions, for testing"
-    synthetic = (
-        '<p class="banner"><b>Synthetic phantom.</b> These heads are made by software. What is '
-        "measured on them checks the software and is no evidence about medicine.</p>"
-        if cohort.synthetic
-        else ""
-    )
-    tiles = (
-        ("scans", len(usable), False),
-        ("subjects", len({r.subject for r in usable}), False),
-        ("slices", sum(r.n_slices for r in usable), False),
-        ("set aside", len(records) - len(usable), len(usable) < len(records)),
-        ("files left out", len(listings[0].skipped), False),
-    )
-    return (
-        f'<h1>{escape(cohort.name)}</h1><p class="sub">{role} · layout {escape(cohort.source)} · '
-        f"{escape(str(cohort.root))}</p>{synthetic}"
-        f'<div class="tiles">{"".join(_tile(*tile) for tile in tiles)}</div>\n'
-    )
+    aside = [r for r in records if r.status == "quarantined"]
+    skipped = listings[0].skipped
+    return {
+        "cohort": listings[0].cohort,
+        "names": names,
+        "tiles": (
+            Tile("scans", len(usable)),
+            Tile("subjects", len({r.subject for r in usable})),
+            Tile("slices", sum(r.n_slices for r in usable)),
+            Tile("set aside", len(aside), bool(aside)),
+            Tile("files left out", len(skipped)),
+        ),
+        "set_aside": [SetAside(_who(r), r.modality, r.reason, r.image) for r in aside],
+        "modalities": [_modality(listing, store, drawn) for listing in listings],
+        "notes": _notes(records),
+        "skipped": _grouped((reason, ListEntry(path)) for path, reason in skipped),
+    }
 
 
-def _tile(name: str, count: int, warn: bool) -> str:
-    kind = "tile warn" if warn else "tile"
-    return f'<div class="{kind}"><b>{count:,}</b><span>{name}</span></div>'
-
-
-def _aside(records: Iterable[ScanRecord]) -> str:
-    rows = [
-        f"<tr><td>{escape(_who(r))}</td><td>{r.modality}</td><td>{escape(r.reason)}"
-        f'</td><td class="file">{escape(r.image)}</td></tr>'
-        for r in records
-    ]
-    if not rows:
-        return "<h2>Set aside</h2><p>No scan.</p>\n"
-    head = "<tr><th>subject</th><th>image</th><th>reason</th><th>file</th></tr>"
-    return f"<h2>Set aside</h2><table>{head}{''.join(rows)}</table>\n"
-
-
-def _modality(listing: CohortListing, store: Storage, drawn: Callable[[], None]) -> Iterator[str]:
+def _modality(listing: CohortListing, store: Storage, drawn: Callable[[], None]) -> ModalityPart:
     usable = [r for r in listing.records if r.status == "ok"]
-    yield f"<h2>{listing.modality}</h2>"
-    if not usable:
-        yield "<p>No scan can be used.</p>\n"
-        return
-    yield f'<div class="facts">{_grids(usable)}{_brains(usable)}{_lesions(listing, usable)}</div>'
-    yield '<h3>Contact sheet <span class="key sub"><i class="brain"></i>brain'
-    yield '<i class="lesion"></i>lesion</span></h3><div class="sheet">\n'
-    kinds = Counter(kind for record in usable for kind in {_kind(n) for n in record.notes})
-    usual = frozenset(kind for kind, count in kinds.items() if 2 * count > len(usable))
-    for record in usable:
-        yield _figure(record, store, usual)
-        drawn()
-    yield "</div>\n"
+    tools = Counter(r.brain_tool for r in usable)
+    brains = [r.brain_volume_ml for r in usable if r.brain_volume_ml is not None]
+    return ModalityPart(
+        modality=listing.modality,
+        n_usable=len(usable),
+        voxels=_voxels(usable),
+        tools=", ".join(f"{tool} ({count})" for tool, count in sorted(tools.items())),
+        median_wall_s=median(r.wall_s for r in usable) if usable else 0.0,
+        brain_histogram=histogram(brains),
+        brain_range=_range(brains),
+        lesions=_lesions(listing, usable),
+        figures=_figures(usable, store, drawn),
+    )
 
 
-def _grids(records: list[ScanRecord]) -> str:
+def _voxels(records: list[ScanRecord]) -> list[VoxelRow]:
     shapes: dict[str, list[tuple[int, ...]]] = defaultdict(list)
     for record in records:
         shapes[_times(f"{v:.3g}" for v in record.spacing_mm or ())].append(record.shape or ())
     ranked = sorted(shapes.items(), key=lambda item: (-len(item[1]), item[0]))
     rows = [
-        f'<tr><td>{spacing}</td><td>{_shape_range(found)}</td><td class="n">{len(found)}</td></tr>'
+        VoxelRow(spacing, _shape_range(found), len(found))
         for spacing, found in ranked[:_GRIDS_SHOWN]
     ]
-    if len(ranked) > _GRIDS_SHOWN:
-        others = sum(len(found) for _, found in ranked[_GRIDS_SHOWN:])
-        rows.append(f'<tr><td>others</td><td></td><td class="n">{others}</td></tr>')
-    tools = Counter(r.brain_tool for r in records)
-    told = ", ".join(f"{escape(tool)} ({count})" for tool, count in sorted(tools.items()))
-    took = median(r.wall_s for r in records)
-    return (
-        "<div><h3>Voxels, left-right × back-front × bottom-top</h3><table><tr><th>mm</th>"
-        f'<th>voxels</th><th>scans</th></tr>{"".join(rows)}</table><p class="sub">Brain mask: '
-        f"{told}. Half of the scans took less than {took:.1f} s.</p></div>"
-    )
+    others = sum(len(found) for _, found in ranked[_GRIDS_SHOWN:])
+    return [*rows, VoxelRow("others", "", others)] if others else rows
 
 
-def _brains(records: list[ScanRecord]) -> str:
-    volumes = [r.brain_volume_ml for r in records if r.brain_volume_ml is not None]
-    return f"<div><h3>Brain volume, ml</h3>{histogram(volumes)}{_range(volumes, 'ml')}</div>"
-
-
-def _lesions(listing: CohortListing, records: list[ScanRecord]) -> str:
+def _lesions(listing: CohortListing, records: list[ScanRecord]) -> LesionFacts | None:
     volumes = [r.lesion_volume_ml for r in records if r.lesion_volume_ml is not None]
     if not volumes:
-        return ""
+        return None
     share = lesion_outside_brain_share(listing.manifest) if listing.manifest else None
     outside = "" if share is None else f"{share:.2%} of all lesion voxels lie outside the brain. "
     most = [r for r in records if (r.lesion_outside_brain_share or 0) > FLAGGED_OUTSIDE]
-    return (
-        f"<div><h3>Lesion volume, ml</h3>{histogram(volumes)}{_range(volumes, 'ml')}"
-        f'<p class="sub">{outside}{len(most)} of {len(volumes)} scans have more than '
-        f"{FLAGGED_OUTSIDE:.0%} of their lesion there. {_lost_in_total(listing)}</p></div>"
+    sentences = (
+        f"{outside}{len(most)} of {len(volumes)} scans have more than {FLAGGED_OUTSIDE:.0%} of "
+        f"their lesion there. {_lost_in_total(listing)}"
     )
+    return LesionFacts(histogram(volumes), _range(volumes), sentences.strip())
 
 
 def _lost_in_total(listing: CohortListing) -> str:
@@ -219,15 +281,15 @@ def _lost_in_total(listing: CohortListing) -> str:
     )
 
 
-def _lost(record: ScanRecord) -> list[str]:
+def _lost(record: ScanRecord) -> list[Fact]:
     """The same of one scan, each fact marked if it is large."""
     facts = []
     resized = record.lesion_lost_by_resizing_share
     dropped = record.lesion_in_dropped_slices_share
     if resized is not None:
-        facts.append(_marked(f"resizing {_resized(resized)}", abs(resized) > FLAGGED_LOST))
+        facts.append(Fact(f"resizing {_resized(resized)}", abs(resized) > FLAGGED_LOST))
     if dropped:
-        facts.append(_marked(f"{dropped:.1%} in slices left out", dropped > FLAGGED_LOST))
+        facts.append(Fact(f"{dropped:.1%} in slices left out", dropped > FLAGGED_LOST))
     return facts
 
 
@@ -240,21 +302,16 @@ def _resized(share: float) -> str:
     return f"added {-share:.1%}" if share < 0 else f"took {share:.1%}"
 
 
-def _marked(text: str, warn: bool) -> str:
-    return f"<em>{text}</em>" if warn else text
-
-
-def _range(values: list[float], unit: str) -> str:
+def _range(values: list[float]) -> ValueRange | None:
     if not values:
-        return ""
-    low, middle, high = min(values), median(values), max(values)
-    return f'<p class="sub">{low:,.4g} to {high:,.4g} {unit}, median {middle:,.4g}</p>'
+        return None
+    return ValueRange(*(f"{v:,.4g}" for v in (min(values), max(values), median(values))))
 
 
-def histogram(values: Sequence[float]) -> str:
+def histogram(values: Sequence[float]) -> Markup:
     """A small histogram as SVG; equal values make one bar in the middle."""
     if not values:
-        return ""
+        return Markup()
     low, high = min(values), max(values)
     if low == high:
         low, high = low - 1, high + 1
@@ -267,66 +324,63 @@ def histogram(values: Sequence[float]) -> str:
         for i, n in enumerate(counts)
         if n
     )
-    return (
+    return Markup(
         '<svg class="histogram" viewBox="0 0 290 102" role="img"><line x1="5" x2="285" y1="85.5" '
         f'y2="85.5"/>{bars}<text x="5" y="98">{low:.4g}</text>'
         f'<text x="285" y="98" text-anchor="end">{high:.4g}</text></svg>'
     )
 
 
-def _figure(record: ScanRecord, store: Storage, usual: frozenset[str]) -> str:
-    """One scan; marked if much of its lesion is lost, or a note is not that of most scans."""
+def _figures(
+    records: list[ScanRecord], store: Storage, drawn: Callable[[], None]
+) -> Iterator[ScanFigure]:
+    kinds = Counter(kind for record in records for kind in {_kind(n) for n in record.notes})
+    usual = frozenset(kind for kind, count in kinds.items() if 2 * count > len(records))
+    for record in records:
+        yield _figure(record, store, usual)
+        drawn()
+
+
+def _figure(record: ScanRecord, store: Storage, usual: frozenset[str]) -> ScanFigure:
+    """One scan; flagged if much of its lesion is lost, or a note is not that of most scans."""
     pictures = draw_scan(read_slices(store, record))
-    facts = [f"brain {record.brain_volume_ml or 0:,.0f} ml"]
+    facts = [Fact(f"brain {record.brain_volume_ml or 0:,.0f} ml")]
     if record.lesion_volume_ml is not None:
-        facts.append(f"lesion {record.lesion_volume_ml:,.3g} ml")
+        facts.append(Fact(f"lesion {record.lesion_volume_ml:,.3g} ml"))
     outside = record.lesion_outside_brain_share or 0.0
     if record.lesion_volume_ml:
         share = "under 0.1%" if 0 < outside < 0.001 else f"{outside:.1%}" if outside else "none"
-        text = f"{share} outside the brain"
-        facts.append(_marked(text, outside > FLAGGED_OUTSIDE))
+        facts.append(Fact(f"{share} outside the brain", outside > FLAGGED_OUTSIDE))
         facts += _lost(record)
-    facts.append(f"slice {pictures.slice_index}")
+    facts.append(Fact(f"slice {pictures.slice_index}"))
     odd = any(_kind(note) not in usual for note in record.notes)
     if record.notes:
         text = "1 note" if len(record.notes) == 1 else f"{len(record.notes)} notes"
-        facts.append(_marked(text, odd))
-    flagged = odd or outside > FLAGGED_OUTSIDE or _much_lost(record)
-    title = escape("\n".join((record.image, *record.notes)), quote=True)
-    return (
-        f'<figure{" class=flag" if flagged else ""} title="{title}"><div class="views">'
-        f"{pictures.axial}{pictures.sagittal}</div><figcaption><b>{escape(_who(record))}</b><br>"
-        f"{' · '.join(facts)}</figcaption></figure>\n"
+        facts.append(Fact(text, odd))
+    return ScanFigure(
+        who=_who(record),
+        title="\n".join((record.image, *record.notes)),
+        axial=Markup(pictures.axial),
+        sagittal=Markup(pictures.sagittal),
+        facts=facts,
+        is_flagged=odd or outside > FLAGGED_OUTSIDE or _much_lost(record),
     )
 
 
-def _notes(records: Iterable[ScanRecord]) -> str:
+def _notes(records: Iterable[ScanRecord]) -> list[ListGroup]:
     """What was noticed: notes that differ only in numbers and paths together, then each scan."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for record in records:
-        for note in record.notes:
-            entry = f"<b>{escape(_who(record))} {record.modality}</b>: {escape(note)}"
-            groups[_kind(note)].append(entry)
-    if not groups:
-        return "<h2>Notes</h2><p>Nothing was adjusted.</p>\n"
-    lists = (_list(kind, items) for kind, items in sorted(groups.items()))
-    return f"<h2>Notes</h2>{''.join(lists)}\n"
+    return _grouped(
+        (_kind(note), ListEntry(note, f"{_who(record)} {record.modality}"))
+        for record in records
+        for note in record.notes
+    )
 
 
-def _skipped(skipped: Sequence[tuple[str, str]]) -> str:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for path, reason in skipped:
-        groups[reason].append(escape(path))
-    lists = (_list(reason, items) for reason, items in sorted(groups.items()))
-    body = "".join(lists) or "<p>Nothing.</p>"
-    return f"<h2>Files and folders left out</h2>{body}\n"
-
-
-def _list(title: str, items: list[str]) -> str:
-    opened = " open" if len(items) <= _OPEN_LISTS else ""
-    entries = "".join(f"<li>{item}</li>" for item in items)
-    head = f"{escape(title)} ({len(items)})"
-    return f"<details{opened}><summary>{head}</summary><ul>{entries}</ul></details>"
+def _grouped(entries: Iterable[tuple[str, ListEntry]]) -> list[ListGroup]:
+    groups: dict[str, list[ListEntry]] = defaultdict(list)
+    for title, entry in entries:
+        groups[title].append(entry)
+    return [ListGroup(title, found) for title, found in sorted(groups.items())]
 
 
 def _kind(note: str) -> str:

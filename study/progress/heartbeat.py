@@ -10,12 +10,12 @@ import os
 import socket
 import threading
 import time
-from datetime import UTC, datetime
 from types import TracebackType
 
 from datasets.storage import StorageError
 from study.cluster.processes import process_identity
 from study.errors import DamagedError, TakenOverError, UsageError
+from study.progress.liveness import is_alive
 from study.progress.tracker import Tracker
 from study.records.studies import StudyStore
 from study.records.types import Progress
@@ -187,15 +187,3 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-_ALIVE_S = 30.0
-
-
-def is_alive(progress: Progress) -> bool:
-    """Whether a heartbeat is that of a driver at work.
-
-    One from the future, left by a clock that was wrong, is as dead as an old one.
-    """
-    age = datetime.now(UTC) - datetime.fromisoformat(progress.updated)
-    return not progress.has_ended and abs(age.total_seconds()) < _ALIVE_S

@@ -13,9 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from study.progress.tracker import Tracker
-from study.records.types import RunningTrial
+from study.records.types import RunningTrial, Stage
 
-_STAGES = {"prepare": "preparing scans", "trials": "running trials", "report": "reporting"}
+_CAPTIONS = {
+    Stage.PREPARE: "preparing scans",
+    Stage.TRIALS: "running trials",
+    Stage.REPORT: "reporting",
+}
 _LINE_EVERY_S = 10.0
 
 
@@ -75,24 +79,28 @@ class View:
         with suppress(OSError):
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def update(self, *, ended: bool = False) -> None:
-        """Tell that the tracker has changed.
+    def update(self) -> None:
+        """Tell that the tracker has changed; a line is printed if the last one is old."""
+        caption, last = self._last_line
+        if caption != self._caption or time.monotonic() - last >= _LINE_EVERY_S:
+            self.milestone()
 
-        Args:
-            ended: Whether a trial or a stage has ended, which is worth a line of its own.
-        """
-        if self._live is not None:
-            return
-        now = time.monotonic()
-        stage, last = self._last_line
-        if ended or stage != self._tracker.stage or now - last >= _LINE_EVERY_S:
-            self._last_line = (self._tracker.stage, now)
+    def milestone(self) -> None:
+        """Tell that a trial or a stage has ended or begun, which is worth a line of its own."""
+        if self._live is None:
+            now = time.monotonic()
+            self._last_line = (self._caption, now)
             self.say(self._line(now))
+
+    @property
+    def _caption(self) -> str:
+        """What people read for the stage under way."""
+        return self._tracker.caption or _CAPTIONS.get(self._tracker.stage, self._tracker.stage)
 
     def _line(self, now: float) -> str:
         t = self._tracker
-        if t.stage not in ("trials", "report"):
-            return f"{_STAGES.get(t.stage, t.stage)}: {t.stage_done} of {t.stage_total}"
+        if t.stage is Stage.PREPARE:
+            return f"{self._caption}: {t.stage_done} of {t.stage_total}"
         counts = (
             f"trials: {t.done} done, {len(t.running)} running, {t.failed} failed of {t.planned}"
         )
@@ -108,8 +116,8 @@ class View:
     def render(self) -> RenderableType:
         """The live view as it is now."""
         t, now = self._tracker, time.monotonic()
-        head = Text(_STAGES.get(t.stage, t.stage), style="bold")
-        if t.stage not in ("trials", "report"):
+        head = Text(self._caption, style="bold")
+        if t.stage is Stage.PREPARE:
             count = Text(f"{t.stage_done} of {t.stage_total}, {duration(now - t.began)}")
             return Group(head, _bar(t.stage_done, t.stage_total, count))
         counts = Text.assemble(

@@ -15,7 +15,7 @@ from study.plan.cost import WorkCost
 from study.progress.events import Event
 from study.records.names import spec_label
 from study.records.studies import utc_now
-from study.records.types import Progress, RunningTrial
+from study.records.types import Progress, RunningTrial, Stage
 from trainables.spec import TrialSpec
 
 _WINDOW_S = 60.0
@@ -32,11 +32,15 @@ class Tracker:
         planned: Trials of the whole plan.
         done: Trials done, earlier runs' included.
         failed: Trials failed, earlier runs' included.
-        costs: What this run's trials cost, by trial, in seconds of a core; see ``study.cost``.
+        costs: What this run's trials cost, by trial, in seconds of a core; see ``study.plan.cost``.
         places: How many trials run at once.
         best: Best brain-region AUC so far by ``cohort modality``, and whose it is.
         took_over: Drivers that this one and its predecessors have taken over from.
-        untidy: Whether parts may be left that no manifest names.
+        stage: What the run is at.
+        caption: What people read for a part of a stage; empty for the stage itself.
+        stage_done: Scans or files of the stage that are done.
+        stage_total: All of them; 0 where that is not known yet.
+        needs_cleanup: Whether parts may be left that no manifest names.
         began: When this run began, a monotonic time in seconds.
     """
 
@@ -45,12 +49,13 @@ class Tracker:
     failed: int = 0
     costs: dict[str, WorkCost] = field(default_factory=dict)
     places: int = 1
-    stage: str = "prepare"
+    stage: Stage = Stage.PREPARE
+    caption: str = ""
     stage_done: int = 0
     stage_total: int = 0
     best: dict[str, tuple[float, str]] = field(default_factory=dict)
     took_over: tuple[str, ...] = ()
-    untidy: bool = False
+    needs_cleanup: bool = False
     driver: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: str = field(default_factory=utc_now)
     began: float = field(default_factory=time.monotonic)
@@ -60,6 +65,17 @@ class Tracker:
     _moved: dict[str, float] = field(default_factory=dict)
     _cost_done: float = 0.0
     _first: float | None = None
+
+    def begin(self, stage: Stage, total: int = 0, caption: str = "") -> None:
+        """A stage begins, or a part of one.
+
+        Args:
+            stage: The stage.
+            total: How many scans or files it has; 0 where that is not known yet.
+            caption: What people read for it, if it is only a part of the stage.
+        """
+        self.stage, self.caption = stage, caption
+        self.stage_done, self.stage_total = 0, total
 
     def expect(self, costs: Mapping[str, WorkCost], places: int) -> None:
         """Take in what this run is going to do.
@@ -146,7 +162,7 @@ class Tracker:
         less than the longest trial takes, since a trial runs in one place.
         """
         left = dict(self._left)
-        if self.stage != "trials" or not left:
+        if self.stage is not Stage.TRIALS or not left:
             return None
         elapsed = now - self._first if self._first is not None else 0.0
         done_s = _PRIOR_S * self.places + self._cost_done
@@ -165,8 +181,9 @@ class Tracker:
             pid=os.getpid(),
             process=process_identity(os.getpid()),
             took_over=self.took_over,
-            untidy=self.untidy,
+            needs_cleanup=self.needs_cleanup,
             stage=self.stage,
+            caption=self.caption,
             started=self.started,
             updated=utc_now(),
             planned=self.planned,

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from datasets.bulk import many_objects
+from datasets.collector import disable_gc
 from datasets.storage import StorageError
 from study.records.names import Names
 from study.records.studies import StudyStore, TrialStore
@@ -88,7 +88,7 @@ def refresh_index(study: StudyStore) -> pa.Table:
 
 def _compact(study: StudyStore) -> tuple[pa.Table, bool]:
     old = stored_index(study)
-    with many_objects():
+    with disable_gc():
         signatures = _signatures(study)
         ids, marks = (old[c].to_pylist() for c in ("trial_id", "signature"))
         known = dict(zip(ids, marks, strict=True))

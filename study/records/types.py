@@ -7,18 +7,21 @@ A reader trusts only what a manifest names. Fields may be added; none changes it
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
 )
 
-from datasets.bulk import many_objects
+from datasets.collector import disable_gc
 from datasets.scan import Modality, Role
 from datasets.storage import StorageError
 from study.errors import DamagedError
@@ -301,6 +304,17 @@ class StudyRecord(Record):
     updated: str
 
 
+class Stage(StrEnum):
+    """What a driver is at; the last three are its end."""
+
+    PREPARE = "prepare"
+    TRIALS = "trials"
+    REPORT = "report"
+    DONE = "done"
+    INTERRUPTED = "interrupted"
+    STOPPED = "stopped"
+
+
 class RunningTrial(BaseModel):
     """A trial at work, as the heartbeat tells it.
 
@@ -325,6 +339,12 @@ class RunningTrial(BaseModel):
     loss: float | None = None
 
 
+def _known_stage(value: object) -> object:
+    """A stage as it is; any other text is a part of preparation."""
+    is_other = isinstance(value, str) and value not in set(Stage)
+    return Stage.PREPARE if is_other else value
+
+
 class Progress(Record):
     """``progress.json``: the driver's heartbeat, replaced every few seconds.
 
@@ -332,9 +352,10 @@ class Progress(Record):
         driver: Random identity of the driver process.
         process: Its process with the time that began, to tell it from a later one of its number.
         took_over: Drivers that it and its predecessors have taken over from, which have to stop.
-        untidy: Whether it may leave parts that no manifest names.
-        stage: ``prepare``, ``trials``, ``report`` and others while it runs, then ``done``,
-            ``interrupted``, or ``stopped`` by an error.
+        needs_cleanup: Whether it may leave parts that no manifest names; ``untidy`` in the records
+            of earlier versions.
+        stage: What it is at. Earlier versions wrote captions there, which count as ``prepare``.
+        caption: What people read for a part of a stage, such as ``verifying shards``.
         started: UTC time the driver started.
         updated: UTC time of this heartbeat.
         seconds_left: Estimated, or None when unknown.
@@ -346,8 +367,11 @@ class Progress(Record):
     pid: int
     process: str = ""
     took_over: tuple[str, ...] = ()
-    untidy: bool = False
-    stage: str
+    needs_cleanup: bool = Field(
+        default=False, validation_alias=AliasChoices("needs_cleanup", "untidy")
+    )
+    stage: Annotated[Stage, BeforeValidator(_known_stage)]
+    caption: str = ""
     started: str
     updated: Annotated[str, AfterValidator(_with_zone)]
     planned: int = 0
@@ -361,7 +385,7 @@ class Progress(Record):
     @property
     def has_ended(self) -> bool:
         """Whether the driver has said that it is at its end."""
-        return self.stage in ("done", "interrupted", "stopped")
+        return self.stage in (Stage.DONE, Stage.INTERRUPTED, Stage.STOPPED)
 
 
 R = TypeVar("R", bound=Record)
@@ -381,7 +405,7 @@ def parse_record(kind: type[R], data: bytes, where: str) -> R:
             that its records cannot be read any more.
     """
     try:
-        with many_objects():
+        with disable_gc():
             record = kind.model_validate_json(data)
     except ValidationError as error:
         _check_claimed_version(data, where)

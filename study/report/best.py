@@ -1,7 +1,8 @@
 """The best settings of a study, without making rows of all its trials.
 
 Ten thousand trials have some hundred thousand result rows. They stay in Arrow until few are left;
-what counts and in which order is said by ``study.table``, what is best by ``study.choice``.
+what counts and in which order is said by ``study.report.table``, what is best by
+``study.report.choice``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def top_rows(
         record: The study.
         index: Its index.
         results: The index's finished evaluation rows of the current plan.
-        metric: One of ``study.table.METRICS``.
+        metric: One of ``study.report.table.METRICS``.
     """
     kept = with_settings(results.filter(pc.is_valid(results[metric])))
     of_setting = [*_CELL, "setting_id"]

@@ -88,7 +88,7 @@ def best_rows(rows: Iterable[Row], metric: str) -> list[Row]:
 
     Args:
         rows: Result rows, in table order.
-        metric: One of ``study.table.METRICS``.
+        metric: One of ``study.report.table.METRICS``.
     """
     cells: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from study import cli
-from study.progress.heartbeat import is_alive
+from study.progress.liveness import is_alive
 from study.report.report import Report, as_csv, as_json, as_latex, make_report, print_report
 
 

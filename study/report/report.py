@@ -54,7 +54,7 @@ class Report:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """Every result, as from :func:`study.table.result_rows`; many, so only made if wanted."""
+        """Every result, as from :func:`result_rows`; many, so only made if wanted."""
         return result_rows(self.record, self.index)
 
     @cached_property

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets.bulk import many_objects
+from datasets.collector import disable_gc
 from study.plan.done import _part_of, plan_rows
 from study.records.names import Names
 from study.records.types import StudyRecord
@@ -62,7 +62,7 @@ def result_rows(record: StudyRecord, index: pa.Table) -> list[dict[str, Any]]:
     unless it has gone on since it was evaluated. ``setting`` is what people read of the settings
     that they compare, and ``settings`` their values by name.
     """
-    with many_objects():
+    with disable_gc():
         return _result_rows(record, index)
 
 

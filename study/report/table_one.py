@@ -81,7 +81,7 @@ class TableOne:
         columns: (cohort, modality) of each column.
         cells: A cell for each line and column.
         region: Which pixels count.
-        metric: One of ``study.table.METRICS``.
+        metric: One of ``study.report.table.METRICS``.
         names: What models, scores and settings are called.
     """
 
@@ -124,9 +124,9 @@ def table_one(
     """Lay the best settings out as table 1.
 
     Args:
-        rows: From :func:`study.best.top_rows` with the same metric.
+        rows: From :func:`study.report.best.top_rows` with the same metric.
         region: Which pixels count.
-        metric: One of ``study.table.METRICS``.
+        metric: One of ``study.report.table.METRICS``.
         planned: With how many seeds a setting is planned, by ``setting_id``.
         found: Cells that have a place in the table though no figure is defined.
         names: What models, scores and settings are called; by default what the installed detectors

@@ -28,7 +28,7 @@ from study.grids._grid import grid_names
 from study.progress.heartbeat import check_free
 from study.run.driver import Driver, interpreter
 from study.run.dryrun import print_plan
-from study.run.request import Options, Request, make_request
+from study.run.request import Request, RunOptions, make_request
 from study.trials.order import CHECKPOINT_S
 
 
@@ -36,7 +36,7 @@ def _drive(request: Request, console: Console) -> int:
     cli.end_in_order_on_signals()
     end_orphans()  # also where there is nothing left to do that needs Ray
     try:
-        return Driver(request, console).run()
+        return 0 if Driver(request, console).run() else EXIT_FAILED
     except KeyboardInterrupt:
         console.print(
             "Interrupted; every finished epoch is kept, and a long one up to its last checkpoint. "
@@ -112,7 +112,7 @@ def main(
 ) -> None:
     """Run a study from scans to table 1; running it again resumes it."""
     connection.configure(verbose=verbose, address=address)
-    options = Options(
+    options = RunOptions(
         seeds=seeds,
         epochs=epochs,
         address=address,

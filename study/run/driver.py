@@ -14,7 +14,6 @@ from rich.console import Console
 
 from datasets.storage import StorageError
 from study.cluster import connection
-from study.errors import EXIT_FAILED
 from study.plan.cost import Pace, WorkCost, longest_first
 from study.plan.done import Work, count_trials, plan_trials, work_left
 from study.plan.plan import Plan
@@ -22,18 +21,20 @@ from study.prepare.listing import CohortListing
 from study.prepare.preparation import Preparation
 from study.progress.heartbeat import Heartbeat, is_there, last_progress
 from study.progress.live import View
+from study.progress.monitor import Monitor
 from study.progress.tracker import Tracker
 from study.records.index import load_index, refresh_index
 from study.records.names import describe_all
 from study.records.provenance import provenance
 from study.records.studies import utc_now
-from study.records.types import CohortInfo, StudyRecord
+from study.records.types import CohortInfo, Stage, StudyRecord
 from study.report.report import make_report, print_report
 from study.run.estimate import costs_of, estimate, local_device, local_places, pace_of
 from study.run.precision import Decision, decide
 from study.run.request import Request
 from study.store.check import sweep
 from study.trials.outcome import Outcome
+from study.trials.session import Session
 from trainables.arithmetic import Precision, fast_precision
 
 
@@ -47,14 +48,15 @@ class Driver:
         self._console = console
         self._tracker = Tracker(
             took_over=(*before.took_over, before.driver) if before and is_cut_off else (),
-            # What the run before this one has left is swept up at the end of this one.
-            untidy=before is None or before.untidy or before.stage != "done",
+            # What the run before this one has left is removed at the end of this one.
+            needs_cleanup=(
+                before is None or before.needs_cleanup or before.stage is not Stage.DONE
+            ),
         )
         self._before = before
         self._view = View(self._tracker, console)
         self._heartbeat = Heartbeat(request.study, self._tracker)
-        self._fault_said = False
-        self._raylet: int | None = None
+        self._monitor = Monitor(self._tracker, self._view, self._heartbeat)
         self._stack = ExitStack()
         self._pace: Pace | None = None
         self._study_before = request.study.study()
@@ -64,17 +66,15 @@ class Driver:
             request.store,
             request.settings,
             self._connect,
-            self._tracker,
-            self._checked,
-            self._say,
+            self._monitor,
             foreseen=self._foresee,
         )
 
-    def run(self) -> int:
+    def run(self) -> bool:
         """Prepare, plan, run, report.
 
         Returns:
-            The exit status: 0, or 1 if a trial of the plan has failed or has no record.
+            Whether all is well: no trial of the plan has failed or has no record.
 
         Raises:
             TakenOverError: If another driver has taken over.
@@ -88,18 +88,21 @@ class Driver:
                     self._say_quarantined(listings)
                     record = self._plan(listings)
                     outcome = self._run_trials(record, listings)
-                    self._tracker.stage = "report"
+                    self._tracker.begin(Stage.REPORT)
                     index = self._compact()
-                self._tidy(untidy=outcome.untidy)
-                self._tracker.stage = "done"
+                self._tracker.needs_cleanup |= outcome.needs_cleanup
+                self._clean_up()
+                self._tracker.begin(Stage.DONE)
             except KeyboardInterrupt:
-                self._tracker.stage, self._tracker.untidy = "interrupted", True
+                self._tracker.begin(Stage.INTERRUPTED)
+                self._tracker.needs_cleanup = True
                 with suppress(StorageError):  # the next run does it
                     self._compact()
-                    self._tidy(untidy=True)
+                    self._clean_up()
                 raise
             except BaseException:
-                self._tracker.stage, self._tracker.untidy = "stopped", True
+                self._tracker.begin(Stage.STOPPED)
+                self._tracker.needs_cleanup = True
                 raise
         return self._report(record, index, outcome)
 
@@ -107,7 +110,7 @@ class Driver:
         request = self._request
         context = connection.connected(request.options.address, verbose=request.options.verbose)
         ray = self._stack.enter_context(context)
-        self._raylet = connection.own_raylet()
+        self._monitor.raylet = connection.own_raylet()
         return ray
 
     def _decide(self, *, look: bool) -> None:
@@ -180,36 +183,29 @@ class Driver:
         self._tracker.planned, self._tracker.done = counts.planned, counts.done
         self._tracker.failed = 0 if retry else counts.failed
         if not left and not searching:
-            self._tracker.stage = "trials"
-            self._changed(True)
+            self._monitor.begin(Stage.TRIALS)
             return Outcome()
         costs = self._say_estimate(listings, left)
-        self._tracker.stage = "trials"
         self._tracker.expect(costs, self._places())
-        self._changed(True)
+        self._monitor.begin(Stage.TRIALS)
         from study.trials.execute import execute
 
-        return execute(
-            longest_first(left, costs),
-            record,
-            listings,
-            index,
+        options = request.options
+        session = Session(
             study=request.study,
             store=request.store,
             connect=self._connect,
-            mend=self._mend,
-            tracker=self._tracker,
-            changed=self._changed,
-            check=self._check,
-            say=self._say,
-            options=request.options,
+            monitor=self._monitor,
+            retry_failed=options.retry_failed,
+            checkpoint_s=options.checkpoint_s,
+            verbose=options.verbose,
         )
+        return execute(longest_first(left, costs), record, index, listings, self._mend, session)
 
     def _mend(self, listings: Sequence[CohortListing]) -> Sequence[CohortListing]:
         """Prepare damaged shards again, then go back to the trials."""
         mended = self._preparation.mend(listings)
-        self._tracker.stage = "trials"
-        self._changed(True)
+        self._monitor.begin(Stage.TRIALS)
         return mended
 
     def _compact(self) -> pa.Table:
@@ -219,24 +215,23 @@ class Driver:
         except StorageError:
             return load_index(self._request.study)
 
-    def _tidy(self, *, untidy: bool) -> None:
+    def _clean_up(self) -> None:
         """Remove the parts that no manifest names, once nobody writes parts any more.
 
         A driver that has been made to stop by this one may still be at it, and so may one that has
         taken over: their parts are left to the next run.
         """
-        if not untidy and not self._tracker.untidy:
+        if not self._tracker.needs_cleanup:
             return
-        self._tracker.untidy = True
         before = self._before
         others = before is not None and not before.has_ended and is_there(before)
         if self._request.options.take_over or others or not self._heartbeat.is_owner():
             return
         with suppress(StorageError):  # the next run does it
             sweep(self._request.study)
-            self._tracker.untidy = False
+            self._tracker.needs_cleanup = False
 
-    def _report(self, record: StudyRecord, index: pa.Table, outcome: Outcome) -> int:
+    def _report(self, record: StudyRecord, index: pa.Table, outcome: Outcome) -> bool:
         request = self._request
         report = make_report(request.study, record, index=index)
         print_report(report, self._console)
@@ -255,7 +250,7 @@ class Driver:
                 f"{report.trials.failed} trials failed; the dashboard shows why. "
                 "--retry-failed runs them again."
             )
-        return EXIT_FAILED if outcome.lost or report.trials.failed else 0
+        return not outcome.lost and not report.trials.failed
 
     def _say_quarantined(self, listings: Sequence[CohortListing]) -> None:
         for listing in listings:
@@ -266,23 +261,7 @@ class Driver:
                     self._say(f"set aside: {name} {scan.modality}: {scan.reason}")
 
     def _say(self, text: str) -> None:
-        self._view.say(text)
-
-    def _check(self) -> None:
-        """End this run if another driver has taken over, or if Ray has died."""
-        self._heartbeat.check()
-        connection.check_raylet(self._raylet)
-
-    def _checked(self, ended: bool) -> None:
-        self._check()
-        self._changed(ended)
-
-    def _changed(self, ended: bool) -> None:
-        self._heartbeat.begin()
-        self._view.update(ended=ended)
-        if self._heartbeat.fault and not self._fault_said:
-            self._fault_said = True
-            self._say(f"The progress cannot be shown to others: {self._heartbeat.fault}")
+        self._monitor.say(text)
 
 
 def study_record(

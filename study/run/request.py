@@ -19,7 +19,7 @@ from trainables.arithmetic import Arithmetic, Precision
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """How to run.
 
     Attributes:
@@ -62,7 +62,7 @@ class Request:
     cohorts: tuple[Cohort, ...]
     store: Storage
     study: StudyStore
-    options: Options = field(default_factory=Options)
+    options: RunOptions = field(default_factory=RunOptions)
     settings: PreprocessSettings = field(default_factory=PreprocessSettings)
 
     def plan(self, cohorts: Sequence[CohortInfo], precision: Precision) -> Plan:
@@ -85,7 +85,7 @@ def make_request(
     cohorts: Path | None,
     store_uri: str,
     study: str | None,
-    options: Options,
+    options: RunOptions,
     settings: PreprocessSettings | None = None,
 ) -> Request:
     """Validate what the user asked for.

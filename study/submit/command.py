@@ -86,7 +86,7 @@ def _client(job_server: str) -> Any:
 
 
 def _checkout() -> Path:
-    return Path(__file__).resolve().parent.parent
+    return Path(__file__).resolve().parents[2]
 
 
 async def _follow(client: Any, job: str) -> None:

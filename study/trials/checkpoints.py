@@ -34,7 +34,7 @@ HISTORY_SCHEMA = pa.schema(
 
 
 @dataclass
-class Progress:
+class FitProgress:
     """What a fit has to show so far, over all its attempts.
 
     Attributes:
@@ -108,7 +108,7 @@ class TrialCheckpoints:
         self._trial = trial
         self._written = time.monotonic()
 
-    def begin(self, progress: Progress) -> None:
+    def begin(self, progress: FitProgress) -> None:
         """Training begins now."""
         progress.start_clock()
         self._written = time.monotonic()
@@ -117,7 +117,7 @@ class TrialCheckpoints:
         """Seconds of work that would be lost with this process."""
         return time.monotonic() - self._written
 
-    def write(self, detector: Detector, progress: Progress) -> None:
+    def write(self, detector: Detector, progress: FitProgress) -> None:
         """Keep a fit as it is now.
 
         Raises:
@@ -142,7 +142,7 @@ class TrialCheckpoints:
         )
         self._written = time.monotonic()
 
-    def keep_continuation(self, detector: Detector, progress: Progress) -> None:
+    def keep_continuation(self, detector: Detector, progress: FitProgress) -> None:
         """Write the state that a longer fit goes on from, if the detector came by there now."""
         state = detector.continuation()
         if state is not None and not progress.continuation:
@@ -167,7 +167,7 @@ class _Candidate:
         return int(np.asarray(self.state.get("steps", 0)).item())
 
 
-def resume(trial: TrialStore, detector: Detector, n_slices: int, epochs: int) -> Progress:
+def resume(trial: TrialStore, detector: Detector, n_slices: int, epochs: int) -> FitProgress:
     """Let a detector go on from the furthest state that the store has of this fit, if any.
 
     A state that a fit of so many epochs does not pass through is of no use. What is damaged counts
@@ -194,7 +194,7 @@ def resume(trial: TrialStore, detector: Detector, n_slices: int, epochs: int) ->
         except (ChecksumError, DamagedError):
             continue
         detector.load_state(found.state)
-        progress = Progress(
+        progress = FitProgress(
             rows=[row for row in history.to_pylist() if row["epoch"] <= found.epoch],
             attempts=attempts + 1,
             wall_s=found.source.wall_s,
@@ -207,7 +207,7 @@ def resume(trial: TrialStore, detector: Detector, n_slices: int, epochs: int) ->
                 progress.epoch_wall_s = found.source.epoch_wall_s
                 progress.share = found.source.share
         return progress
-    return Progress(attempts=attempts + 1)
+    return FitProgress(attempts=attempts + 1)
 
 
 def _sources(trial: TrialStore) -> tuple[list[FitRecord | Checkpoint], int]:

@@ -16,14 +16,12 @@ from study.plan.done import Work
 from study.plan.plan import train_cohorts, train_keys
 from study.prepare.listing import CohortListing
 from study.prepare.losses import lesion_outside_brain_share
-from study.progress.tracker import Tracker
-from study.records.studies import StudyStore
 from study.records.types import PlannedTrial, StudyRecord
-from study.run.request import Options
 from study.trials.data import test_slices, train_slices
 from study.trials.order import TrialOrder
 from study.trials.outcome import Outcome
 from study.trials.search import LambdaSearch
+from study.trials.session import Session
 from study.trials.tuner import DataRefs, TuneRun, run_trials
 
 GPU_GIB_PER_TRIAL = 3.0
@@ -33,41 +31,26 @@ GPU_GIB_PER_TRIAL = 3.0
 def execute(
     left: Sequence[Work],
     record: StudyRecord,
-    listings: Sequence[CohortListing],
     index: pa.Table,
-    *,
-    study: StudyStore,
-    store: Storage,
-    connect: Callable[[], Any],
+    listings: Sequence[CohortListing],
     mend: Callable[[Sequence[CohortListing]], Sequence[CohortListing]],
-    tracker: Tracker,
-    changed: Callable[[bool], None],
-    check: Callable[[], None],
-    say: Callable[[str], None],
-    options: Options,
+    session: Session,
 ) -> Outcome:
     """Run what is left of a plan.
 
     Args:
         left: What is left, in the order it shall start.
         record: The study.
-        listings: Its data, prepared.
         index: The study's index.
-        study: Where the records go.
-        store: Where the shards lie.
-        connect: Gives Ray.
+        listings: Its data, prepared.
         mend: Prepares again what is damaged of the data.
-        tracker: Told how far it is.
-        changed: Called after every change of the tracker.
-        check: Called all the time; what it raises ends the run.
-        say: Told in a sentence what a person should know at once.
-        options: How to run.
+        session: Where the trials take place.
 
     Returns:
         What is to be said beside the records.
     """
     # A grid's failed point is asked for again; a continuous search would choose another one.
-    kept = index.filter(pc.not_equal(index["status"], "failed")) if options.retry_failed else index
+    kept = index.filter(pc.not_equal(index["status"], "failed")) if session.retry_failed else index
     searches = [
         LambdaSearch(search, record.cohorts, kept if search.points else index)
         for search in record.searches
@@ -77,11 +60,12 @@ def execute(
     known = [w for w in left if w.trial.search not in grids or not w.fit]
     if not known and not any(search.left for search in searches):
         return Outcome()
-    ray = connect()
+    ray = session.connect()
     device, share = _share(ray)
     # On this machine's own Ray, Tune asks for no place for a trial that has none, which would cost
     # as much as a tiny trial; a cluster may grow.
     slots = _places(ray, share)
+    tracker = session.monitor.tracker
     tracker.expect(tracker.costs, slots)
 
     def order_of(work: Work) -> TrialOrder:
@@ -92,14 +76,14 @@ def execute(
             train_cohorts(modality, cohorts),
             train_keys(modality, cohorts),
             device,
-            options.checkpoint_s,
+            session.checkpoint_s,
         )
 
     def order_of_point(trial: PlannedTrial) -> TrialOrder:
         return order_of(Work(trial, trial.evals, fit=True))
 
     try:
-        refs = put_slices(ray, store, listings, mend)
+        refs = put_slices(ray, session.store, listings, mend)
     except ray.exceptions.RayError as error:
         raise ConnectionError(f"Ray cannot hold the slices: {error}") from error
     return run_trials(
@@ -107,16 +91,10 @@ def execute(
             orders=[order_of(work) for work in known],
             searches=searches,
             order_of=order_of_point,
-            study=study,
-            store=store,
+            session=session,
             refs=refs,
-            tracker=tracker,
-            changed=changed,
-            check=check,
-            say=say,
             share=share,
             at_once=slots if own_raylet() is not None else None,
-            verbose=options.verbose,
         )
     )
 

@@ -13,9 +13,9 @@ class Outcome:
         lost: A sentence for each trial that ended without a record, such as one that found the
             store's disk full.
         unwritable: Whether the run was stopped because the store takes nothing any more.
-        untidy: Whether workers were lost, which may have left parts that no manifest names.
+        needs_cleanup: Whether workers were lost, which may have left parts that no manifest names.
     """
 
     lost: tuple[str, ...] = ()
     unwritable: bool = False
-    untidy: bool = False
+    needs_cleanup: bool = False

@@ -11,7 +11,7 @@ from study.records.parts import read_state, state_bytes, table_bytes
 from study.records.provenance import provenance
 from study.records.studies import StudyStore, TrialStore, utc_now
 from study.records.types import Failure, FitRecord, Part
-from study.trials.checkpoints import Progress, TrialCheckpoints, resume
+from study.trials.checkpoints import FitProgress, TrialCheckpoints, resume
 from study.trials.evaluation import evaluate_and_record, record_failed_evaluations, recorded
 from study.trials.failures import failure_of, is_out_of_memory, lost_worker
 from study.trials.order import TrialData, TrialOrder
@@ -81,9 +81,9 @@ def _record_failure(order: TrialOrder, trial: TrialStore, failure: Failure) -> N
         checkpoint = trial.checkpoint()
     except DamagedError:
         checkpoint = None
-    progress = Progress()
+    progress = FitProgress()
     if checkpoint is not None:
-        progress = Progress(attempts=checkpoint.attempts, wall_s=checkpoint.wall_s)
+        progress = FitProgress(attempts=checkpoint.attempts, wall_s=checkpoint.wall_s)
     trial.write_failure(_fit_record(order, 0, progress, {}, failure), keep_checkpoint=True)
 
 
@@ -113,7 +113,7 @@ def _fit(
     order: TrialOrder, detector: Detector, data: TrialData, trial: TrialStore
 ) -> Iterator[Event]:
     kept = TrialCheckpoints(trial, order.spec.epochs)
-    progress = Progress()
+    progress = FitProgress()
     try:
         train, validation = data.train().split(order.spec.validation_fraction)
         progress = resume(trial, detector, len(train), order.spec.epochs)
@@ -171,7 +171,7 @@ def _failed(error: Exception, is_crowded: bool) -> Event:
 def _fit_record(
     order: TrialOrder,
     n_parameters: int,
-    progress: Progress,
+    progress: FitProgress,
     parts: dict[str, Part],
     failure: Failure | None,
 ) -> FitRecord:

@@ -18,15 +18,15 @@ import ray
 from ray import tune
 
 from datasets.storage import Storage, StorageError, UnwritableError
-from study.cluster.memory import hand_back, keep_freed
+from study.cluster.memory import keep_freed, release
 from study.progress.events import EVENTS, Event
-from study.progress.tracker import Tracker
 from study.records.studies import StudyStore
 from study.records.types import PlannedTrial
 from study.trials.order import TrialOrder
 from study.trials.outcome import Outcome
 from study.trials.search import LambdaSearch
 from study.trials.searcher import ORDER, OfThisProcess, PlanSearcher
+from study.trials.session import Session
 from study.trials.trial import run_trial
 from study.trials.watch import Watch
 from trainables.slices import Slices
@@ -98,7 +98,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         order = ORDER.validate_json(new_config["order"])
         data = _WorkerData(self._refs, order.spec.modality)
         self._events = run_trial(order, data, self._study)
-        hand_back()  # the last trial's
+        release()  # the last trial's
         return True
 
     def step(self) -> dict[str, Any]:
@@ -112,17 +112,17 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
             while time.monotonic() - began < STEP_S:
                 event = next(self._events, None)
                 if event is None:
-                    return _told(events, done=True)
+                    return _report_events(events, done=True)
                 events.append(event)
                 if event.is_last:
-                    return _told(events, done=True)
+                    return _report_events(events, done=True)
         except StorageError as error:  # no record can be written: the driver has to say so
             lost = {"lost": str(error), "unwritable": isinstance(error, UnwritableError)}
-            return _told(events, done=True) | lost
-        return _told(events, done=False)
+            return _report_events(events, done=True) | lost
+        return _report_events(events, done=False)
 
 
-def _told(events: list[Event], *, done: bool) -> dict[str, Any]:
+def _report_events(events: list[Event], *, done: bool) -> dict[str, Any]:
     return {"done": done, "events": EVENTS.dump_json(events).decode()}
 
 
@@ -134,31 +134,19 @@ class TuneRun:
         orders: The known trials, in the order they shall start.
         searches: The searches.
         order_of: Makes an order of a search's trial.
-        study: Where the records go.
+        session: Where it takes place.
         refs: The slices.
-        tracker: Told how far it is.
-        changed: Called after every change of the tracker, with whether a trial ended.
-        check: Called all the time; what it raises ends the run.
-        say: Told in a sentence what a person should know at once.
-        device: ``cpu`` or ``cuda``.
         share: CPUs and GPUs of one trial.
         at_once: How many trials have room at once, if that is known.
-        verbose: Whether Ray and Tune may print.
     """
 
     orders: Sequence[TrialOrder]
     searches: Sequence[LambdaSearch]
     order_of: Callable[[PlannedTrial], TrialOrder]
-    study: StudyStore
-    store: Storage
+    session: Session
     refs: DataRefs
-    tracker: Tracker
-    changed: Callable[[bool], None]
-    check: Callable[[], None]
-    say: Callable[[str], None] = lambda sentence: None
     share: dict[str, float] = field(default_factory=lambda: {"cpu": 1.0})
     at_once: int | None = None
-    verbose: bool = False
 
 
 class _StopWhenUnwritable(OfThisProcess, tune.Stopper):  # type: ignore[misc]
@@ -187,7 +175,7 @@ def run_trials(run: TuneRun) -> Outcome:
     return Outcome(
         lost=tuple(sentence for watch in watches for sentence in watch.lost),
         unwritable=any(watch.unwritable for watch in watches),
-        untidy=any(watch.workers_lost or watch.unwritable for watch in watches),
+        needs_cleanup=any(watch.workers_lost or watch.unwritable for watch in watches),
     )
 
 
@@ -195,8 +183,11 @@ def _tune(
     run: TuneRun, searcher: PlanSearcher, count: int, begin_again: int = LOST_WORKER_RETRIES
 ) -> Watch:
     """Run the trials of a searcher, beginning them again so often after a lost worker."""
-    watch = Watch(run.study, searcher, run.searches, run.tracker, run.changed, run.check, run.say)
-    actor = tune.with_parameters(TrialActor, refs=run.refs, uri=run.store.uri, study=run.study.name)
+    session = run.session
+    watch = Watch(session.study, searcher, run.searches, session.monitor)
+    actor = tune.with_parameters(
+        TrialActor, refs=run.refs, uri=session.store.uri, study=session.study.name
+    )
     with tempfile.TemporaryDirectory(prefix="anomaly-study-") as scratch:
         tune.Tuner(
             tune.with_resources(actor, run.share),
@@ -215,7 +206,7 @@ def _tune(
                 checkpoint_config=tune.CheckpointConfig(
                     checkpoint_frequency=0, checkpoint_at_end=False
                 ),
-                verbose=1 if run.verbose else 0,
+                verbose=1 if session.verbose else 0,
             ),
         ).fit()
     return watch

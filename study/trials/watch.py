@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from ray import tune
 
 from datasets.storage import StorageError, UnwritableError
 from study.progress.events import EVENTS, Event
-from study.progress.tracker import Tracker
+from study.progress.monitor import Monitor
 from study.records.names import spec_label
 from study.records.studies import StudyStore
 from study.trials.order import TrialOrder
@@ -39,18 +39,13 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         study: StudyStore,
         searcher: PlanSearcher,
         searches: Sequence[LambdaSearch],
-        tracker: Tracker,
-        changed: Callable[[bool], None],
-        check: Callable[[], None],
-        say: Callable[[str], None],
+        monitor: Monitor,
     ) -> None:
         self._study = study
         self._searcher = searcher
         self._searches = searches
-        self._tracker = tracker
-        self._changed = changed
-        self._check = check
-        self._say = say
+        self._monitor = monitor
+        self._tracker = monitor.tracker
         self._failed: set[str] = set()
         self._over: list[Any] = []
         self.lost: list[str] = []
@@ -62,7 +57,7 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         """A trial begins, or begins again on another worker."""
         order = self._order(trial)
         self._tracker.trial_started(order.work.trial.trial_id, order.spec, time.monotonic())
-        self._changed(False)
+        self._monitor.update()
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has lost its worker and waits for another."""
@@ -78,10 +73,10 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
             self._failed.add(order.work.trial.trial_id)
             self.unwritable |= result["unwritable"]
         for event in EVENTS.validate_json(result.get("events") or "[]"):
-            self._told(order, event)
-        self._changed(False)
+            self._handle_event(order, event)
+        self._monitor.update()
 
-    def _told(self, order: TrialOrder, event: Event) -> None:
+    def _handle_event(self, order: TrialOrder, event: Event) -> None:
         """Take in what a worker has done."""
         if event.crowded:
             self._try_alone(order)
@@ -118,8 +113,8 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
             self._searcher.by_tune_id.pop(trial.trial_id, None)
             _forget(trial)
         self._over.clear()
-        self._check()
-        self._changed(False)
+        self._monitor.check()
+        self._monitor.update()
 
     def _order(self, trial: Any) -> TrialOrder:
         return self._searcher.by_tune_id[trial.trial_id]
@@ -127,7 +122,7 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
     def _fail(self, order: TrialOrder, reason: str) -> None:
         """Take in that a trial has failed, and say so as it happens."""
         self._failed.add(order.work.trial.trial_id)
-        self._say(f"failed: {spec_label(order.spec)}: {_first_line(reason)}")
+        self._monitor.say(f"failed: {spec_label(order.spec)}: {_first_line(reason)}")
 
     def _give_up(self, order: TrialOrder, reason: str) -> None:
         self._fail(order, f"its worker was lost again and again: {_first_line(reason)}")
@@ -148,7 +143,7 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         self._tracker.trial_ended(trial_id, failed=trial_id in self._failed)
         for search in self._searches:
             search.ended(trial_id)
-        self._changed(True)
+        self._monitor.milestone()
 
 
 def _first_line(text: object) -> str:

@@ -17,16 +17,17 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
 from benchmarks.serving import settled
-from dashboard.maps import Showcase, decode_showcase, overlap, region_mask, segment
+from dashboard.maps import ShowcaseMaps, decode_showcase, overlap, region_mask, segment
 from dashboard.text import figure_text
 from datasets.manifest import read_manifest
 from datasets.shards import read_slices
 from datasets.storage import Storage
 from study.plan.plan import planned_trial
+from study.records.names import Names
 from study.records.studies import StudyStore, utc_now
 from study.report.choice import best_rows
 from study.report.formats import marked
-from study.report.table import label, table_lines
+from study.report.table import table_lines
 from tests.dashboard.browsing import (
     PAGES,
     STUDY,
@@ -82,11 +83,12 @@ def test_every_page_opens_without_error_or_stranger_and_writes_nothing(
 
 
 def test_table_equals_the_report(page: Page, smoke: Served, report: dict[str, Any]) -> None:
+    names = Names(smoke.study.detectors())
     for region in ("brain", "slice"):
         open_page(page, smoke.url, "best", region=region)
         rows = [row for row in best_rows(report["rows"], "auc") if row["region"] == region]
         table = page.get_by_test_id("stTable")
-        expect(table.locator("tbody tr")).to_have_count(len(table_lines(rows)))
+        expect(table.locator("tbody tr")).to_have_count(len(table_lines(rows, names)))
         heads = table.locator("thead th").all_inner_texts()
         lines = [row.locator("td").all_inner_texts() for row in table.locator("tbody tr").all()]
         shown = {}
@@ -97,7 +99,7 @@ def test_table_equals_the_report(page: Page, smoke: Served, report: dict[str, An
                 shown[model, line[1].strip(), head.strip()] = text.split(" ")[0].strip()
         for row in rows:
             column = f"{row['cohort']} {row['modality']}"
-            place = (label(row["model"]), label(row["score"]))
+            place = (names.model(row["model"]), names.score(row["model"], row["score"]))
             assert shown[(*place, column)] == marked(row["auc"], row["auc"] < 0.5)
             if row["paper_auc"] is not None:
                 printed = marked(row["paper_auc"], row["paper_auc"] < 0.5)
@@ -147,7 +149,7 @@ def test_cell_of_the_grid_opens_its_trial(
     expect(metric(page, "Steps")).to_have_text(f"{fit.steps:,}")
 
 
-def _stored(smoke: Served, trial_id: str, eval_id: str) -> tuple[Showcase, ...]:
+def _stored(smoke: Served, trial_id: str, eval_id: str) -> tuple[ShowcaseMaps, ...]:
     trial = smoke.study.trial(trial_id)
     record = trial.evaluation(eval_id)
     assert record is not None
@@ -155,7 +157,7 @@ def _stored(smoke: Served, trial_id: str, eval_id: str) -> tuple[Showcase, ...]:
     return decode_showcase(pq.read_table(pa.BufferReader(data)))
 
 
-def _dice(showcase: Showcase, score: str, threshold: float) -> str:
+def _dice(showcase: ShowcaseMaps, score: str, threshold: float) -> str:
     mask = region_mask(showcase.brain_HW, "brain")
     found = segment(showcase.scores[score], showcase.brain_HW, "brain", threshold)
     return figure_text(overlap(found, showcase.lesion_HW & mask).dice)
@@ -226,7 +228,7 @@ def test_any_other_slice_is_scored_from_the_saved_weights(
     expect(page.get_by_test_id("stAlert")).to_have_count(0)
 
 
-def _scored(smoke: Served, row: dict[str, Any], subject: str, index: int) -> Showcase:
+def _scored(smoke: Served, row: dict[str, Any], subject: str, index: int) -> ShowcaseMaps:
     """The same slice, scored by the test's own hand."""
     import safetensors.numpy
 
@@ -254,7 +256,7 @@ def _scored(smoke: Served, row: dict[str, Any], subject: str, index: int) -> Sho
     detector = fit.spec.detector()
     detector.load_state(safetensors.numpy.load(trial.read_part(fit, "model.safetensors")))
     maps = detector.score(batch.images_BHW, batch.brain_BHW)
-    return Showcase(
+    return ShowcaseMaps(
         subject,
         index,
         batch.images_BHW[0],
@@ -263,6 +265,31 @@ def _scored(smoke: Served, row: dict[str, Any], subject: str, index: int) -> Sho
         {name: values[0] for name, values in maps.items()},
         {},
     )
+
+
+def test_lesion_shares_are_those_of_the_scans_records(page: Page, smoke: Served) -> None:
+    record = smoke.study.study()
+    assert record is not None
+    expected = {}
+    for cohort in (c for c in record.cohorts if c.role == "test"):
+        manifest = read_manifest(Storage.open(str(smoke.store)), cohort.key)
+        assert manifest is not None
+        volumes = np.array([r.lesion_volume_ml for r in manifest.records], float)
+        dropped = np.array([r.lesion_in_dropped_slices_share for r in manifest.records], float)
+        lost = np.array([r.lesion_lost_by_resizing_share for r in manifest.records], float)
+        seen = volumes * (1 - dropped)
+        expected[f"{cohort.name} {cohort.modality}"] = (
+            f"{100 * (lost * seen).sum() / seen.sum():.1f} %",
+            f"{100 * (dropped * volumes).sum() / volumes.sum():.1f} %",
+            f"{manifest.records[int(lost.argmax())].subject}: {100 * lost.max():.1f} %",
+        )
+    open_page(page, smoke.url, "data")
+    table = page.get_by_test_id("stTable").filter(has_text="Lost by resizing")
+    shown = {}
+    for row in table.locator("tbody tr").all():
+        name, _, *cells = row.locator("td").all_inner_texts()
+        shown[name.strip()] = tuple(cell.strip() for cell in cells)
+    assert shown == expected
 
 
 def test_link_reproduces_the_view(page: Page, browser: Browser, smoke: Served) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from dashboard.charts import (
-    Curve,
+    Trace,
     grid_figure,
     line_figure,
     line_style,
@@ -36,7 +36,7 @@ def _map(title: str, group: str, *, grey: bool = False) -> MapPanel:
 
 
 def test_no_figure_lets_a_name_through_as_html() -> None:
-    curve = Curve(EVIL, [0.1, 1.0], [0.2, 1.0], "#123456", notes=["1", "0"])
+    curve = Trace(EVIL, [0.1, 1.0], [0.2, 1.0], "#123456", notes=["1", "0"])
     cell = {
         ((EVIL, EVIL), (EVIL, "T1w")): Cell(value=0.6, setting=paper_networks(8, 16), paper=0.5)
     }
@@ -57,7 +57,7 @@ def test_no_figure_lets_a_name_through_as_html() -> None:
 
 
 def test_axes_carry_units_or_meaning() -> None:
-    curve = Curve("a", [0.1, 1.0], [0.2, 1.0], "#123456")
+    curve = Trace("a", [0.1, 1.0], [0.2, 1.0], "#123456")
     for figure, x in (
         (loss_curves([curve], log_y=False), "Epoch"),
         (roc_figure([curve], log_x=False), "False positive rate"),
@@ -67,7 +67,7 @@ def test_axes_carry_units_or_meaning() -> None:
 
 
 def test_logarithmic_roc_has_no_point_at_zero() -> None:
-    curve = Curve("a", [0.0, 0.01, 1.0], [0.0, 0.5, 1.0], "#123456", notes=["all", "1", "0"])
+    curve = Trace("a", [0.0, 0.01, 1.0], [0.0, 0.5, 1.0], "#123456", notes=["all", "1", "0"])
     figure = roc_figure([curve], log_x=True)
     assert figure.layout.xaxis.type == "log"
     assert figure.data[1].x[0] is None
@@ -77,15 +77,15 @@ def test_logarithmic_roc_has_no_point_at_zero() -> None:
 
 def test_precision_of_rare_lesions_fills_its_axis() -> None:
     recall = [0.001, 0.1, 1.0]
-    low = Curve("a", recall, [1.0, 0.05, 0.02], "#123456")
+    low = Trace("a", recall, [1.0, 0.05, 0.02], "#123456")
     assert precision_recall_figure([low], 0.02).layout.yaxis.range[1] == pytest.approx(0.0575)
-    high = Curve("b", recall, [0.5, 0.99, 0.02], "#123456")
+    high = Trace("b", recall, [0.5, 0.99, 0.02], "#123456")
     assert precision_recall_figure([low, high], 0.02).layout.yaxis.range[1] == 1.01
     assert precision_recall_figure([], None).layout.yaxis.range[1] > 0
 
 
 def test_hovering_a_curve_tells_its_thresholds() -> None:
-    curve = Curve("a", [0.0, 1.0], [0.0, 1.0], "#123456", notes=["above all", "0.25"])
+    curve = Trace("a", [0.0, 1.0], [0.0, 1.0], "#123456", notes=["above all", "0.25"])
     trace = roc_figure([curve], log_x=False).data[1]
     assert "threshold %{customdata}" in trace.hovertemplate
     assert list(trace.customdata) == ["above all", "0.25"]

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import pyarrow.compute as pc
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.data import rows_of
 from dashboard.reader import StudyReader, StudyView
 from datasets.storage import Storage
+from study.records.index import load_index
 from study.report.best import top_rows
 from study.report.table_one import table_one
+from trainables.description import Setting
 
 PAGES = ("study", "best", "grid", "roc", "heatmaps", "data", "trial")
 EVIL = "<script>alert(1)</script>"
@@ -254,3 +259,29 @@ def test_dashboard_loads_no_torch_until_it_scores() -> None:
     code += "print([n for n in ('torch', 'ray', 'optuna', 'nibabel') if n in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_of_more_than_two_settings_two_are_chosen_as_axes(
+    open_app: Open, synthetic: ModuleType, tmp_path: Path
+) -> None:
+    study = synthetic.write_store(tmp_path, "three", synthetic.Wanted(trials=80, failed=0))
+    record = study.study()
+    info = record.detectors["ae"]
+    settings = (*info.settings, Setting("batch_size", "B", "slices a step"))
+    detectors = {**record.detectors, "ae": replace(info, settings=settings)}
+    study.write_study(record.model_copy(update={"detectors": detectors}))
+    app = open_app(tmp_path, "grid", line="ae:squared_error")
+    assert not app.exception
+    assert _axes(app) == ("N_c (channels)", "N_z (size of the latent vector)")
+    app = open_app(tmp_path, "grid", line="ae:squared_error", down="batch_size", across="n_c")
+    assert not app.exception
+    assert _axes(app) == ("B (slices a step)", "N_c (channels)")
+    trial = load_index(study).filter(pc.field("model") == "ae")["trial_id"][0].as_py()
+    app = open_app(tmp_path, "trial", trial=trial)  # settings of all trials are told anew
+    assert re.search(r"AE T\dw \(\d+, \d+, 64\)", app.selectbox[1].options[app.selectbox[1].index])
+
+
+def _axes(app: AppTest) -> tuple[str, str]:
+    """What names the rows and the columns of the first figure."""
+    layout = json.loads(app.get("plotly_chart")[0].proto.spec)["layout"]
+    return layout["yaxis"]["title"]["text"], layout["xaxis"]["title"]["text"]

@@ -8,10 +8,11 @@ from types import ModuleType
 import pytest
 
 from dashboard import reader
-from dashboard.reader import StudyReader, is_live
+from dashboard.reader import StudyReader
 from datasets.storage import Storage
 from study.plan.done import count_trials
 from study.plan.plan import planned_trial
+from study.progress.liveness import is_alive
 from study.records.index import load_index
 from study.records.studies import StudyStore, utc_now
 from study.records.types import Progress
@@ -124,11 +125,11 @@ def test_no_name_leads_out_of_the_store(name: str, tmp_path: Path) -> None:
 
 def test_driver_is_live_while_its_heart_beats() -> None:
     now = timedelta(seconds=1)
-    assert is_live(_progress("trials", now))
-    assert is_live(_progress("prepare", now))
-    assert not is_live(_progress("trials", timedelta(minutes=5)))
-    assert not is_live(_progress("done", now))
-    assert not is_live(_progress("interrupted", now))
-    assert not is_live(_progress("stopped", now))
-    assert not is_live(None)
-    assert not is_live(_progress("trials", now).model_copy(update={"updated": "nonsense"}))
+    assert is_alive(_progress("trials", now))
+    assert is_alive(_progress("prepare", now))
+    assert not is_alive(_progress("trials", timedelta(minutes=5)))
+    assert not is_alive(_progress("done", now))
+    assert not is_alive(_progress("interrupted", now))
+    assert not is_alive(_progress("stopped", now))
+    assert not is_alive(None)
+    assert not is_alive(_progress("trials", -timedelta(minutes=5)))  # a clock that was wrong

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from datasets import extractors
 from datasets.brain import brain_source, extract_brain
-from datasets.extractors import ExtractorError, extractor_identity, run_extractor
-from datasets.nifti import ScanError, Volume
+from datasets.errors import ExtractorError, ScanError
+from datasets.extractors import extractor_identity, run_extractor
+from datasets.nifti import Volume
 from datasets.scan import Scan
 from tests.commands import lives, wait_until
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from datasets.brain import extract_brain, recognise_stripped
-from datasets.nifti import ScanError, Volume
+from datasets.errors import ScanError
+from datasets.nifti import Volume
 from datasets.qc import LIMITS, measure_brain, verdict
 from datasets.repair import fill_holes
 from datasets.scan import Scan

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from datasets.nifti import ScanError, Volume, load_mask, load_volume
+from datasets.errors import ScanError
+from datasets.nifti import Volume, load_mask, load_volume
 
 Array = NDArray[np.float64]
 ORDERS = [

@@ -16,7 +16,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from datasets.nifti import ScanError, load_mask, load_volume
+from datasets.errors import ScanError
+from datasets.nifti import load_mask, load_volume
 from datasets.scan import Scan
 from datasets.settings import PreprocessSettings
 from datasets.shards import process_scan, read_slices

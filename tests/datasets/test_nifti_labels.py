@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from datasets.nifti import ScanError, load_mask, load_volume
+from datasets.errors import ScanError
+from datasets.nifti import load_mask, load_volume
 from tests.volumes import AFFINE, SHAPE, save, values
 
 

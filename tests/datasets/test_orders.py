@@ -11,6 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from datasets.checksums import scan_checksums, scan_key
+from datasets.phantom import writer
+from datasets.phantom.settings import PhantomOptions
 from datasets.preprocess import to_volume
 from datasets.scan import Scan
 from datasets.settings import SIZE, PreprocessSettings
@@ -109,7 +111,7 @@ def test_all_48_orders_give_the_same_slices_that_lead_back_to_the_scan(tmp_path:
 
 @pytest.mark.slow
 def test_orders_give_the_same_slices_through_deepbet(tmp_path: Path) -> None:
-    phantom.ensure(tmp_path / "phantom", phantom.Options(layout="ixi", subjects=1, slice_mm=3))
+    writer.ensure(tmp_path / "phantom", PhantomOptions(layout="ixi", subjects=1, slice_mm=3))
     (head,) = phantom.list_scans(tmp_path / "phantom", ("T1w",)).scans
     image = nib.load(head.image)
     empty = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)

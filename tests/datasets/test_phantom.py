@@ -15,20 +15,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from datasets.errors import SourceError
+from datasets.phantom import writer
 from datasets.phantom.anatomy import Anatomy, draw_subject, look_at, template_points
 from datasets.phantom.contrast import draw_signals
-from datasets.phantom.fields import Grid, SmoothField
+from datasets.phantom.fields import SamplingGrid, SmoothField
 from datasets.phantom.layouts import LAYOUTS, LayoutName
 from datasets.phantom.lesions import Lesion
-from datasets.scan import MODALITIES, Modality, SourceError
+from datasets.phantom.settings import MARKER, PHANTOM_VERSION, PhantomOptions
+from datasets.scan import MODALITIES, Modality
 from datasets.sources import phantom
-from datasets.sources.phantom import Options
 
 COARSE = {"in_plane_mm": 3.0, "slice_mm": 5.0}
 
 
-def options(layout: LayoutName, subjects: int = 2, **more: float) -> Options:
-    return Options.model_validate({"layout": layout, "subjects": subjects, **COARSE, **more})
+def options(layout: LayoutName, subjects: int = 2, **more: float) -> PhantomOptions:
+    return PhantomOptions.model_validate({"layout": layout, "subjects": subjects, **COARSE, **more})
 
 
 def digest(data: bytes) -> str:
@@ -46,12 +48,12 @@ def voxels(path: Path) -> NDArray[np.float32]:
     return np.asarray(nib.as_closest_canonical(nib.load(path)).get_fdata(dtype=np.float32))
 
 
-def anatomy_and_lesions(some: Options, index: int) -> tuple[Anatomy, tuple[Lesion, ...]]:
+def anatomy_and_lesions(some: PhantomOptions, index: int) -> tuple[Anatomy, tuple[Lesion, ...]]:
     layout = LAYOUTS[some.layout]
     rng = np.random.default_rng([some.seed, layout.number, index, 0])
     view = layout.views["T1w"]
     anatomy = look_at(draw_subject(rng, layout.pose), view.grid(some.in_plane_mm, some.slice_mm))
-    return anatomy, phantom.draw_lesions(some, index, anatomy)
+    return anatomy, writer.draw_lesions(some, index, anatomy)
 
 
 def in_processes(task: Callable[[int], None], indices: Sequence[int]) -> None:
@@ -62,15 +64,15 @@ def in_processes(task: Callable[[int], None], indices: Sequence[int]) -> None:
 
 @pytest.mark.slow
 def test_other_processes_in_another_order_write_the_same_bytes(tmp_path: Path) -> None:
-    phantom.ensure(tmp_path / "a", options("brats"))
-    phantom.ensure(tmp_path / "b", options("brats"), in_processes)
+    writer.ensure(tmp_path / "a", options("brats"))
+    writer.ensure(tmp_path / "b", options("brats"), in_processes)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_a_subject_depends_on_its_number_and_the_options_alone(tmp_path: Path) -> None:
-    phantom.write_subject(tmp_path / "a", options("atlas", subjects=2), 1)
-    phantom.write_subject(tmp_path / "b", options("atlas", subjects=9), 1)
-    phantom.write_subject(tmp_path / "c", options("atlas", subjects=2, seed=1), 1)
+    writer.write_subject(tmp_path / "a", options("atlas", subjects=2), 1)
+    writer.write_subject(tmp_path / "b", options("atlas", subjects=9), 1)
+    writer.write_subject(tmp_path / "c", options("atlas", subjects=2, seed=1), 1)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     image = "c0001/c0001s0002t01/c0001s0002t01_t1w_deface_stx.nii.gz"
     assert contents(tmp_path / "a")[image] != contents(tmp_path / "c")[image]
@@ -84,7 +86,7 @@ def test_a_killed_writing_goes_on_and_redoes_no_finished_subject(tmp_path: Path)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        phantom.ensure(tmp_path / "a", some, dies_after_one)
+        writer.ensure(tmp_path / "a", some, dies_after_one)
     with pytest.raises(SourceError, match="no complete phantom"):
         phantom.list_scans(tmp_path / "a", MODALITIES)
     leftover = tmp_path / "a" / "IXI-T1" / ".half.nii.gz.tmp"
@@ -96,28 +98,28 @@ def test_a_killed_writing_goes_on_and_redoes_no_finished_subject(tmp_path: Path)
             written.append(index)
             task(index)
 
-    phantom.ensure(tmp_path / "a", some, noting)
-    phantom.ensure(tmp_path / "a", some, noting)
+    writer.ensure(tmp_path / "a", some, noting)
+    writer.ensure(tmp_path / "a", some, noting)
     assert written == [1, 2]
-    phantom.ensure(tmp_path / "b", some)
+    writer.ensure(tmp_path / "b", some)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_a_folder_of_other_options_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / phantom.MARKER).write_text(
-        json.dumps({"version": phantom.PHANTOM_VERSION, "options": options("ixi", 4).model_dump()})
+    (tmp_path / MARKER).write_text(
+        json.dumps({"version": PHANTOM_VERSION, "options": options("ixi", 4).model_dump()})
     )
     with pytest.raises(SourceError, match="other options \\(subjects 4 instead of 6\\)"):
-        phantom.ensure(tmp_path, options("ixi", 6))
+        writer.ensure(tmp_path, options("ixi", 6))
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("mine.txt", "data", "not empty and holds no phantom"),
-        (phantom.MARKER, "{", "cannot be read as a phantom's marker"),
-        (phantom.MARKER, '{"version": 0}', "phantom of version 0"),
-        (phantom.MARKER, f'{{"version": {phantom.PHANTOM_VERSION}}}', "holds no options"),
+        (MARKER, "{", "cannot be read as a phantom's marker"),
+        (MARKER, '{"version": 0}', "phantom of version 0"),
+        (MARKER, f'{{"version": {PHANTOM_VERSION}}}', "holds no options"),
     ],
 )
 def test_a_folder_of_anything_else_is_left_alone(
@@ -125,7 +127,7 @@ def test_a_folder_of_anything_else_is_left_alone(
 ) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(SourceError, match=message):
-        phantom.ensure(tmp_path, options("ixi"))
+        writer.ensure(tmp_path, options("ixi"))
     assert contents(tmp_path) == {name: digest(text.encode())}
 
 
@@ -144,7 +146,7 @@ def test_a_folder_of_anything_else_is_left_alone(
 def test_files_are_listed_by_the_real_source_and_stored_as_its_data(
     tmp_path: Path, layout: LayoutName, axes: dict[str, str], first: str
 ) -> None:
-    phantom.ensure(tmp_path, options(layout))
+    writer.ensure(tmp_path, options(layout))
     listing = phantom.list_scans(tmp_path, MODALITIES)
     assert listing.skipped == ()
     assert listing.scans[0].image == tmp_path / first
@@ -184,9 +186,9 @@ def test_without_contrast_not_a_bit_tells_of_a_lesion(
     plain, blind = options(layout), options(layout, lesion_contrast=0)
     anatomy, lesions = anatomy_and_lesions(plain, 0)
     args: tuple[int, Modality, Anatomy] = (0, modality, anatomy)
-    healthy = phantom.scan_voxels(plain, *args, ())
-    assert np.array_equal(phantom.scan_voxels(blind, *args, lesions), healthy)
-    lesioned = phantom.scan_voxels(plain, *args, lesions)
+    healthy = writer.scan_voxels(plain, *args, ())
+    assert np.array_equal(writer.scan_voxels(blind, *args, lesions), healthy)
+    lesioned = writer.scan_voxels(plain, *args, lesions)
     touched = np.maximum.reduce([part.amount for one in lesions for part in one.parts]) > 0
     assert np.array_equal(lesioned[~touched], healthy[~touched])
     inside = np.maximum.reduce([lesion.labels for lesion in lesions]) > 0
@@ -195,8 +197,8 @@ def test_without_contrast_not_a_bit_tells_of_a_lesion(
 
 
 def test_masks_do_not_depend_on_the_contrast(tmp_path: Path) -> None:
-    phantom.write_subject(tmp_path / "a", options("brats"), 0)
-    phantom.write_subject(tmp_path / "b", options("brats", lesion_contrast=0), 0)
+    writer.write_subject(tmp_path / "a", options("brats"), 0)
+    writer.write_subject(tmp_path / "b", options("brats", lesion_contrast=0), 0)
     a, b = contents(tmp_path / "a"), contents(tmp_path / "b")
     changed = {name for name in a if a[name] != b[name]}
     assert changed == {name for name in a if name.endswith(("_t1.nii.gz", "_t2.nii.gz"))}
@@ -251,8 +253,8 @@ def test_tissue_contrast_differs_between_subjects_and_keeps_its_sign() -> None:
 def test_a_smooth_field_has_its_spread_and_is_the_same_on_any_grid() -> None:
     box = ((-60.0, 60.0), (-60.0, 60.0), (-60.0, 60.0))
     field = SmoothField.random(np.random.default_rng(0), 9.0, 2.0)
-    fine = field.on(Grid.covering(box, (1.0, 1.0, 2.0)).axes())
-    coarse = field.on(Grid.covering(box, (3.0, 3.0, 6.0)).axes())
+    fine = field.on(SamplingGrid.covering(box, (1.0, 1.0, 2.0)).axes())
+    coarse = field.on(SamplingGrid.covering(box, (3.0, 3.0, 6.0)).axes())
     assert fine.std() == pytest.approx(2.0, rel=0.1)
     assert np.allclose(fine[1::3, 1::3, 1::3], coarse, atol=1e-4)
 
@@ -264,7 +266,7 @@ def test_deepbet_finds_the_brain_in_both_modalities(tmp_path: Path) -> None:
     from datasets.repair import widen_at_lesions
 
     least: dict[Modality, float] = {"T1w": 0.95, "T2w": 0.93}
-    phantom.ensure(tmp_path, Options(layout="ixi", subjects=1))
+    writer.ensure(tmp_path, PhantomOptions(layout="ixi", subjects=1))
     for scan in phantom.list_scans(tmp_path, MODALITIES).scans:
         volume = load_volume(scan.image)
         name = scan.image.name.replace(".nii.gz", "_brainmask.nii.gz")
@@ -282,7 +284,7 @@ def test_widened_masks_keep_lesions_at_the_cortex_that_are_as_dark_as_fluid(tmp_
     from datasets.brain import extract_brain
     from datasets.nifti import Volume, load_mask, load_volume
 
-    phantom.ensure(tmp_path, Options(layout="ixi", subjects=1))
+    writer.ensure(tmp_path, PhantomOptions(layout="ixi", subjects=1))
     (scan,) = phantom.list_scans(tmp_path, ("T1w",)).scans
     volume = load_volume(scan.image)
     name = scan.image.name.replace(".nii.gz", "_brainmask.nii.gz")

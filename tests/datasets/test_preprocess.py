@@ -6,7 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from datasets.nifti import ScanError, Volume
+from datasets.errors import ScanError
+from datasets.nifti import Volume
 from datasets.preprocess import preprocess, to_slices, to_volume
 from datasets.resample import interpolation_matrix
 from datasets.settings import SIZE, PreprocessSettings

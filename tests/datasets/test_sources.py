@@ -6,8 +6,9 @@ from types import ModuleType
 import pytest
 
 import datasets.sources
+from datasets.errors import SourceError
 from datasets.plugins import plugin_names
-from datasets.scan import MODALITIES, SourceError
+from datasets.scan import MODALITIES
 from datasets.sources import atlas, bids, brats, ixi
 from tests.listings import ids, masks, put, reasons, unprivileged
 

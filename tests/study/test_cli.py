@@ -24,13 +24,10 @@ from study.records.studies import StudyStore
 
 def _apps() -> dict[str, typer.Typer]:
     """Every module of the study that is a command."""
-    names = [m.name for m in pkgutil.iter_modules(study.__path__) if not m.ispkg]
-    modules = {name: importlib.import_module(f"study.{name}") for name in names}
-    return {
-        name: m.app
-        for name, m in modules.items()
-        if isinstance(getattr(m, "app", None), typer.Typer)
-    }
+    names = [m.name for m in pkgutil.iter_modules(study.__path__) if m.ispkg]
+    folders = [Path(path) for path in study.__path__]
+    found = [n for n in names if any((f / n / "__main__.py").is_file() for f in folders)]
+    return {name: importlib.import_module(f"study.{name}.command").app for name in found}
 
 
 def _commands() -> list[tuple[str, tuple[str, ...], click.Command]]:
@@ -132,8 +129,8 @@ _RUN = ("run", "--grid", "smoke")
         (("prepare", "--cohorts", "{tmp}/none.toml"), r"cannot read the cohorts file"),
         (("prepare", "--grid", "nope"), r"unknown grid 'nope'"),
         (("submit", "--grid", "smoke", "--nope"), r"[Nn]o such option.*--nope"),
-        (("verify", "check", "{tmp}/empty"), r"there is no store at '.*empty'"),
-        (("verify", "gc", "{tmp}/empty"), r"there is no store at '.*empty'"),
+        (("store", "check", "{tmp}/empty"), r"there is no store at '.*empty'"),
+        (("store", "gc", "{tmp}/empty"), r"there is no store at '.*empty'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -9,6 +9,7 @@ import pytest
 
 from datasets.manifest import CohortManifest, ScanRecord
 from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
+from study.prepare import losses
 from study.trials import data
 from trainables.slices import Slices
 
@@ -129,13 +130,13 @@ def test_shares_of_a_cohort_weigh_scans_by_their_lesions() -> None:
         },
         {},
     )
-    assert data.lesion_in_dropped_slices_share(cohort) == pytest.approx(15 / 35)
-    assert data.lesion_lost_by_resizing_share(cohort) == pytest.approx((0.3 - 0.2) / 20)
-    assert data.lesion_outside_brain_share(cohort) is None
+    assert losses.lesion_in_dropped_slices_share(cohort) == pytest.approx(15 / 35)
+    assert losses.lesion_lost_by_resizing_share(cohort) == pytest.approx((0.3 - 0.2) / 20)
+    assert losses.lesion_outside_brain_share(cohort) is None
 
 
 def test_records_from_before_losses_were_measured_say_nothing_of_them() -> None:
     cohort = manifest_of({"lesion_volume_ml": 30.0, "lesion_outside_brain_share": 0.1})
-    assert data.lesion_lost_by_resizing_share(cohort) is None
-    assert data.lesion_in_dropped_slices_share(cohort) is None
-    assert data.lesion_outside_brain_share(cohort) == pytest.approx(0.1)
+    assert losses.lesion_lost_by_resizing_share(cohort) is None
+    assert losses.lesion_in_dropped_slices_share(cohort) is None
+    assert losses.lesion_outside_brain_share(cohort) == pytest.approx(0.1)

@@ -6,7 +6,7 @@ import platform
 import numpy as np
 import pytest
 
-from study.cluster.memory import hand_back, keep_freed
+from study.cluster.memory import keep_freed, release
 from study.cluster.processes import private_gib
 
 GIB = 0.125
@@ -31,7 +31,7 @@ def _gib_after_freeing() -> tuple[float, float, float]:
     before = private_gib()
     _fill()
     kept = private_gib() - before
-    hand_back()
+    release()
     return usual, kept, private_gib() - before
 
 

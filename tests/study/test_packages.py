@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from datasets import sources
+from datasets.errors import SourceError
 from datasets.plugins import load_plugin, plugin_names
-from datasets.scan import MODALITIES, SourceError
+from datasets.scan import MODALITIES
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,8 +58,17 @@ def test_an_unknown_source_is_answered_with_those_there_are() -> None:
 
 
 def test_reading_a_study_loads_neither_ray_nor_torch() -> None:
-    modules = "study.report, study.index, study.table, study.plan, study.run"
-    code = f"import {modules}, sys; print(sorted({{'ray', 'torch', 'optuna'}} & set(sys.modules)))"
+    modules = "study.report.command, study.store.command, study.plan.plan, study.run.command"
+    _assert_loads_none(modules, {"ray", "torch", "optuna"})
+
+
+def test_a_report_loads_nothing_that_only_reading_or_scoring_scans_needs() -> None:
+    heavy = {"ray", "torch", "optuna", "nibabel", "scipy", "datasets.phantom", "streamlit"}
+    _assert_loads_none("study.report.command", heavy)
+
+
+def _assert_loads_none(modules: str, others: set[str]) -> None:
+    code = f"import {modules}, sys; print(sorted({others!r} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -101,7 +101,7 @@ def records(make_trial: Callable[..., PlannedTrial]) -> dict[str, Record]:
             stage="trials",
             process="7-123",
             took_over=("c",),
-            untidy=True,
+            needs_cleanup=True,
             started="2026",
             updated="2027-01-02T03:04:05.678+00:00",
             planned=3,

@@ -15,7 +15,7 @@ import pytest
 from study.plan.plan import build_plan
 from study.records.studies import StudyStore
 from study.records.types import StudyRecord
-from study.run.request import Options, make_request
+from study.run.request import RunOptions, make_request
 from tests.grids import SMOKE_WORDS, run_words
 from tests.stores import history, open_study, stamps, study_content
 
@@ -294,7 +294,7 @@ def _some_intensity_trial(store: Path) -> str:
     """The identity that the baseline's first trial will have on the prepared cohorts."""
     from study.prepare.listing import survey
 
-    request = make_request("smoke", None, str(store), None, Options())
+    request = make_request("smoke", None, str(store), None, RunOptions())
     listings = survey(request.cohorts, request.store, request.settings)
     cohorts = tuple(listing.info() for listing in listings)
     plan = build_plan(request.grid, cohorts, seeds=(0,), epochs=None)

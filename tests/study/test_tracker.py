@@ -9,13 +9,13 @@ import pytest
 from study.plan.cost import WorkCost
 from study.progress.events import Event
 from study.progress.tracker import Tracker
-from study.records.types import PlannedTrial
+from study.records.types import PlannedTrial, Stage
 
 COST = WorkCost(fit_s=100.0, fit_slices=1000, evaluation_s={"atlas": 10.0})
 
 
 def _begun(make_trial: Callable[..., PlannedTrial], count: int, places: int) -> Tracker:
-    tracker = Tracker(planned=count, stage="trials")
+    tracker = Tracker(planned=count, stage=Stage.TRIALS)
     tracker.expect({f"t{i}": COST for i in range(count)}, places)
     spec = make_trial("ae", n_c=8, n_z=8, epochs=10).spec
     for i in range(places):
@@ -28,10 +28,10 @@ def _piece(n_slices: int = 10) -> Event:
 
 
 def test_a_time_left_is_there_before_anything_has_run() -> None:
-    tracker = Tracker(stage="trials")
+    tracker = Tracker(stage=Stage.TRIALS)
     tracker.expect({f"t{i}": COST for i in range(4)}, 2)
     assert tracker.seconds_left(0.0) == pytest.approx(4 * COST.total_s / 2)
-    assert Tracker(stage="trials").seconds_left(0.0) is None
+    assert Tracker(stage=Stage.TRIALS).seconds_left(0.0) is None
 
 
 def test_the_time_left_falls_while_trials_go_on(make_trial: Callable[..., PlannedTrial]) -> None:

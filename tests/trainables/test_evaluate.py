@@ -184,12 +184,6 @@ def test_an_empty_test_set_is_refused(make_slices):
         evaluate(_intensity(), make_slices(0))
 
 
-def test_progress_is_told_after_every_subject(held_out):
-    told: list[int] = []
-    evaluate(_intensity(), held_out, on_progress=told.append)
-    assert told == [4, 8, 12, 14]
-
-
 @pytest.mark.parametrize("name", ["gmm", "vae"])
 def test_figures_of_trained_detectors_are_sklearns_and_repeat_to_the_bit(make_slices, name):
     if name == "gmm":

@@ -10,6 +10,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from rich.console import Console
 
 from datasets.manifest import ScanRecord
 from datasets.settings import PreprocessSettings
@@ -19,6 +20,8 @@ from study.prepare.cohorts import read_cohorts
 from study.prepare.limits import Limits
 from study.prepare.listing import CohortListing
 from study.prepare.preparation import Preparation
+from study.progress.live import View
+from study.progress.monitor import Monitor
 from study.progress.tracker import Tracker
 from tests.heads import SHAPE, SPACING_MM, brain_mask, write_cohorts, write_head
 
@@ -92,6 +95,20 @@ class Prepared:
         return self.preparation.prepared
 
 
+class Listener(View):
+    """Keeps the sentences that are said, and prints nothing."""
+
+    def __init__(self, tracker: Tracker, said: list[str]) -> None:
+        super().__init__(tracker, Console(quiet=True))
+        self._said = said
+
+    def say(self, text: str) -> None:
+        self._said.append(text)
+
+    def milestone(self) -> None:
+        """No line of progress is a sentence."""
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Storage:
     return Storage.open(str(tmp_path / "store"))
@@ -103,15 +120,14 @@ def prepare(ray: Any, store: Storage) -> Callable[..., Prepared]:
 
     def run(cohorts: Path, tool: str = "deepbet", limits: Limits | None = None) -> Prepared:
         said: list[str] = []
+        tracker = Tracker()
         settings = PreprocessSettings.model_validate({"brain_extractor": tool})
         preparation = Preparation(
             read_cohorts(cohorts),
             store,
             settings,
             lambda: ray,
-            Tracker(),
-            lambda ended: None,
-            said.append,
+            Monitor(tracker, Listener(tracker, said)),
             limits or Limits(),
         )
         return Prepared(preparation, said)

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from datasets.errors import SourceError
 from datasets.manifest import manifest_path, read_record
 from datasets.retries import retried_key
-from datasets.scan import SourceError
 from datasets.shards import read_slices
 from datasets.storage import ChecksumError, Storage
 from study.errors import PreparationError
 from study.prepare.limits import Limits
 from study.prepare.listing import ScanTask
 from study.prepare.page import write_reports
-from study.prepare.preparation import _process
+from study.prepare.scans import _process
 from study.trials.execute import put_slices
 
 Prepare = Callable[..., Any]
@@ -173,7 +173,7 @@ def test_what_the_machine_failed_comes_back_when_it_is_asked_for_under_another_k
     damaged = tmp_path / "scans/healthy/sub-h001/anat/sub-h001_T1w.nii.gz"
     damaged.write_bytes(b"no image")
     with monkeypatch.context() as patch:
-        patch.setattr("study.preparation._process", fails)
+        patch.setattr("study.prepare.scans._process", fails)
         first = prepare(cohorts)
         # What a run has just set aside it does not try again at once.
         assert first.preparation.retry(first.listings) == first.listings
@@ -214,7 +214,7 @@ def test_scans_that_fail_again_stay_set_aside_where_others_came_through(
             raise ValueError("an error of one reader")
         _process(task, *others)
 
-    monkeypatch.setattr("study.preparation._process", fails_on_healthy)
+    monkeypatch.setattr("study.prepare.scans._process", fails_on_healthy)
     cohorts = make_cohorts(4, 1)
     first = prepare(cohorts)
     assert sum(r.status == "quarantined" for r in first.records.values()) == 4
@@ -257,7 +257,7 @@ def test_an_error_that_is_not_the_files_is_tried_once_more_and_told(
             raise OSError(28, "No space left on device")
         _process(task, *others)
 
-    monkeypatch.setattr("study.preparation._process", fails_on_one)
+    monkeypatch.setattr("study.prepare.scans._process", fails_on_one)
     records = prepare(make_cohorts(2, 1)).records
     assert records["h000"].status == "ok"
     assert records["h001"].reason.endswith("beside it: No space left on device: no file named")

@@ -13,7 +13,7 @@ _was_enabled = False
 
 
 @contextmanager
-def many_objects() -> Iterator[None]:
+def disable_gc() -> Iterator[None]:
     """Let the garbage collector rest while objects are made that are all kept.
 
     It would go over all of them, and over all that lives in the process, again and again: a quarter

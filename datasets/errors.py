@@ -1,0 +1,15 @@
+"""What reading scans may raise, apart from the store's own errors; importing this is cheap."""
+
+from __future__ import annotations
+
+
+class ScanError(ValueError):
+    """A scan that cannot be used; the message names the file and the reason in one sentence."""
+
+
+class SourceError(ValueError):
+    """A folder that cannot be read as the data set it was declared to be."""
+
+
+class ExtractorError(ValueError):
+    """A brain extraction tool that was asked for and cannot be run on this machine."""

@@ -1,0 +1,160 @@
+"""Scans as Ray tasks, each prepared in a worker process of its own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from datasets.errors import ExtractorError
+from datasets.manifest import read_record, write_record
+from datasets.settings import PreprocessSettings
+from datasets.shards import process_scan
+from datasets.storage import Storage, StorageError
+from study.cluster.connection import RAY_DIED, card_gib, core_count
+from study.cluster.memory import keep_freed, release
+from study.errors import PreparationError
+from study.prepare.limits import Limits, guarded
+from study.prepare.listing import ScanTask
+from study.progress.monitor import Monitor
+
+SCAN_GIB = 2.0
+"""Memory that Ray sets aside for a scan, so that no more run at once than a node can hold. deepbet
+takes 1.1 GiB, a scan of 256x256x256 voxels half a GiB beside it."""
+
+CARD_GIB = 4.0
+"""The same on a GPU, where there is one."""
+
+_TICK_S = 2.0
+_HOPELESS = 4
+"""So many broken scans and not one that was not broken speak against the machine."""
+
+
+class ScanRunner:
+    """Runs scans as Ray tasks, a bounded number at once, and outlives broken workers."""
+
+    def __init__(
+        self,
+        ray: Any,
+        store: Storage,
+        settings: PreprocessSettings,
+        limits: Limits,
+        monitor: Monitor,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._limits = limits
+        self._monitor = monitor
+        self._ray = ray
+        # Ray gives a task of one CPU one thread. One core a scan beats all cores for one scan:
+        # only the network of deepbet would use them, and it scales badly.
+        self._remote = ray.remote(num_cpus=1, max_retries=0, **_needs(ray))(_process)
+
+    def run(self, tasks: Sequence[ScanTask], *, works: bool) -> None:
+        """Prepare all scans; each has a record at the end.
+
+        What breaks its worker, or ends in an error that is not the file's, is tried once more
+        with nothing beside it, for it may be a neighbour that took the memory; what fails again is
+        set aside.
+
+        Args:
+            tasks: The scans.
+            works: Whether the machine is known to prepare scans.
+
+        Raises:
+            PreparationError: If not one of many came through, and the machine may be to blame.
+        """
+        broken = self._pass(tasks, 2 * core_count(self._ray))
+        if not works and len(broken) == len(tasks) >= _HOPELESS:
+            raise PreparationError(
+                f"every scan failed, the first of them so: {broken[0][1]}; the fault lies with the "
+                "machine or its Ray cluster, and no scan was set aside"
+            )
+        for task, _ in broken:
+            for _, fault in self._pass([task], 1):
+                reason = f"it failed twice, the second time with nothing beside it: {fault}"
+                write_record(self._store, task.set_aside(reason))
+                self._monitor.step()
+
+    def _pass(self, tasks: Iterable[ScanTask], at_once: int) -> list[tuple[ScanTask, str]]:
+        """Run scans once; returns those that failed for no reason found in their files, and how."""
+        waiting = deque(tasks)
+        running: dict[Any, ScanTask] = {}
+        broken = []
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                task = waiting.popleft()
+                order = (task, self._settings, self._store.uri)
+                running[self._remote.remote(*order, self._limits)] = task
+            done, _ = self._ray.wait(list(running), timeout=_TICK_S)
+            self._monitor.check()
+            self._monitor.update()
+            for ref in done:
+                task = running.pop(ref)
+                fault = self._collect(ref, task)
+                if fault:
+                    broken.append((task, fault))
+                else:
+                    self._monitor.step()
+        return broken
+
+    def _collect(self, ref: Any, task: ScanTask) -> str:
+        """Take a finished scan; returns how it failed if its files are not the reason."""
+        exceptions = self._ray.exceptions
+        try:
+            self._ray.get(ref)
+        except (
+            exceptions.WorkerCrashedError,
+            exceptions.OutOfMemoryError,
+            exceptions.NodeDiedError,
+        ) as error:
+            # A scan that went over a limit has left word before its worker ended.
+            return "" if read_record(self._store, task.key) else _fault_name(error)
+        except exceptions.LocalRayletDiedError as error:
+            raise ConnectionError(RAY_DIED) from error
+        except exceptions.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, StorageError | ExtractorError):
+                raise cause from error
+            if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
+                return "the memory was not enough"
+            if isinstance(cause, OSError) and cause.strerror:
+                return f"{cause.strerror}: {cause.filename or 'no file named'}"
+            words = f"an error, please report it: {type(cause).__name__}: {cause}"
+            return " ".join(words.split())
+        return ""
+
+
+def _fault_name(error: Exception) -> str:
+    names = {
+        "WorkerCrashedError": "its worker process died",
+        "OutOfMemoryError": "the machine ran out of memory",
+        "NodeDiedError": "its machine was lost",
+    }
+    return names.get(type(error).__name__, type(error).__name__)
+
+
+def _needs(ray: Any) -> dict[str, Any]:
+    """What a scan reserves: memory, and a share of a GPU where there is one."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    most = max((int(node.get("memory", 0)) for node in nodes), default=0)
+    needs: dict[str, Any] = {"memory": min(int(SCAN_GIB * 2**30), most)}
+    if any(node.get("GPU") for node in nodes):
+        gib = card_gib(ray)
+        needs["num_gpus"] = 1.0 / max(1, int(gib // CARD_GIB))
+    return needs
+
+
+def _process(task: ScanTask, settings: PreprocessSettings, uri: str, limits: Limits) -> None:
+    """Prepare one scan in a worker process."""
+    store = Storage.open(uri)
+
+    def last_word(reason: str) -> None:
+        write_record(store, task.set_aside(reason))
+
+    keep_freed()
+    try:
+        with guarded(limits, last_word):
+            process_scan(task.scan, task.cohort, task.role, settings, task.key, store)
+    finally:
+        release()
