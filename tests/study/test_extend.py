@@ -18,8 +18,9 @@ from streamlit.testing.v1 import AppTest
 from benchmarks.synthetic_store import Wanted, write_store
 from dashboard import navigation
 from datasets import sources
+from datasets.errors import SourceError
 from datasets.plugins import entry_group, load_plugin
-from datasets.scan import MODALITIES, SourceError
+from datasets.scan import MODALITIES
 from study import grids
 from study.grids._grid import load_grid
 from study.plan.plan import build_plan
