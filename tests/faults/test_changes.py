@@ -139,7 +139,10 @@ def test_changed_code_or_training_data_is_another_study_in_the_same_store(
     before, rows = stamps(folder / "store"), _rows(run, folder)
     code = ""
     if what == "code":
-        code = "import trainables.spec; trainables.spec.RECIPE_VERSION += 1"
+        code = (
+            "from trainables.registry import detector_class, model_names\n"
+            "for name in model_names(): detector_class(name).VERSION += 1"
+        )
     else:
         write_head(folder / "scans/healthy", "h000", seed=77)
     tiny(folder, before=code)
