@@ -25,6 +25,7 @@ from datasets.storage import Storage
 from study.plan.plan import planned_trial
 from study.records.names import Names
 from study.records.studies import StudyStore, utc_now
+from study.records.types import Stage
 from study.report.choice import best_rows
 from study.report.formats import marked
 from study.report.table import table_lines
@@ -382,7 +383,7 @@ def test_running_study_moves_forward_by_itself(
         study.write_progress(progress.model_copy(update={"updated": utc_now(), "done": done}))
         expect(metric(page, "Trials done")).to_have_text(f"{done} of 12")
     assert address_of(page)["logloss"] == "1"
-    study.write_progress(progress.model_copy(update={"updated": utc_now(), "stage": "done"}))
+    study.write_progress(progress.model_copy(update={"updated": utc_now(), "stage": Stage.DONE}))
     expect(badge(page, "not running")).to_be_visible()
 
 
