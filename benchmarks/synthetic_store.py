@@ -21,10 +21,11 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 from benchmarks.synthetic_records import FAILURE, PROVENANCE, Maps, write_evaluation, write_fit
 from datasets.storage import Storage
 from study.plan.plan import Plan, planned_trial
+from study.records.heartbeats import Progress, RunningTrial
 from study.records.index import refresh_index
 from study.records.names import describe_all
 from study.records.studies import StudyStore, utc_now
-from study.records.types import CohortInfo, PlannedTrial, Progress, RunningTrial, StudyRecord
+from study.records.types import CohortInfo, PlannedTrial, StudyRecord
 from trainables.spec import TrialSpec
 
 LAMBDAS = (0.1, 0.01, 0.001, 0.0001)

@@ -23,9 +23,10 @@ import pyarrow.compute as pc
 from datasets.storage import Storage, StorageError
 from study.plan.done import TrialCounts, count_trials, plan_rows
 from study.progress.liveness import is_alive
+from study.records.heartbeats import Progress
 from study.records.index import SCHEMA, load_index, stored_index
 from study.records.studies import StudyStore
-from study.records.types import Progress, StudyRecord
+from study.records.types import StudyRecord
 
 T = TypeVar("T")
 

@@ -16,6 +16,8 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.commands import Command, begin, wait_until
 from tests.grids import SMOKE_WORDS
 
+pytest.register_assert_rewrite("trainables.testing")
+
 Until = Callable[[Callable[[], bool], str], None]
 
 

@@ -17,7 +17,7 @@ from dashboard.reader import StudyView
 from dashboard.text import figure_text, markdown_text
 from study.progress.live import duration, epochs_of
 from study.progress.liveness import heartbeat_age, is_alive
-from study.records.types import Progress, RunningTrial
+from study.records.heartbeats import Progress, RunningTrial
 
 MOST_CURVES = 6
 MOST_ROWS = 200

@@ -30,7 +30,7 @@ from study.prepare.preparation import Preparation
 from study.progress.live import View
 from study.progress.monitor import Monitor
 from study.progress.tracker import Tracker
-from study.records.types import Stage
+from study.records.heartbeats import Stage
 
 _REASONS_SHOWN = 20
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -28,6 +27,18 @@ from study.prepare.losses import (
     lesion_outside_brain_share,
 )
 from study.prepare.outlines import draw_scan
+from study.prepare.page_parts import (
+    Fact,
+    LesionFacts,
+    ListEntry,
+    ListGroup,
+    ModalityPart,
+    ScanFigure,
+    SetAside,
+    Tile,
+    ValueRange,
+    VoxelRow,
+)
 
 FLAGGED_OUTSIDE = 0.01
 """A share of the lesion outside the brain above this is worth a look."""
@@ -36,111 +47,8 @@ FLAGGED_LOST = 0.1
 """The same for a share of the lesion that slices do not show: resized away, or grown by resizing,
 or in slices that were left out."""
 
-_OPEN_LISTS = 25
 _GRIDS_SHOWN = 10
 _BINS = 24
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A large number at the top of a page."""
-
-    name: str
-    count: int
-    warn: bool = False
-
-
-@dataclass(frozen=True)
-class Fact:
-    """Something about a scan; marked if it is worth a look."""
-
-    text: str
-    warn: bool = False
-
-
-@dataclass(frozen=True)
-class VoxelRow:
-    """How many scans have voxels of a size, and of which shapes."""
-
-    spacing: str
-    shapes: str
-    count: int
-
-
-@dataclass(frozen=True)
-class ValueRange:
-    """The smallest, largest and middle one of some volumes, as people read them."""
-
-    low: str
-    high: str
-    median: str
-
-
-@dataclass(frozen=True)
-class LesionFacts:
-    """What a page says of the lesions of a modality."""
-
-    histogram: Markup
-    range: ValueRange | None
-    sentences: str
-
-
-@dataclass(frozen=True)
-class ScanFigure:
-    """A scan on the contact sheet."""
-
-    who: str
-    title: str
-    axial: Markup
-    sagittal: Markup
-    facts: list[Fact]
-    is_flagged: bool
-
-
-@dataclass(frozen=True)
-class ModalityPart:
-    """What a page says of a modality; its figures are drawn one by one as they are asked for."""
-
-    modality: str
-    n_usable: int
-    voxels: list[VoxelRow]
-    tools: str
-    median_wall_s: float
-    brain_histogram: Markup
-    brain_range: ValueRange | None
-    lesions: LesionFacts | None
-    figures: Iterator[ScanFigure]
-
-
-@dataclass(frozen=True)
-class ListEntry:
-    """A line of a list; of a scan, if it has a name."""
-
-    text: str
-    name: str = ""
-
-
-@dataclass(frozen=True)
-class ListGroup:
-    """A list that can be folded."""
-
-    title: str
-    entries: list[ListEntry]
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it is short enough to be shown at once."""
-        return len(self.entries) <= _OPEN_LISTS
-
-
-@dataclass(frozen=True)
-class SetAside:
-    """A scan that was set aside."""
-
-    who: str
-    modality: str
-    reason: str
-    image: str
 
 
 def write_reports(

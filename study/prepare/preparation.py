@@ -30,7 +30,7 @@ from study.prepare.limits import Limits
 from study.prepare.listing import CohortListing, ScanTask, Surveyor, is_written, scan_name
 from study.prepare.scans import ScanRunner
 from study.progress.monitor import Monitor
-from study.records.types import Stage
+from study.records.heartbeats import Stage
 
 
 @dataclass

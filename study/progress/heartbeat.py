@@ -17,8 +17,8 @@ from study.cluster.processes import process_identity
 from study.errors import DamagedError, TakenOverError, UsageError
 from study.progress.liveness import is_alive
 from study.progress.tracker import Tracker
+from study.records.heartbeats import Progress
 from study.records.studies import StudyStore
-from study.records.types import Progress
 
 BEAT_S = 2.0
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.progress.tracker import Tracker
-from study.records.types import RunningTrial, Stage
+from study.records.heartbeats import RunningTrial, Stage
 
 _CAPTIONS = {
     Stage.PREPARE: "preparing scans",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from study.records.types import Progress
+from study.records.heartbeats import Progress
 
 STALE_AFTER = timedelta(seconds=45)
 """A driver whose heartbeat is older has died or lost its store; it beats every two seconds."""

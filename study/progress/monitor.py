@@ -8,7 +8,7 @@ from study.cluster.connection import check_raylet
 from study.progress.heartbeat import Heartbeat
 from study.progress.live import View
 from study.progress.tracker import Tracker
-from study.records.types import Stage
+from study.records.heartbeats import Stage
 
 
 @dataclass

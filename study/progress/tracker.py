@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from study.cluster.processes import process_identity
 from study.plan.cost import WorkCost
 from study.progress.events import Event
+from study.records.heartbeats import Progress, RunningTrial, Stage
 from study.records.names import spec_label
 from study.records.studies import utc_now
-from study.records.types import Progress, RunningTrial, Stage
 from trainables.spec import TrialSpec
 
 _WINDOW_S = 60.0

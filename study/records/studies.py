@@ -19,13 +19,13 @@ from pydantic import ValidationError
 
 from datasets.storage import Storage, StorageError
 from study.errors import DamagedError
+from study.records.heartbeats import Progress
 from study.records.types import (
     Checkpoint,
     DescribedStudy,
     EvalRecord,
     FitRecord,
     Part,
-    Progress,
     R,
     Record,
     StudyRecord,

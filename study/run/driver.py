@@ -23,11 +23,12 @@ from study.progress.heartbeat import Heartbeat, is_there, last_progress
 from study.progress.live import View
 from study.progress.monitor import Monitor
 from study.progress.tracker import Tracker
+from study.records.heartbeats import Stage
 from study.records.index import load_index, refresh_index
 from study.records.names import describe_all
 from study.records.provenance import provenance
 from study.records.studies import utc_now
-from study.records.types import CohortInfo, Stage, StudyRecord
+from study.records.types import CohortInfo, StudyRecord
 from study.report.report import make_report, print_report
 from study.run.estimate import costs_of, estimate, local_device, local_places, pace_of
 from study.run.precision import Decision, decide

@@ -23,9 +23,9 @@ from datasets.manifest import read_manifest
 from datasets.shards import read_slices
 from datasets.storage import Storage
 from study.plan.plan import planned_trial
+from study.records.heartbeats import Stage
 from study.records.names import Names
 from study.records.studies import StudyStore, utc_now
-from study.records.types import Stage
 from study.report.choice import best_rows
 from study.report.formats import marked
 from study.report.table import table_lines

@@ -13,9 +13,9 @@ from datasets.storage import Storage
 from study.plan.done import count_trials
 from study.plan.plan import planned_trial
 from study.progress.liveness import is_alive
+from study.records.heartbeats import Progress
 from study.records.index import load_index
 from study.records.studies import StudyStore, utc_now
-from study.records.types import Progress
 
 
 @pytest.fixture

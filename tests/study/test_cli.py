@@ -232,8 +232,8 @@ def test_a_module_run_with_wrong_options_is_quiet_and_names_itself(
 def test_a_study_of_the_same_name_in_use_is_refused_with_who_and_since_when(
     call: Call, tmp_path: Path
 ) -> None:
+    from study.records.heartbeats import Progress
     from study.records.studies import utc_now
-    from study.records.types import Progress
 
     study = StudyStore.open(cli.open_store(str(tmp_path)), "mine")
     study.write_progress(

@@ -9,6 +9,7 @@ import pytest
 
 from datasets.storage import StorageError
 from study.errors import DamagedError
+from study.records.heartbeats import Progress, RunningTrial
 from study.records.types import (
     STORE_VERSION,
     Checkpoint,
@@ -18,10 +19,8 @@ from study.records.types import (
     Part,
     PlannedSearch,
     PlannedTrial,
-    Progress,
     Provenance,
     Record,
-    RunningTrial,
     StudyRecord,
     parse_record,
 )

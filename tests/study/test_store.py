@@ -10,8 +10,9 @@ import pytest
 
 from datasets.storage import ChecksumError, Storage, StorageError, sha256_hex
 from study.errors import DamagedError
+from study.records.heartbeats import Progress
 from study.records.studies import StudyStore, TrialStore, check_study_name, study_names
-from study.records.types import Checkpoint, FitRecord, PlannedTrial, Progress, StudyRecord
+from study.records.types import Checkpoint, FitRecord, PlannedTrial, StudyRecord
 
 NOW = "2026-01-02T03:04:05.678+00:00"
 

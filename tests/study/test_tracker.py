@@ -9,7 +9,8 @@ import pytest
 from study.plan.cost import WorkCost
 from study.progress.events import Event
 from study.progress.tracker import Tracker
-from study.records.types import PlannedTrial, Stage
+from study.records.heartbeats import Stage
+from study.records.types import PlannedTrial
 
 COST = WorkCost(fit_s=100.0, fit_slices=1000, evaluation_s={"atlas": 10.0})
 

@@ -3,10 +3,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-pytest.register_assert_rewrite("trainables.testing")
-
-from trainables.slices import Slices  # noqa: E402
-from trainables.testing import healthy_slices  # noqa: E402
+from trainables.slices import Slices
+from trainables.testing import healthy_slices
 
 
 @pytest.fixture(autouse=True)
