@@ -23,7 +23,7 @@ from datasets.manifest import CohortManifest, ScanRecord
 from datasets.retries import write_retries
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
-from study.records import index, types
+from study.records import heartbeats, index, types
 from study.trials.checkpoints import HISTORY_SCHEMA
 from tests.markdown import Section, sections
 from trainables import evaluate
@@ -50,8 +50,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "An entry of `searches`": types.PlannedSearch,
     "`spec`": TrialSpec,
     "`provenance`": types.Provenance,
-    "`studies/STUDY/progress.json`": types.Progress,
-    "An entry of `running`": types.RunningTrial,
+    "`studies/STUDY/progress.json`": heartbeats.Progress,
+    "An entry of `running`": heartbeats.RunningTrial,
     f"`{TRIAL}/manifest.json`": types.FitRecord,
     f"`{TRIAL}/checkpoint.json`": types.Checkpoint,
     f"`{TRIAL}/eval/EVAL_ID/manifest.json`": types.EvalRecord,
