@@ -55,12 +55,13 @@ def _slices_per_s(n_c: int, precision: str, threads: int) -> float:
     torch.set_num_threads(threads)
     params = {"n_c": n_c, "n_z": 64, "batch_size": BATCH, "precision": precision}
     params |= {"schedule": "constant", "reestimate_batch_norm": False}
-    detector = TrialSpec(model="vae", modality="T1w", params=params).detector()
+    spec = TrialSpec(model="vae", modality="T1w", params=params)
     slices = _slices()
-    for _ in detector.fit(slices.between(0, 1), None, 1):
+    for _ in spec.detector().fit(slices.between(0, 1), None, 1):
         pass  # warm up on a tenth
+    detector = spec.detector()
     started = time.perf_counter()
-    for _ in detector.fit(slices, None, 2):
+    for _ in detector.fit(slices, None, 1):
         pass
     return len(slices) / (time.perf_counter() - started)
 
