@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlencode
 
 from benchmarks.serving import ServingError, chromium, serve, settled
-from dashboard.data import find_studies
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -69,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--readme", type=Path, help="folder for the README's pictures (default: none are made)"
     )
     read = parser.parse_args(arguments)
+    from dashboard.data import find_studies  # loads Streamlit, which complains without a page
+
     listing = find_studies(read.store)
     study = read.study or next(iter(listing.studies), None)
     if study not in listing.studies:
