@@ -117,7 +117,7 @@ def described(title: str, kind: str) -> list[str]:
     return [row[0].strip("`") for row in section.table[1:]]
 
 
-def compare(title: str, page: Iterable[str], code: Iterable[str]) -> None:
+def assert_same_names(title: str, page: Iterable[str], code: Iterable[str]) -> None:
     found, real = sorted(page), sorted(code)
     assert len(set(found)) == len(found), f"docs/store.md, {title}: a name stands there twice"
     missing, made_up = sorted(set(real) - set(found)), sorted(set(found) - set(real))
@@ -138,17 +138,19 @@ class TestStore:
 
     @pytest.mark.parametrize("title", MODELS)
     def test_fields_of_records(self, title: str) -> None:
-        compare(title, described(title, "field"), MODELS[title].model_fields)
+        assert_same_names(title, described(title, "field"), MODELS[title].model_fields)
 
     @pytest.mark.parametrize("title", CLASSES)
     def test_fields_of_descriptions(self, title: str) -> None:
-        compare(title, described(title, "field"), [field.name for field in fields(CLASSES[title])])
+        assert_same_names(
+            title, described(title, "field"), [field.name for field in fields(CLASSES[title])]
+        )
 
     @pytest.mark.parametrize("title", SCHEMAS)
     def test_columns_and_their_types(self, title: str) -> None:
         page = [f"{row[0].strip('`')} ({row[1]})" for row in tables()[title].table[1:]]
         assert described(title, "column")
-        compare(title, page, [f"{field.name} ({field.type})" for field in SCHEMAS[title]])
+        assert_same_names(title, page, [f"{field.name} ({field.type})" for field in SCHEMAS[title]])
 
     def test_columns_of_heatmaps(self) -> None:
         table = _heatmaps(detector_class("ae"))
@@ -162,13 +164,13 @@ class TestStore:
         ChecksumCache({"path": ((1, 2, 3), "sha256")}).save(store)
         for title in FILES:
             content = json.loads((tmp_path / title.strip("`")).read_text(encoding="utf-8"))
-            compare(title, described(title, "field"), content)
+            assert_same_names(title, described(title, "field"), content)
 
     @pytest.mark.parametrize("title", STATES)
     def test_arrays_of_states(self, title: str) -> None:
         for name in STATES[title]:
             arrays = {_without_names(key, name) for key in _fitted_state(detector_class(name))}
-            compare(f"{title}: {name}", described(title, "array"), arrays)
+            assert_same_names(f"{title}: {name}", described(title, "array"), arrays)
 
     def test_the_files_of_a_store_are_on_the_page(self) -> None:
         """Of a store that an earlier version wrote, and that is read still."""
