@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from study.plan.plan import train_keys
 from study.records.index import METRIC_FIELDS
 from study.records.studies import Attempt, StudyStore, utc_now
 from study.records.types import (
+    CohortInfo,
     EvalRecord,
     Failure,
     FitRecord,
@@ -53,9 +56,11 @@ def write_fit(
     trial: PlannedTrial,
     rng: np.random.Generator,
     failure: Failure | None = None,
+    cohorts: Sequence[CohortInfo] = (),
 ) -> None:
-    """Write the record of a fit and its history."""
+    """Write the record of a fit on some cohorts, by default the study's, and its history."""
     spec = trial.spec
+    keys = train_keys(spec.modality, cohorts or study.described().cohorts)
     learns = spec.epochs > 1
     epochs = np.arange(1, spec.epochs + 1)
     start = rng.uniform(0.8, 1.2)
@@ -80,7 +85,7 @@ def write_fit(
             spec=spec,
             search=trial.search,
             train_cohorts=("ixi",),
-            train_keys=("x",),
+            train_keys=keys,
             recipe_version=detector_class(spec.model).VERSION,
             parts=parts,
             n_parameters=int(rng.integers(10_000, 900_000)),

@@ -57,7 +57,8 @@ def fast_storage(folder: Path) -> Storage:
     """A storage that flushes nothing to the disk: ten thousand files need not wait for it."""
     folder.mkdir(parents=True, exist_ok=True)
     local = pafs.PyFileSystem(pafs.FSSpecHandler(LocalFileSystem(auto_mkdir=True)))
-    return Storage(local, str(folder.absolute()), str(folder))
+    root = str(folder.absolute())
+    return Storage(local, root, str(folder), root)
 
 
 def cohorts(first: str = "atlas") -> tuple[CohortInfo, ...]:
@@ -138,7 +139,7 @@ def write_study(
     complete: set[str] = set()
     for i, trial in enumerate(finished):
         failure = FAILURE if i >= len(finished) - wanted.failed else None
-        write_fit(study, trial, rng, failure)
+        write_fit(study, trial, rng, failure, infos)
         if failure is None:
             place = f"{trial.spec.model} {trial.spec.modality}"
             full = wanted.full or place not in complete

@@ -25,6 +25,7 @@ from study.plan.done import TrialCounts, count_trials, plan_rows
 from study.progress.liveness import is_alive
 from study.records.heartbeats import Progress
 from study.records.index import SCHEMA, load_index, stored_index
+from study.records.problems import Problems
 from study.records.studies import StudyStore
 from study.records.types import StudyRecord
 
@@ -166,8 +167,7 @@ class StudyReader:
         before = self._view
         record, record_problem = self._read_record()
         problems = [text for text in (record_problem, problem) if text]
-        damaged = index.filter(pc.equal(index["kind"], "damaged"))
-        problems += [text for text in damaged["failure_message"].to_pylist() if text]
+        problems += Problems.of(index).messages
         if (
             before is not None
             and before.record is record

@@ -15,8 +15,9 @@ from pathlib import Path
 from datasets.brain import brain_source
 from datasets.identity import digest
 from datasets.scan import Role, Scan
+from datasets.selfdigest import has_changed, json_with_digest
 from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
-from datasets.storage import Storage
+from datasets.storage import DamagedFileError, Storage
 
 CACHE_PATH = "shards/checksums.json"
 
@@ -42,13 +43,9 @@ class ChecksumCache:
     def load(cls, storage: Storage) -> ChecksumCache:
         """Read the cache of a store; one that is missing or damaged counts as empty."""
         try:
-            raw = json.loads(storage.read(CACHE_PATH))
-            if raw["version"] != _CACHE_VERSION:
-                return cls()
-            return cls({str(k): (_stamp_of(v[0]), str(v[1])) for k, v in raw["entries"].items()})
-        except (OSError, ValueError, TypeError, LookupError, AttributeError):
-            # Missing, unreadable or not of this form: nothing but time is lost with it.
-            return cls()
+            return cls(_entries(storage.read(CACHE_PATH)))
+        except OSError:
+            return cls()  # nothing but time is lost with it
 
     def save(self, storage: Storage) -> None:
         """Write the cache into a store.
@@ -57,7 +54,32 @@ class ChecksumCache:
             StorageError: If it cannot be written.
         """
         content = {"version": _CACHE_VERSION, "entries": self.entries}
-        storage.put(CACHE_PATH, json.dumps(content, sort_keys=True).encode())
+        storage.put(CACHE_PATH, json_with_digest(json.dumps(content, sort_keys=True).encode()))
+
+
+def check_cache(storage: Storage) -> None:
+    """Find out whether the cache of a store is what was written.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        DamagedFileError: If it is not.
+        StorageError: If it cannot be read.
+    """
+    _entries(storage.read(CACHE_PATH))
+
+
+def _entries(data: bytes) -> dict[str, tuple[Stamp, str]]:
+    """The entries of a cache file; none of one that is of another version."""
+    sentence = f"{CACHE_PATH!r} is damaged; it is made again"
+    if has_changed(data):
+        raise DamagedFileError(sentence)
+    try:
+        raw = json.loads(data)
+        if raw["version"] != _CACHE_VERSION:
+            return {}
+        return {str(k): (_stamp_of(v[0]), str(v[1])) for k, v in raw["entries"].items()}
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise DamagedFileError(sentence) from error
 
 
 def source_checksum(path: Path, cache: ChecksumCache | None = None) -> str:

@@ -9,32 +9,50 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from datasets.identity import digest
+from datasets.layout import Kind, kind_of
 from datasets.scan import Modality, Role
+from datasets.selfdigest import has_changed, json_with_digest
 from datasets.settings import PreprocessSettings
-from datasets.storage import Storage, StorageError
+from datasets.storage import DamagedFileError, NewerFileError, Storage
 
 SHARD_VERSION = 1
 """Version of the layout of records, manifests and Parquet parts."""
 
 
-class DamagedManifestError(StorageError):
+class DamagedManifestError(DamagedFileError):
     """A manifest that cannot be read; the scans' own records are enough to make it again."""
 
 
-def _as_text(value: object) -> object:
+def as_text(text: str) -> str:
     """Bytes of a file name that are no UTF-8, which Python carries as surrogates, spelled out."""
-    if not isinstance(value, str):
-        return value
-    return value.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
-Text = Annotated[str, BeforeValidator(_as_text)]
+def _text_or_other(value: object) -> object:
+    return as_text(value) if isinstance(value, str) else value
+
+
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+"""A number of things, as tables can hold it."""
+
+
+Text = Annotated[str, BeforeValidator(_text_or_other)]
 """Text that may come from the name of a file."""
+
+
+_PART = r"^(shards/scans/[0-9a-f]{20}/slices-[0-9a-f]{20}\.parquet)?$"
 
 
 class ScanRecord(BaseModel):
@@ -70,7 +88,7 @@ class ScanRecord(BaseModel):
         wall_s: Seconds it took; no part of any identity.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     version: int = SHARD_VERSION
     key: str
@@ -82,9 +100,9 @@ class ScanRecord(BaseModel):
     session: Text
     modality: Modality
     image: Text
-    part: str = ""
+    part: Annotated[str, StringConstraints(pattern=_PART)] = ""
     sha256: str = ""
-    n_slices: int = 0
+    n_slices: Count = 0
     shape: tuple[int, int, int] | None = None
     spacing_mm: tuple[float, float, float] | None = None
     brain_volume_ml: float | None = None
@@ -114,7 +132,7 @@ class CohortManifest(BaseModel):
         skipped: Path and reason of what the source left out.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     version: int = SHARD_VERSION
     key: str
@@ -127,6 +145,9 @@ class CohortManifest(BaseModel):
     preprocess_version: int
     records: tuple[ScanRecord, ...]
     skipped: tuple[tuple[Text, Text], ...] = ()
+
+
+M = TypeVar("M", ScanRecord, CohortManifest)
 
 
 def record_path(key: str) -> str:
@@ -159,29 +180,44 @@ def read_record(storage: Storage, key: str) -> ScanRecord | None:
         StorageError: If the store cannot be read, or the record is from a newer version.
     """
     try:
-        data = storage.read(record_path(key))
-    except FileNotFoundError:
+        record = stored_record(storage, key)
+    except DamagedManifestError:
         return None
-    try:
-        _refuse_newer(data, record_path(key), storage)
-        record = ScanRecord.model_validate_json(data)
-    except ValueError:
-        return None
-    if record.version != SHARD_VERSION or record.key != key:
+    if record is None or record.version != SHARD_VERSION:
         return None
     if record.part and not storage.exists(record.part):
         return None
     return record
 
 
+def stored_record(storage: Storage, key: str) -> ScanRecord | None:
+    """The record of a scan as it is, whether or not its part is there; ``None`` if there is none.
+
+    Raises:
+        DamagedManifestError: If it is damaged or is another scan's.
+        NewerFileError: If it is from a newer version.
+        StorageError: If it cannot be read.
+    """
+    path = record_path(key)
+    try:
+        data = storage.read(path)
+    except FileNotFoundError:
+        return None
+    record = _parsed(ScanRecord, data, path, storage)
+    if record.key != key:
+        raise _damaged(path, storage, f"it is the record of scan {record.key!r}")
+    if record.part and record.part.rpartition("/")[0] != path.rpartition("/")[0]:
+        raise _damaged(path, storage, f"it names the slices of another scan, {record.part!r}")
+    return record
+
+
 def write_record(storage: Storage, record: ScanRecord) -> None:
-    """Write the record of a scan, after its part, and remove what killed attempts have left.
+    """Write the record of a scan, after its part.
 
     Raises:
         StorageError: If it cannot be written.
     """
-    _leave(storage, record_path(record.key), record.part)
-    storage.put(record_path(record.key), record.model_dump_json(indent=1).encode())
+    _write(storage, record_path(record.key), record)
 
 
 def write_manifest(storage: Storage, manifest: CohortManifest) -> None:
@@ -190,16 +226,17 @@ def write_manifest(storage: Storage, manifest: CohortManifest) -> None:
     Raises:
         StorageError: If it cannot be written.
     """
-    _leave(storage, manifest_path(manifest.key))
-    storage.put(manifest_path(manifest.key), manifest.model_dump_json(indent=1).encode())
+    _write(storage, manifest_path(manifest.key), manifest)
 
 
-def _leave(storage: Storage, *paths: str) -> None:
-    """Remove all files beside the first path that are not among the paths."""
-    folder = paths[0].rpartition("/")[0]
-    for path in storage.files(folder):
-        if path not in paths:
-            storage.delete(path)
+def _write(storage: Storage, path: str, content: ScanRecord | CohortManifest) -> None:
+    """Write a file, and remove what was being written beside it when it was interrupted."""
+    folder = path.rpartition("/")[0]
+    for entry in storage.entries(folder, recursive=False):
+        beside = f"{folder}/{entry.path}"
+        if kind_of(beside) is Kind.UNFINISHED and not entry.is_folder:
+            storage.delete(beside)
+    storage.put(path, json_with_digest(content.model_dump_json(indent=1).encode()))
 
 
 def read_manifest(storage: Storage, key: str) -> CohortManifest | None:
@@ -207,37 +244,42 @@ def read_manifest(storage: Storage, key: str) -> CohortManifest | None:
 
     Raises:
         DamagedManifestError: If it is damaged or names another cohort.
-        StorageError: If it cannot be read, or is from a newer version.
+        NewerFileError: If it is from a newer version.
+        StorageError: If it cannot be read.
     """
     path = manifest_path(key)
     try:
         data = storage.read(path)
     except FileNotFoundError:
         return None
-    try:
-        _refuse_newer(data, path, storage)
-        manifest = CohortManifest.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "its text"
-        raise DamagedManifestError(
-            f"{path!r} in the store {storage.uri!r} is damaged: {place}: {first['msg']}; "
-            "delete it and prepare the cohort again"
-        ) from error
-    except ValueError as error:
-        raise DamagedManifestError(
-            f"{path!r} in the store {storage.uri!r} is damaged: {error}; "
-            "delete it and prepare the cohort again"
-        ) from error
+    manifest = _parsed(CohortManifest, data, path, storage)
     if manifest.version != SHARD_VERSION:
         return None
     keys = [record.key for record in manifest.records]
     if manifest.key != key or cohort_key(manifest.cohort, manifest.modality, keys) != key:
-        raise DamagedManifestError(
-            f"{path!r} in the store {storage.uri!r} does not describe the scans of its key; "
-            "delete it and prepare the cohort again"
-        )
+        raise _damaged(path, storage, "it does not describe the scans of its key")
     return manifest
+
+
+def _parsed(kind: type[M], data: bytes, path: str, storage: Storage) -> M:
+    if has_changed(data):
+        raise _damaged(path, storage, "its content is not what was written")
+    try:
+        _refuse_newer(data, path, storage)
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "its text"
+        raise _damaged(path, storage, f"{place}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, storage, str(error)) from error
+
+
+def _damaged(path: str, storage: Storage, reason: str) -> DamagedManifestError:
+    return DamagedManifestError(
+        f"{path!r} in the store {storage.uri!r} is damaged: {reason}; it is made again by the next "
+        "run, or set aside by study.store repair"
+    )
 
 
 def _refuse_newer(data: bytes, path: str, storage: Storage) -> None:
@@ -245,7 +287,7 @@ def _refuse_newer(data: bytes, path: str, storage: Storage) -> None:
     content = json.loads(data)
     version = content.get("version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SHARD_VERSION:
-        raise StorageError(
+        raise NewerFileError(
             f"{path!r} in the store {storage.uri!r} was written by a newer version of this "
             f"software (layout {version}, this one reads up to {SHARD_VERSION})"
         )

@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from datasets.identity import digest
-from datasets.storage import Storage, StorageError
+from datasets.selfdigest import has_changed, json_with_digest
+from datasets.storage import DamagedFileError, Storage
 
 PATH = "shards/retries.json"
 
 
 class _Retries(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
 
     version: int = 1
     retries: dict[str, PositiveInt]
@@ -31,14 +32,19 @@ def read_retries(storage: Storage) -> dict[str, int]:
         StorageError: If it cannot be read, or is damaged: without it, other cohorts would be meant.
     """
     try:
-        return _Retries.model_validate_json(storage.read(PATH)).retries
+        data = storage.read(PATH)
     except FileNotFoundError:
         return {}
+    sentence = (
+        f"{PATH!r} in the store {storage.uri!r} is damaged; delete it, and prepare with "
+        "--retry-set-aside what it had brought back"
+    )
+    if has_changed(data):
+        raise DamagedFileError(sentence)
+    try:
+        return _Retries.model_validate_json(data).retries
     except ValidationError as error:
-        raise StorageError(
-            f"{PATH!r} in the store {storage.uri!r} is damaged; delete it, and prepare with "
-            "--retry-set-aside what it had brought back"
-        ) from error
+        raise DamagedFileError(sentence) from error
 
 
 def write_retries(storage: Storage, retries: Mapping[str, int]) -> None:
@@ -48,7 +54,7 @@ def write_retries(storage: Storage, retries: Mapping[str, int]) -> None:
         StorageError: If it cannot be written.
     """
     content = _Retries(retries=dict(sorted(retries.items())))
-    storage.put(PATH, content.model_dump_json(indent=1).encode())
+    storage.put(PATH, json_with_digest(content.model_dump_json(indent=1).encode()))
 
 
 def retried_key(content_key: str, count: int) -> str:

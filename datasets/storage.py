@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import re
+import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -21,6 +22,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from datasets.files import read_regular
+from datasets.local_tree import Entry, delete_empty_folder, delete_file, walk
+
 
 class StorageError(OSError):
     """A store that cannot be opened, read or written; the message names the place."""
@@ -30,8 +34,16 @@ class UnwritableError(StorageError):
     """A store that takes nothing any more: its disk is full, over its quota, or read-only."""
 
 
-class ChecksumError(StorageError):
+class DamagedFileError(StorageError):
+    """A file that is not what was written: it may be made again, and nothing is lost."""
+
+
+class ChecksumError(DamagedFileError):
     """A file whose bytes are not those that its manifest promises."""
+
+
+class NewerFileError(StorageError):
+    """A file of another version of this software, which this one must not replace."""
 
 
 _PUT_TRIES = 3
@@ -69,11 +81,14 @@ class Storage:
         root: Path of the folder on that filesystem, without a trailing slash.
         uri: What the user wrote, for messages and for worker processes; a local path is made
             absolute, since workers have other working directories.
+        opened: The folder that was opened, of which this one is a part: nothing is deleted by a
+            way that leaves it, such as through a link.
     """
 
     filesystem: pafs.FileSystem
     root: str
     uri: str
+    opened: str
 
     @classmethod
     def open(cls, uri: str) -> Storage:
@@ -90,7 +105,8 @@ class Storage:
                 filesystem = pafs.LocalFileSystem()
         except (pa.ArrowInvalid, OSError) as error:
             raise StorageError(f"cannot open the store {uri!r}: {error}") from error
-        return cls(filesystem, root.rstrip("/"), uri)
+        root = root.rstrip("/")
+        return cls(filesystem, root, uri, root)
 
     @property
     def is_local(self) -> bool:
@@ -99,7 +115,8 @@ class Storage:
 
     def sub(self, path: str) -> Storage:
         """The storage of a folder below this one."""
-        return Storage(self.filesystem, self.full(path), f"{self.uri.rstrip('/')}/{path}")
+        uri = f"{self.uri.rstrip('/')}/{path}"
+        return Storage(self.filesystem, self.full(path), uri, self.opened)
 
     def full(self, path: str) -> str:
         """The filesystem's own path of a file below the root.
@@ -150,14 +167,15 @@ class Storage:
         """
         full = self.full(path)
         try:
-            with self.filesystem.open_input_stream(full) as stream:
-                data: bytes = stream.read()
-        except FileNotFoundError as error:
+            if self.is_local:
+                data = read_regular(full)
+            else:
+                with self.filesystem.open_input_stream(full) as stream:
+                    data = bytes(stream.read())
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise FileNotFoundError(f"no {path!r} in the store {self.uri!r}") from error
         except OSError as error:
-            raise StorageError(
-                f"cannot read {path!r} in the store {self.uri!r}: {error}"
-            ) from error
+            raise self._cannot("read", path, error) from error
         if sha256 is not None and sha256_hex(data) != sha256:
             raise ChecksumError(
                 f"{path!r} in the store {self.uri!r} is damaged: its SHA-256 is "
@@ -171,7 +189,15 @@ class Storage:
         Raises:
             StorageError: If the store cannot be reached.
         """
-        return bool(self._kind(self.full(path)) == pafs.FileType.File)
+        full = self.full(path)
+        if not self.is_local:
+            return bool(self._kind(full) == pafs.FileType.File)
+        try:
+            return stat.S_ISREG(os.stat(full).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise self._cannot("reach", path, error) from error
 
     def names(self, path: str = "") -> tuple[str, ...]:
         """Sorted names of the files and folders directly below a folder; empty if it is missing.
@@ -179,20 +205,31 @@ class Storage:
         Raises:
             StorageError: If the store cannot be reached.
         """
-        return tuple(sorted(info.base_name for info in self.infos(path, recursive=False)))
+        if not self.is_local:
+            return tuple(sorted(entry.path for entry in self.entries(path, recursive=False)))
+        try:
+            return tuple(sorted(os.listdir(self.full(path) if path else self.root)))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise self._cannot("list", path, error) from error
 
     def files(self, path: str = "") -> tuple[str, ...]:
         """Sorted paths, relative to the root, of all files below a folder, at any depth.
 
+        Links to files are among them; folders behind links are not looked into.
+
         Raises:
             StorageError: If the store cannot be reached.
         """
-        infos = self.infos(path, recursive=True)
-        found = (info.path for info in infos if info.type == pafs.FileType.File)
-        return tuple(sorted(p[len(self.root) + 1 :] for p in found))
+        entries = self.entries(path, recursive=True)
+        prefix = f"{path}/" if path else ""
+        return tuple(sorted(f"{prefix}{entry.path}" for entry in entries if entry.is_file))
 
-    def infos(self, path: str = "", *, recursive: bool) -> list[pafs.FileInfo]:
-        """What lies below a folder, with sizes and times, unsorted; empty if it is missing.
+    def entries(self, path: str = "", *, recursive: bool) -> list[Entry]:
+        """What lies below a folder, unsorted, with paths below that folder; empty if it is missing.
+
+        Folders behind links are not looked into.
 
         Args:
             path: The folder.
@@ -202,20 +239,30 @@ class Storage:
             StorageError: If the store cannot be reached.
         """
         base = self.full(path) if path else self.root
-        selector = pafs.FileSelector(base, allow_not_found=True, recursive=recursive)
         try:
-            found: list[pafs.FileInfo] = self.filesystem.get_file_info(selector)
+            if self.is_local:
+                return list(walk(base, recursive=recursive))
+            selector = pafs.FileSelector(base, allow_not_found=True, recursive=recursive)
+            infos = self.filesystem.get_file_info(selector)
         except OSError as error:
-            raise StorageError(
-                f"cannot list {path!r} in the store {self.uri!r}: {error}"
-            ) from error
-        return found
+            raise self._cannot("list", path, error) from error
+        return [
+            Entry(
+                path=info.path[len(base) + 1 :],
+                is_file=info.is_file,
+                is_folder=info.type == pafs.FileType.Directory,
+                size=info.size or 0,
+                mtime_ns=info.mtime_ns or 0,
+            )
+            for info in infos
+        ]
 
     def matching(self, folder: str, patterns: Sequence[str]) -> list[FileMark]:
         """The files below a folder whose paths follow a pattern, unsorted; none if it is missing.
 
         On a local disk only folders that a ``*`` stands in are listed, so what lies beside the
-        wanted files costs nothing; object stores list everything below the folder in one go.
+        wanted files costs nothing; object stores list everything below the folder in one go. A
+        folder that cannot be listed is told as a file with a size below 0.
 
         Args:
             folder: The folder.
@@ -227,41 +274,57 @@ class Storage:
         base = self.full(folder)
         if not self.is_local:
             pattern = re.compile("|".join(_as_expression(pattern) for pattern in patterns))
-            infos = self.infos(folder, recursive=True)
-            found = ((info, info.path[len(base) + 1 :]) for info in infos if info.is_file)
             return [
-                FileMark(f"{folder}/{path}", info.size, info.mtime_ns or 0)
-                for info, path in found
-                if pattern.fullmatch(path)
+                FileMark(f"{folder}/{entry.path}", entry.size, entry.mtime_ns)
+                for entry in self.entries(folder, recursive=True)
+                if entry.is_file and pattern.fullmatch(entry.path)
             ]
         try:
             return [
-                FileMark(f"{folder}/{path}", stat.st_size, stat.st_mtime_ns)
+                FileMark(f"{folder}/{mark.path}", mark.size, mark.mtime_ns)
                 for pattern in patterns
-                for path, stat in _walk_local(base, "", pattern.split("/"))
+                for mark in _walk_local(base, "", pattern.split("/"))
             ]
         except OSError as error:
-            raise StorageError(
-                f"cannot list {folder!r} in the store {self.uri!r}: {error}"
-            ) from error
+            raise self._cannot("list", folder, error) from error
 
     def delete(self, path: str) -> None:
-        """Delete a file or a folder with all below it; missing is fine.
+        """Delete one file; missing is fine. Of a link, only the link itself is deleted.
 
         Raises:
-            StorageError: If it cannot be deleted.
+            StorageError: If it cannot be deleted, is a folder, or lies behind a link.
         """
         full = self.full(path)
-        kind = self._kind(full)
         try:
-            if kind == pafs.FileType.Directory:
-                self.filesystem.delete_dir(full)
-            elif kind != pafs.FileType.NotFound:
+            if self.is_local:
+                delete_file(self.opened, full[len(self.opened) + 1 :])
+            elif self._kind(full) != pafs.FileType.NotFound:
                 self.filesystem.delete_file(full)
         except FileNotFoundError:
             return  # another process was faster
         except OSError as error:
-            raise StorageError(f"cannot delete {path!r} in {self.uri!r}: {error}") from error
+            raise self._cannot("delete", path, error) from error
+
+    def delete_folder_if_empty(self, path: str) -> bool:
+        """Delete a folder if nothing is in it; returns whether it is gone.
+
+        Raises:
+            StorageError: If it cannot be deleted though it is empty.
+        """
+        full = self.full(path)
+        try:
+            if self.is_local:
+                return delete_empty_folder(self.opened, full[len(self.opened) + 1 :])
+            if self._kind(full) != pafs.FileType.Directory:
+                return bool(self._kind(full) == pafs.FileType.NotFound)
+            if self.names(path):
+                return False
+            self.filesystem.delete_dir(full)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            raise self._cannot("delete", path, error) from error
+        return True
 
     def _kind(self, full: str) -> pafs.FileType:
         try:
@@ -271,23 +334,35 @@ class Storage:
                 f"cannot reach {full!r} in the store {self.uri!r}: {error}"
             ) from error
 
+    def _cannot(self, act: str, path: str, error: OSError) -> StorageError:
+        """What is said where something has failed."""
+        place = f"{path!r} in the store {self.uri!r}" if path else f"the store {self.uri!r}"
+        return StorageError(f"cannot {act} {place}: {error}")
+
 
 def _as_expression(pattern: str) -> str:
     return "/".join("[^/]+" if part == "*" else re.escape(part) for part in pattern.split("/"))
 
 
-def _walk_local(
-    base: str, below: str, parts: Sequence[str]
-) -> Iterator[tuple[str, os.stat_result]]:
-    """The files of a pattern and their state; what vanishes meanwhile is left out."""
+def _walk_local(base: str, below: str, parts: Sequence[str]) -> Iterator[FileMark]:
+    """The files of a pattern; what vanishes meanwhile is left out.
+
+    What cannot be looked at is told with a size below 0, so that reading it says why.
+    """
     fixed = parts.index("*") if "*" in parts else len(parts)
     here = "/".join([below, *parts[:fixed]] if below else parts[:fixed])
     try:
         if fixed == len(parts):
-            yield here, os.stat(f"{base}/{here}")
+            status = os.stat(f"{base}/{here}")
+            yield FileMark(here, status.st_size, status.st_mtime_ns)
             return
         names = os.listdir(f"{base}/{here}" if here else base)
     except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError:
+        if not here:
+            raise
+        yield FileMark(here, -1, 0)
         return
     for name in names:
         yield from _walk_local(base, f"{here}/{name}" if here else name, parts[fixed + 1 :])

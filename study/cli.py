@@ -125,10 +125,29 @@ def existing_study(uri: str, name: str | None) -> tuple[StudyStore, StudyRecord]
         raise UsageError(f"there is no study in the store {uri!r}; run one with study.run")
     if name is not None and name not in names:
         raise UsageError(f"no study {name!r} in the store {uri!r}; there is: {', '.join(names)}")
-    wanted = names if name is None else (name,)
-    found = [(study, study.study()) for study in (open_study(store, n) for n in wanted)]
-    records = [(study, record) for study, record in found if record is not None]
-    return max(records, key=lambda item: item[1].updated)
+    if name is not None:
+        study = open_study(store, name)
+        record = study.study()
+        if record is None:
+            raise UsageError(f"study {name!r} in the store {uri!r} has just been removed")
+        return study, record
+    found = []
+    for study in (open_study(store, n) for n in names):
+        try:
+            record = study.study()
+        except StorageError as error:
+            say_aside(f"Study {study.name!r} is left out: {error}")
+            continue
+        if record is not None:
+            found.append((study, record))
+    if not found:
+        raise UsageError(f"no study in the store {uri!r} can be read")
+    return max(found, key=lambda item: item[1].updated)
+
+
+def say_aside(sentence: str) -> None:
+    """Tell something that is no part of what a command prints."""
+    Console(stderr=True, highlight=False).print(sentence, markup=False, soft_wrap=True)
 
 
 def _complain(error: Exception) -> None:

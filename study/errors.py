@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datasets.storage import StorageError
+from datasets.storage import DamagedFileError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -29,5 +29,9 @@ class TakenOverError(RuntimeError):
     """Another process has taken this study over; this one has to stop."""
 
 
-class DamagedError(StorageError):
+class DamagedError(DamagedFileError):
     """A record or part that is not what was written: it may be made again, and nothing is lost."""
+
+
+class ForeignError(DamagedError):
+    """A record that belongs to another place: a copy, a backup, or one that was exchanged."""

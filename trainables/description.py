@@ -79,6 +79,9 @@ class DetectorInfo:
         scores: Its scores, in the order of tables.
         settings: The settings that people compare, in the order they are told; None if the
             detector is not installed and nothing is known of it.
+        defaults: All of its settings that have a default, with that, as JSON has it: what is left
+            out of an identity. None if nothing is known of them.
+        version: The detector's ``VERSION``; None if it is not known.
     """
 
     label: str
@@ -86,6 +89,8 @@ class DetectorInfo:
     place: int = LAST_PLACE
     scores: tuple[Score, ...] = ()
     settings: tuple[Setting, ...] | None = ()
+    defaults: dict[str, Any] | None = None
+    version: int | None = None
 
     def chosen(self, params: Mapping[str, Any]) -> ChosenSetting:
         """The setting that a specification's ``params`` stand for.

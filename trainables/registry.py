@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import cast
+from typing import Any, cast
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from datasets.plugins import load_plugin, plugin_names
 from trainables import models
@@ -61,7 +64,17 @@ def describe(name: str) -> DetectorInfo:
         place=own.get("PLACE", LAST_PLACE),
         scores=detector.SCORES,
         settings=tuple(_with_default(detector, setting) for setting in detector.SETTINGS),
+        defaults=_defaults(detector.Params),
+        version=detector.VERSION,
     )
+
+
+def _defaults(params: type[BaseModel]) -> dict[str, Any]:
+    """The settings that have a default, with it, as JSON has them."""
+    fields = params.model_fields
+    values = {n: f.default for n, f in fields.items() if f.default is not PydanticUndefined}
+    dumped: dict[str, Any] = params.model_construct(**values).model_dump(mode="json")
+    return {name: dumped[name] for name in values}
 
 
 def _with_default(detector: type[Detector], setting: Setting) -> Setting:

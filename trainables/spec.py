@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from datasets.identity import digest
 from datasets.scan import Modality
 from trainables.detector import Detector, Params, score_names
-from trainables.registry import detector_class
+from trainables.registry import describe, detector_class
 
 EVAL_VERSION = 1
 """Raised whenever the same weights and test data would evaluate to other numbers than before."""
@@ -36,8 +36,8 @@ class TrialSpec(BaseModel):
     model: str
     modality: Modality
     params: dict[str, Any] = Field(default_factory=dict)
-    seed: int = Field(default=0, ge=0)
-    epochs: int = Field(default=1, ge=1)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
+    epochs: int = Field(default=1, ge=1, lt=1 << 63)
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
 
     def completed(self) -> TrialSpec:
@@ -62,21 +62,27 @@ class TrialSpec(BaseModel):
         return detector_class(self.model)(self.typed_params(), seed=self.seed, device=device)
 
 
-def identity(spec: TrialSpec) -> dict[str, Any]:
+def identity(spec: TrialSpec, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What of a specification is hashed: all but its epochs and settings at their defaults.
 
     A setting that a detector is given later does not change the identity of what was fitted before,
     as long as its default means what was done then. A default that is changed needs a
     detector's ``VERSION`` to be raised.
+
+    Args:
+        spec: The trial.
+        defaults: Of a complete specification: the defaults of its detector, as its description
+            tells them; then the detector itself is not needed.
     """
-    fields = detector_class(spec.model).Params.model_fields
-    defaults = {name: field.default for name, field in fields.items() if not field.is_required()}
+    params = spec.params
+    if defaults is None:
+        defaults = describe(spec.model).defaults or {}
+        params = spec.typed_params().model_dump(mode="json")
     content = spec.model_dump(mode="json", exclude={"epochs"})
-    plain = spec.typed_params()
     content["params"] = {
         name: value
         for name, value in spec.params.items()
-        if name not in defaults or getattr(plain, name) != defaults[name]
+        if name not in defaults or params[name] != defaults[name]
     }
     return content
 
@@ -88,13 +94,18 @@ def trial_id(spec: TrialSpec, train_keys: Sequence[str]) -> str:
         spec: The trial.
         train_keys: Keys of the train cohorts' shards of that modality, in cohort name order.
     """
-    return digest(
-        {
-            "spec": identity(spec),
-            "train_keys": list(train_keys),
-            "recipe_version": detector_class(spec.model).VERSION,
-        }
-    )
+    return fit_identity(identity(spec), train_keys, detector_class(spec.model).VERSION)
+
+
+def fit_identity(content: Mapping[str, Any], train_keys: Sequence[str], version: int) -> str:
+    """Identity of a fit, from what of its specification is hashed.
+
+    Args:
+        content: From :func:`identity`.
+        train_keys: As for :func:`trial_id`.
+        version: The detector's ``VERSION``.
+    """
+    return digest({"spec": content, "train_keys": list(train_keys), "recipe_version": version})
 
 
 def eval_id(spec: TrialSpec, fit_id: str, test_key: str) -> str:
@@ -110,13 +121,21 @@ def eval_id(spec: TrialSpec, fit_id: str, test_key: str) -> str:
     """
     detector = detector_class(spec.model)
     names = sorted(score_names(detector))
-    is_first = names == sorted(detector.FIRST_SCORES)
-    return digest(
-        {
-            "fit": fit_id,
-            "epochs": spec.epochs,
-            "test_key": test_key,
-            "eval_version": EVAL_VERSION,
-        }
-        | ({} if is_first else {"scores": names})
-    )
+    told = () if names == sorted(detector.FIRST_SCORES) else names
+    return evaluation_identity(fit_id, spec.epochs, test_key, EVAL_VERSION, told)
+
+
+def evaluation_identity(
+    fit_id: str, epochs: int, test_key: str, version: int, scores: Sequence[str]
+) -> str:
+    """Identity of an evaluation.
+
+    Args:
+        fit_id: Identity of its fit.
+        epochs: Of the fit.
+        test_key: Key of the test cohort's shards.
+        version: Of evaluation.
+        scores: Names of the scores, sorted; none where they are the detector's first ones.
+    """
+    content = {"fit": fit_id, "epochs": epochs, "test_key": test_key, "eval_version": version}
+    return digest(content | ({"scores": list(scores)} if scores else {}))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -82,6 +84,19 @@ def process_identity(process: int) -> str:
         return f"{process}-{psutil.Process(process).create_time():.2f}"
     except psutil.Error:
         return ""
+
+
+def process_space() -> str:
+    """Where the number of a process means the same one: this start of this system, its namespace.
+
+    Containers have the same host name and count their processes on their own; a system that was
+    started again gives all numbers anew.
+    """
+    try:
+        start = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{start}:{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:  # no Linux: no namespaces
+        return f"{socket.gethostname()}:{uuid.getnode():x}:{psutil.boot_time():.0f}"
 
 
 def user_of(process: psutil.Process) -> int | None:

@@ -137,7 +137,7 @@ class Preparation:
 
     def _forget(self, keys: Iterable[str]) -> None:
         for key in keys:
-            self.store.delete(record_path(key).rpartition("/")[0])
+            self.store.delete(record_path(key))
 
     def _prepare(self, tasks: Sequence[ScanTask], *, works: bool) -> None:
         """Prepare scans, with Ray if there are any."""

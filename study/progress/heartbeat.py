@@ -6,24 +6,25 @@ do some work twice and harm nothing, since records are whole and the same whoeve
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from datasets.storage import StorageError
-from study.cluster.processes import process_identity
+from study.cluster.processes import process_identity, process_space
 from study.errors import DamagedError, TakenOverError, UsageError
-from study.progress.liveness import is_alive
+from study.progress.liveness import STALE_AFTER, heartbeat_age
 from study.progress.tracker import Tracker
 from study.records.heartbeats import Progress
 from study.records.studies import StudyStore
 
 BEAT_S = 2.0
 
-_LOOK_S, _LOOKS = 0.5, 12
-"""How long another machine's heartbeat is watched if it seems to be old: clocks differ."""
+_LOOK_S = 0.5
+
+_SHORTEST_WATCH_S = 6.0
+"""How long a heartbeat of elsewhere is watched even if it seems to be old: clocks differ."""
 
 
 def last_progress(study: StudyStore) -> Progress | None:
@@ -38,8 +39,16 @@ def last_progress(study: StudyStore) -> Progress | None:
         return None
 
 
-def holder(study: StudyStore) -> Progress | None:
+def holder(study: StudyStore, say: Callable[[str], None] | None = None) -> Progress | None:
     """The driver that is running a study, or None.
+
+    A process number means something only where it was given. The heartbeat of a driver of
+    elsewhere, another machine or another container of this one, is watched for as long as a living
+    driver may be silent; that takes up to 45 seconds.
+
+    Args:
+        study: The study.
+        say: Told that one has to wait.
 
     Raises:
         StorageError: If its heartbeat cannot be read.
@@ -47,21 +56,23 @@ def holder(study: StudyStore) -> Progress | None:
     progress = last_progress(study)
     if progress is None or progress.has_ended:
         return None
-    if progress.host == socket.gethostname():
+    if progress.space == process_space():
         return progress if is_there(progress) else None
-    if is_alive(progress) or _beats(study, progress):
-        return progress
-    return None
+    return progress if _beats(study, progress, say) else None
 
 
-def check_free(study: StudyStore) -> None:
+def check_free(study: StudyStore, say: Callable[[str], None] | None = None) -> None:
     """Refuse to run beside another driver of the same study.
+
+    Args:
+        study: The study.
+        say: Told that one has to wait.
 
     Raises:
         UsageError: If another driver is running it.
         StorageError: If its heartbeat cannot be read.
     """
-    other = holder(study)
+    other = holder(study, say)
     if other is not None:
         raise UsageError(
             f"study {study.name!r} is being run by process {other.pid} on {other.host} since "
@@ -161,29 +172,31 @@ class Heartbeat:
             self.fault = ""
 
 
-def _beats(study: StudyStore, progress: Progress) -> bool:
-    """Whether a heartbeat is renewed while one looks."""
-    for _ in range(_LOOKS):
+def _beats(study: StudyStore, progress: Progress, say: Callable[[str], None] | None = None) -> bool:
+    """Whether a heartbeat is renewed while one looks, by this process's own clock."""
+    age_s = heartbeat_age(progress).total_seconds()
+    longest = STALE_AFTER.total_seconds()
+    # What its time stamp says is believed as far as it only shortens the wait.
+    watch_s = max(_SHORTEST_WATCH_S, longest - age_s if age_s > 0 else longest)
+    if say is not None:
+        say(
+            f"Process {progress.pid} on {progress.host} was running study {study.name!r}; "
+            f"waiting up to {watch_s:.0f} s to see whether it still does."
+        )
+    end = time.monotonic() + watch_s
+    while time.monotonic() < end:
         time.sleep(_LOOK_S)
         now = last_progress(study)
-        if now is not None and now.updated != progress.updated:
+        if now is not None and (now.driver, now.updated) != (progress.driver, progress.updated):
             return not now.has_ended
     return False
 
 
 def is_there(progress: Progress) -> bool:
-    """Whether the very process of a heartbeat of this host lives, at work or suspended."""
-    if progress.process:
-        return process_identity(progress.pid) == progress.process
-    return is_alive(progress) and _exists(progress.pid)
+    """Whether the driver of a heartbeat lives, at work or suspended; True where it can't be told.
 
-
-def _exists(pid: int) -> bool:
-    """Whether there is a process of that number; where there is no ``/proc``, that is all."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+    Only where its process number means anything here can that be told.
+    """
+    if progress.space != process_space():
         return True
-    return True
+    return process_identity(progress.pid) == progress.process

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from study.cluster.processes import process_identity
+from study.cluster.processes import process_identity, process_space
 from study.plan.cost import WorkCost
 from study.progress.events import Event
 from study.records.heartbeats import Progress, RunningTrial, Stage
@@ -180,6 +180,7 @@ class Tracker:
             host=socket.gethostname(),
             pid=os.getpid(),
             process=process_identity(os.getpid()),
+            space=process_space(),
             took_over=self.took_over,
             needs_cleanup=self.needs_cleanup,
             stage=self.stage,

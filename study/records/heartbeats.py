@@ -15,9 +15,7 @@ from pydantic import (
     Field,
 )
 
-from study.records.types import (
-    Record,
-)
+from study.records.types import Count, Record
 
 
 class Stage(StrEnum):
@@ -44,14 +42,14 @@ class RunningTrial(BaseModel):
         loss: Mean training loss of the epoch under way, or of the last one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     trial_id: str
     label: str
     stage: str
-    epoch: int = 0
+    epoch: Count = 0
     share: float = 0.0
-    epochs: int = 1
+    epochs: Count = 1
     loss: float | None = None
 
 
@@ -74,6 +72,8 @@ class Progress(Record):
     Attributes:
         driver: Random identity of the driver process.
         process: Its process with the time that began, to tell it from a later one of its number.
+        space: Where that number means this process: a start of a system and a namespace. Empty in
+            the records of earlier versions.
         took_over: Drivers that it and its predecessors have taken over from, which have to stop.
         needs_cleanup: Whether it may leave parts that no manifest names; ``untidy`` in the records
             of earlier versions.
@@ -87,8 +87,9 @@ class Progress(Record):
 
     driver: str
     host: str
-    pid: int
+    pid: Annotated[int, Field(ge=0, lt=1 << 31)]
     process: str = ""
+    space: str = ""
     took_over: tuple[str, ...] = ()
     needs_cleanup: bool = Field(
         default=False, validation_alias=AliasChoices("needs_cleanup", "untidy")
@@ -97,9 +98,9 @@ class Progress(Record):
     caption: str = ""
     started: str
     updated: Annotated[str, AfterValidator(_with_zone)]
-    planned: int = 0
-    done: int = 0
-    failed: int = 0
+    planned: Count = 0
+    done: Count = 0
+    failed: Count = 0
     running: tuple[RunningTrial, ...] = ()
     slices_per_s: float = 0.0
     seconds_left: float | None = None

@@ -33,6 +33,13 @@ class Names:
         known = self.detectors.get(model)
         return known if known is not None else installed(model)
 
+    def defaults(self, model: str, version: int) -> dict[str, Any] | None:
+        """The defaults of a model's settings in a version of it; None where they are not known."""
+        info = self.detector(model)
+        if info.version is None:  # told by a version of this software that did not tell it
+            info = installed(model)
+        return info.defaults if info.version == version else None
+
     def model(self, model: str) -> str:
         """What people read for a model."""
         return self.detector(model).label

@@ -17,8 +17,9 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from datasets.selfdigest import json_with_digest
 from datasets.storage import Storage, StorageError
-from study.errors import DamagedError
+from study.errors import DamagedError, ForeignError
 from study.records.heartbeats import Progress
 from study.records.types import (
     Checkpoint,
@@ -31,7 +32,6 @@ from study.records.types import (
     StudyRecord,
     parse_record,
 )
-from trainables.description import DetectorInfo
 
 P = TypeVar("P", FitRecord, Checkpoint, EvalRecord)
 """Records that name parts."""
@@ -158,17 +158,18 @@ class TrialStore:
         """The record of an evaluation, or None."""
         record = _read(self.evaluation_storage(eval_id), "manifest.json", EvalRecord)
         if record is not None and record.eval_id != eval_id:
-            raise DamagedError(f"the record of evaluation {record.eval_id} lies at {eval_id}")
+            where = f"{self.storage.uri}/eval/{eval_id}/manifest.json"
+            raise ForeignError(f"{where} is the record of evaluation {record.eval_id!r}")
         return self._own(record)
 
     def _own(self, record: P | None) -> P | None:
         """A record of this trial.
 
         Raises:
-            DamagedError: If it is another one's that was put here.
+            ForeignError: If it is another one's that was put here.
         """
         if record is not None and record.trial_id != self.trial_id:
-            raise DamagedError(f"a record of trial {record.trial_id} lies at {self.trial_id}")
+            raise ForeignError(f"{self.storage.uri} has a record of trial {record.trial_id!r}")
         return record
 
     def write_evaluation(self, record: EvalRecord) -> None:
@@ -191,9 +192,15 @@ class TrialStore:
         if isinstance(record, EvalRecord):
             folder = self.evaluation_storage(record.eval_id)
         try:
-            return folder.read(part.path, part.sha256)
+            data = folder.read(part.path, part.sha256)
         except FileNotFoundError as error:
             raise DamagedError(f"{name!r} of trial {self.trial_id} is missing: {error}") from error
+        if len(data) != part.size:
+            raise DamagedError(
+                f"{part.path!r} in {folder.uri!r} has {len(data)} bytes, its manifest says "
+                f"{part.size}"
+            )
+        return data
 
 
 @dataclass(frozen=True)
@@ -217,23 +224,33 @@ class StudyStore:
         return TrialStore(self.storage.sub(f"trials/{trial_id}"), trial_id)
 
     def study(self) -> StudyRecord | None:
-        """The study's record, or None if it has never been run."""
-        return _read(self.storage, "study.json", StudyRecord)
+        """The study's record, or None if it has never been run.
 
-    def detectors(self) -> dict[str, DetectorInfo]:
-        """What the study's record tells of its detectors; nothing if it cannot be read.
+        Raises:
+            ForeignError: If it is another study's.
+            DamagedError, NewerFileError: If it is that.
+            StorageError: If it cannot be read.
+        """
+        record = _read(self.storage, "study.json", StudyRecord)
+        if record is not None and record.study != self.name:
+            raise ForeignError(
+                f"{self.storage.uri}/study.json is the record of study {record.study!r}"
+            )
+        return record
+
+    def described(self) -> DescribedStudy:
+        """What the study's record tells of its detectors and data; nothing if it cannot be read.
 
         A record of ten thousand trials is read in a fraction of the time that all of it takes.
         """
         try:
-            found = DescribedStudy.model_validate_json(self.storage.read("study.json"))
+            return DescribedStudy.model_validate_json(self.storage.read("study.json"))
         except (FileNotFoundError, StorageError, ValidationError):
-            return {}
-        return dict(found.detectors)
+            return DescribedStudy()
 
     def write_study(self, record: StudyRecord) -> None:
         """Replace the study's record; the index goes where it names settings otherwise."""
-        is_named_otherwise = self.detectors() != record.detectors
+        is_named_otherwise = self.described().detectors != record.detectors
         _write(self.storage, "study.json", record)
         if is_named_otherwise:
             self.storage.delete("index.parquet")
@@ -249,7 +266,7 @@ class StudyStore:
 
 def study_names(store: Storage) -> tuple[str, ...]:
     """Names of the studies in a store, sorted; folders without a ``study.json`` are left out."""
-    names = (n for n in store.names("studies") if STUDY_NAME.fullmatch(n))
+    names = (n for n in store.names("studies") if STUDY_NAME.fullmatch(n) and ".." not in n)
     return tuple(n for n in names if store.exists(f"studies/{n}/study.json"))
 
 
@@ -280,4 +297,4 @@ def _replace(storage: Storage, path: str, read: Callable[[], P | None], record: 
 
 
 def _write(storage: Storage, path: str, record: Record) -> None:
-    storage.put(path, record.model_dump_json(indent=1).encode())
+    storage.put(path, json_with_digest(record.model_dump_json(indent=1).encode()))

@@ -18,7 +18,8 @@ from pydantic import (
 
 from datasets.collector import disable_gc
 from datasets.scan import Modality, Role
-from datasets.storage import StorageError
+from datasets.selfdigest import has_changed
+from datasets.storage import NewerFileError
 from study.errors import DamagedError
 from trainables.arithmetic import Precision
 from trainables.description import DetectorInfo
@@ -32,13 +33,16 @@ OLDEST_STORE_VERSION = 1
 
 Status = Literal["done", "failed"]
 
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+"""A number of things, as tables can hold it."""
+
 
 class Record(BaseModel):
     """Base of all records: frozen; unknown fields of a later minor version are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
-    store_version: int = STORE_VERSION
+    store_version: Count = STORE_VERSION
 
 
 class Part(BaseModel):
@@ -54,7 +58,7 @@ class Part(BaseModel):
 
     path: Annotated[str, StringConstraints(pattern=r"^attempts/[\w-]+/\w[\w.-]*$")]
     sha256: str
-    size: int
+    size: Count
 
 
 class Failure(BaseModel):
@@ -118,13 +122,13 @@ class FitRecord(Record):
     train_cohorts: tuple[str, ...]
     train_keys: tuple[str, ...]
     search: str | None = None
-    recipe_version: int
+    recipe_version: Count
     parts: dict[str, Part] = Field(default_factory=dict)
-    epochs_kept: int = 0
-    n_parameters: int = 0
-    attempts: int = 1
+    epochs_kept: Count = 0
+    n_parameters: Count = 0
+    attempts: Count = 1
     wall_s: float = 0.0
-    steps: int = 0
+    steps: Count = 0
     train_loss: float | None = None
     validation_loss: float | None = None
     failure: Failure | None = None
@@ -149,11 +153,11 @@ class Checkpoint(Record):
     """
 
     trial_id: str
-    epochs: int = 0
-    epoch: int
-    steps: int
+    epochs: Count = 0
+    epoch: Count
+    steps: Count
     share: float = 0.0
-    attempts: int
+    attempts: Count
     wall_s: float
     epoch_wall_s: float = 0.0
     parts: dict[str, Part]
@@ -174,11 +178,11 @@ class EvalRecord(Record):
     eval_id: str
     trial_id: str
     status: Status
-    epochs: int
+    epochs: Count
     cohort: str
     modality: Modality
     test_key: str
-    eval_version: int
+    eval_version: Count
     parts: dict[str, Part] = Field(default_factory=dict)
     wall_s: float = 0.0
     failure: Failure | None = None
@@ -197,10 +201,10 @@ class CohortInfo(BaseModel):
     source: str
     key: str
     synthetic: bool
-    n_scans: int
-    n_subjects: int
-    n_slices: int
-    n_quarantined: int
+    n_scans: Count
+    n_subjects: Count
+    n_slices: Count
+    n_quarantined: Count
 
 
 class PlannedEval(BaseModel):
@@ -248,17 +252,18 @@ class PlannedSearch(BaseModel):
     points: tuple[float, ...] = ()
     low: float = 0.0
     high: float = 0.0
-    n_trials: int
+    n_trials: Count
     objective: str
     objective_score: str
 
 
 class DescribedStudy(BaseModel):
-    """What ``study.json`` says of the study's detectors; the rest of it is passed over."""
+    """What ``study.json`` says of the study's detectors and data; the rest is passed over."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     detectors: dict[str, DetectorInfo] = Field(default_factory=dict)
+    cohorts: tuple[CohortInfo, ...] = ()
 
 
 class StudyRecord(Record):
@@ -305,9 +310,11 @@ def parse_record(kind: type[R], data: bytes, where: str) -> R:
 
     Raises:
         DamagedError: If it is damaged.
-        StorageError: If it was written by a newer version of this software, or by one so old
+        NewerFileError: If it was written by a newer version of this software, or by one so old
             that its records cannot be read any more.
     """
+    if has_changed(data):
+        raise DamagedError(f"{where} is damaged: its content is not what was written")
     try:
         with disable_gc():
             record = kind.model_validate_json(data)
@@ -335,12 +342,12 @@ def _check_version(record: Record, where: str) -> None:
     if "store_version" not in record.model_fields_set:
         raise DamagedError(f"{where} is damaged: store_version: Field required")
     if version > STORE_VERSION:
-        raise StorageError(
+        raise NewerFileError(
             f"{where} was written by a newer version of this software (store version {version}, "
             f"this one reads up to {STORE_VERSION}); upgrade to read it"
         )
     if version < OLDEST_STORE_VERSION:
-        raise StorageError(
+        raise NewerFileError(
             f"{where} was written by an older version of this software (store version {version}, "
             f"this one reads from {OLDEST_STORE_VERSION}); read it with the version that wrote it, "
             "or begin another store"

@@ -8,8 +8,11 @@ from typing import Annotated
 
 import typer
 
+from datasets.storage import StorageError
 from study import cli
+from study.errors import EXIT_FAILED
 from study.progress.liveness import is_alive
+from study.records.studies import StudyStore
 from study.report.report import Report, as_csv, as_json, as_latex, make_report, print_report
 
 
@@ -38,12 +41,28 @@ def main(
     study: cli.StudyOption = None,
     output_format: Annotated[Format, typer.Option("--format", help="What to print.")] = Format.TEXT,
 ) -> None:
-    """Print the results of a study: table 1, with the paper's figures beside ours."""
+    """Print the results of a study: table 1, with the paper's figures beside ours.
+
+    Exit status 1 if results are missing because records are damaged, unreadable or of another
+    version; foreign ones are only told.
+    """
     study_store, record = cli.existing_study(store, study)
-    progress = study_store.progress()
-    running = len(progress.running) if progress and is_alive(progress) else 0
-    report = make_report(study_store, record, running=running)
+    report = make_report(study_store, record, running=_running(study_store))
     if output_format is Format.TEXT:
         print_report(report, cli.console())
     else:
         typer.echo(_FORMATTERS[output_format](report).rstrip("\n"))
+        problems = report.problems.words(report.store)
+        if problems:
+            cli.say_aside(problems)
+    raise typer.Exit(EXIT_FAILED if report.problems.lose_results else 0)
+
+
+def _running(study: StudyStore) -> int:
+    """How many trials are at work; a heartbeat that cannot be read tells of none."""
+    try:
+        progress = study.progress()
+    except StorageError as error:
+        cli.say_aside(f"What is at work now is not known: {error}")
+        return 0
+    return len(progress.running) if progress and is_alive(progress) else 0

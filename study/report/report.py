@@ -15,6 +15,7 @@ from rich.console import Console
 from study.plan.done import TrialCounts, count_trials, plan_rows, plan_trials
 from study.records.index import load_index
 from study.records.names import Names
+from study.records.problems import Problems
 from study.records.studies import StudyStore
 from study.records.types import PlannedSearch, StudyRecord
 from study.report.best import found_cells, top_rows
@@ -22,12 +23,11 @@ from study.report.choice import planned_seeds
 from study.report.formats import SYNTHETIC, legends, table_csv, table_latex, text_table
 from study.report.table import result_rows
 from study.report.table_one import TableOne, table_one
+from trainables.evaluate import REGIONS
 
 CHOSEN_ON_TEST = (
     "The best setting of each cell is chosen on the test set itself, as in the paper: optimistic."
 )
-
-REGIONS = ("brain", "slice")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Report:
         searches: The searches, whose objective is told.
         record: The study's record.
         index: All its records.
+        store: What the user calls the store.
     """
 
     study: str
@@ -51,6 +52,12 @@ class Report:
     searches: tuple[PlannedSearch, ...]
     record: StudyRecord
     index: pa.Table
+    store: str
+
+    @property
+    def problems(self) -> Problems:
+        """The records that do not count."""
+        return Problems.of(self.index)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -103,6 +110,7 @@ def make_report(
         searches=record.searches,
         record=record,
         index=index,
+        store=study.storage.uri.removesuffix(f"/studies/{study.name}"),
     )
 
 
@@ -113,6 +121,7 @@ def as_json(report: Report) -> str:
         "grid": report.grid,
         "synthetic": report.synthetic,
         "trials": asdict(report.trials),
+        "problems": report.problems.as_dict(),
         "rows": report.rows,
     }
     return json.dumps(content, indent=1, allow_nan=False)
@@ -143,6 +152,9 @@ def print_report(report: Report, console: Console) -> None:
     )
     for sentence in searched(report.searches):
         console.print(sentence)
+    problems = report.problems.words(report.store)
+    if problems:
+        console.print(problems, style="yellow", markup=False, soft_wrap=True)
 
 
 def searched(searches: Iterable[PlannedSearch]) -> list[str]:

@@ -129,7 +129,7 @@ def main(
         print_plan(request, console)
         return
     if not take_over:
-        check_free(request.study)
+        check_free(request.study, say=cli.say_aside)
     if cohorts is None:
         console.print(
             "No cohorts file given: using the built-in synthetic phantom. "

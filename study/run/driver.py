@@ -26,6 +26,7 @@ from study.progress.tracker import Tracker
 from study.records.heartbeats import Stage
 from study.records.index import load_index, refresh_index
 from study.records.names import describe_all
+from study.records.problems import Problems
 from study.records.provenance import provenance
 from study.records.studies import utc_now
 from study.records.types import CohortInfo, StudyRecord
@@ -33,7 +34,7 @@ from study.report.report import make_report, print_report
 from study.run.estimate import costs_of, estimate, local_device, local_places, pace_of
 from study.run.precision import Decision, decide
 from study.run.request import Request
-from study.store.check import sweep
+from study.store.sweep import sweep
 from study.trials.outcome import Outcome
 from study.trials.session import Session
 from trainables.arithmetic import Precision, fast_precision
@@ -178,6 +179,11 @@ class Driver:
         index = refresh_index(request.study)
         retry = request.options.retry_failed
         left = work_left(plan_trials(record, index), index, retry_failed=retry)
+        problems = Problems.of(index)
+        if problems.messages:
+            self._say(problems.words(request.store.uri))
+        # What cannot be read, or is of a newer version, must not be replaced.
+        left = [work for work in left if work.trial.trial_id not in problems.barred]
         request.study.write_study(record)  # only now: a plan that is refused replaces none
         counts = count_trials(record, index)
         searching = [s for s in record.searches if not s.points]
@@ -229,7 +235,7 @@ class Driver:
         if self._request.options.take_over or others or not self._heartbeat.is_owner():
             return
         with suppress(StorageError):  # the next run does it
-            sweep(self._request.study)
+            sweep(self._request.store, self._request.study)
             self._tracker.needs_cleanup = False
 
     def _report(self, record: StudyRecord, index: pa.Table, outcome: Outcome) -> bool:
@@ -246,12 +252,19 @@ class Driver:
                 "The store takes nothing any more, so the study has stopped; nothing that was "
                 "recorded is lost. Make space there, and the same command goes on from here."
             )
+        counts = report.trials
+        missing = counts.planned - counts.done - counts.failed
+        if missing:
+            self._say(
+                f"{missing} of {counts.planned} trials have no record at the end; the same command "
+                "runs them."
+            )
         if report.trials.failed:
             self._say(
                 f"{report.trials.failed} trials failed; the dashboard shows why. "
                 "--retry-failed runs them again."
             )
-        return not outcome.lost and not report.trials.failed
+        return not (outcome.lost or counts.failed or missing or report.problems.lose_results)
 
     def _say_quarantined(self, listings: Sequence[CohortListing]) -> None:
         for listing in listings:

@@ -1,179 +1,239 @@
-"""``study.store check`` and ``gc``: what is wrong in a store, and what no record needs."""
+"""``study.store check``: every file of a store, every checksum, every identity."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from datasets.manifest import ScanRecord, read_manifest
+from datasets.checksums import check_cache
+from datasets.layout import Kind
+from datasets.manifest import read_manifest, stored_record
+from datasets.retries import read_retries
 from datasets.storage import Storage, StorageError
-from study.records.studies import StudyStore, study_names
-from study.records.types import Checkpoint, EvalRecord, FitRecord, Record, parse_record
-
-_MANIFESTS: dict[str, type[FitRecord | Checkpoint | EvalRecord]] = {
-    "manifest.json": FitRecord,
-    "checkpoint.json": Checkpoint,
-}
-
-
-_ASIDE = ".tmp"
-"""End of the names under which a put writes before it renames."""
+from study.errors import DamagedError
+from study.records.identities import Problem, check_evaluation, check_fit, problem_of
+from study.records.index import read_metrics, verify_index
+from study.records.names import Names
+from study.records.studies import StudyStore
+from study.records.types import DescribedStudy, EvalRecord, Part
+from study.store.contents import (
+    PARTS,
+    Item,
+    TrialRecord,
+    contents,
+    evaluation_of,
+    trial_of,
+)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong.
+    """Something that is not as it should be.
 
     Attributes:
-        message: What, in one sentence that names the file.
-        folder: The folder of a manifest that cannot be read, below the study's.
+        path: The file or folder, below the store.
+        message: What is wrong, in one sentence that names the file.
+        problem: Of which kind; None for what harms nothing: a file of somebody else, a link, what
+            an interrupted attempt has left.
+        records: The records and parts that have to go so that what they stood for is made again.
     """
 
+    path: str
     message: str
-    folder: str = ""
-
-
-@dataclass(frozen=True)
-class Named:
-    """A manifest's folder, below the study's, and the paths of the parts it names."""
-
-    folder: str
-    record: FitRecord | Checkpoint | EvalRecord
+    problem: Problem | None = None
+    records: tuple[str, ...] = ()
 
 
 def check_store(store: Storage) -> Iterator[Finding | str]:
-    """Verify every manifest and every checksum.
+    """Look at everything in a store.
 
     Yields:
-        A finding for each thing wrong, and the path of each file that is right.
+        A finding for each thing that is not as it should be, and the path of each file that is
+        right.
+
+    Raises:
+        StorageError: If the store cannot be listed.
     """
-    for name in study_names(store):
-        yield from _check_study(StudyStore.open(store, name))
-    yield from _check_shards(store)
+    yield from _Check(store, contents(store)).run()
 
 
-def sweep(study: StudyStore, *, dry_run: bool = False) -> list[str]:
-    """Remove the parts in a study that no manifest names, and what was being written aside.
+@dataclass
+class _Check:
+    """One look at a store."""
 
-    Not to be called while another process works on the study: its parts have no manifest yet.
+    store: Storage
+    items: list[Item]
+    parts: dict[str, list[tuple[str, str, int | None]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """Of each part: the records that name it, with checksum and size."""
+    known: dict[str, DescribedStudy] = field(default_factory=dict)
 
-    Args:
-        study: The study.
-        dry_run: Only tell.
+    def run(self) -> Iterator[Finding | str]:
+        """First the records, which name the parts, then all else."""
+        readers = self._readers()
+        for item in self.items:
+            read = readers.get(item.kind) if item.kind else None
+            if read is not None:
+                yield self._read(item, read)
+        paths = set()
+        for item in self.items:
+            paths.add(item.path)
+            if item.kind not in readers:
+                finding = self._other(item)
+                if finding is not None:
+                    yield finding
+        for path in sorted(set(self.parts) - paths):
+            yield self._part(path)
 
-    Returns:
-        The paths, below the study's folder, that were removed.
-    """
-    needed, unclear, stale = set(), [], []
-    for named in _manifests(study):
-        if not isinstance(named, Named):
-            unclear.append(named.folder)  # a damaged manifest may need anything
-        elif isinstance(named.record, Checkpoint) and _is_over(study, named.record):
-            stale.append(f"{named.folder}checkpoint.json")
-        else:
-            needed |= {f"{named.folder}{part.path}" for part in named.record.parts.values()}
-    aside = [name for name in study.storage.names() if name.endswith(_ASIDE)]
-    parts = (p for p in study.storage.files("trials") if _is_part(p) and p not in needed)
-    orphans = [p for p in parts if not any(p.startswith(folder) for folder in unclear)]
-    orphans = [*stale, *orphans, *aside]
-    if not dry_run:
-        for path in orphans:
-            study.storage.delete(path)
-        for folder in sorted({path.rpartition("/")[0] for path in orphans}):
-            if "/attempts/" in folder and not study.storage.names(folder):
-                study.storage.delete(folder)
-    return orphans
+    def _readers(self) -> Mapping[Kind, Callable[[Item], object]]:
+        return {
+            Kind.STUDY: lambda item: self._own_study(item).study(),
+            Kind.HEARTBEAT: lambda item: self._own_study(item).progress(),
+            Kind.INDEX: lambda item: verify_index(self._own_study(item)),
+            Kind.FIT: self._fit,
+            Kind.CHECKPOINT: self._checkpoint,
+            Kind.EVALUATION: self._evaluation,
+            Kind.SCAN: self._scan,
+            Kind.COHORT: self._cohort,
+            Kind.CHECKSUMS: lambda item: check_cache(self.store),
+            Kind.RETRIES: lambda item: read_retries(self.store),
+        }
 
-
-def _is_over(study: StudyStore, checkpoint: Checkpoint) -> bool:
-    """Whether a checkpoint's fit has been finished: a kill came before the checkpoint was gone."""
-    try:
-        fit = study.trial(checkpoint.trial_id).fit()
-    except StorageError:
-        return False
-    asked_for = checkpoint.epochs or checkpoint.epoch  # a longer fit may begin at an earlier epoch
-    return fit is not None and fit.status == "done" and fit.spec.epochs >= asked_for
-
-
-def sweep_shards(store: Storage, *, dry_run: bool = False) -> list[str]:
-    """Remove slices of scans that no scan record names; returns their paths."""
-    orphans = []
-    for key in store.names("shards/scans"):
-        folder = f"shards/scans/{key}"
-        record = _scan_record(store, key)
-        kept = {f"{folder}/record.json", record.part if record else ""}
-        orphans += [path for path in store.files(folder) if path not in kept]
-    beside = (p for p in store.files("shards") if not p.startswith("shards/scans/"))
-    orphans += [path for path in beside if path.endswith(_ASIDE)]
-    if not dry_run:
-        for path in orphans:
-            store.delete(path)
-    return orphans
-
-
-def _is_part(path: str) -> bool:
-    return "/attempts/" in path or path.endswith(_ASIDE)
-
-
-def _check_study(study: StudyStore) -> Iterator[Finding | str]:
-    for read in (study.study, study.progress):
+    def _read(self, item: Item, read: Callable[[Item], object]) -> Finding | str:
+        if item.entry.is_folder:
+            return self._found(item, DamagedError(f"{item.path!r} is a folder, not a file"))
         try:
-            read()
+            read(item)
+        except FileNotFoundError as error:  # a link that leads nowhere, or gone since it was listed
+            return self._found(item, DamagedError(str(error)))
         except StorageError as error:
-            yield Finding(str(error))
-    for named in _manifests(study):
-        if isinstance(named, Finding):
-            yield named
-            continue
-        for part in named.record.parts.values():
-            path = f"{named.folder}{part.path}"
-            yield _checked(study.storage, path, part.sha256)
+            return self._found(item, error)
+        except ValueError as error:
+            return Finding(item.path, f"{item.path!r} is not looked at: {error}")
+        return item.path
 
+    def _found(self, item: Item, error: Exception) -> Finding:
+        problem = problem_of(error)
+        can_go = problem in (Problem.DAMAGED, Problem.FOREIGN)
+        is_odd = not item.entry.is_file and not item.entry.is_folder  # nothing to be read
+        records: tuple[str, ...] = (item.path,) if can_go or is_odd else ()
+        if item.kind is Kind.SCAN:
+            records = records and (*self._cohorts_of(item.path.split("/")[2]), *records)
+        return Finding(item.path, str(error), problem, records)
 
-def _manifests(study: StudyStore) -> Iterator[Named | Finding]:
-    for path in study.storage.files("trials"):
-        folder, _, name = path.rpartition("/")
-        kind = _MANIFESTS.get(name)
-        if kind is None or "/attempts/" in path:
-            continue
-        if "/eval/" in path:
-            kind = EvalRecord
-        where = f"{study.storage.uri}/{path}"
+    def _other(self, item: Item) -> Finding | str | None:
+        """A part, or what is none of ours."""
+        entry = item.entry
+        if item.path in self.parts:
+            return self._part(item.path)
+        if entry.fault:
+            message = f"{item.path!r} cannot be listed: {entry.fault}"
+            return Finding(item.path, message, Problem.UNREADABLE)
+        if entry.is_folder:
+            return None
+        if item.kind is Kind.UNFINISHED:
+            return Finding(item.path, f"{item.path!r} was not written to its end; gc removes it")
+        if item.kind in PARTS or item.kind is Kind.SLICES:
+            return Finding(item.path, f"no record names {item.path!r}; gc removes it")
+        if entry.is_link:
+            return Finding(
+                item.path, f"{item.path!r} is a link; what is behind it is not looked at"
+            )
+        return Finding(item.path, f"{item.path!r} is no file of a store")
+
+    def _part(self, path: str) -> Finding | str:
+        """A part that records name."""
+        named_by = self.parts[path]
         try:
-            record: Record = parse_record(kind, study.storage.read(path), where)
-        except (StorageError, FileNotFoundError) as error:
-            yield Finding(str(error), f"{folder}/")
-        else:
-            assert isinstance(record, FitRecord | Checkpoint | EvalRecord)
-            yield Named(f"{folder}/", record)
-
-
-def _check_shards(store: Storage) -> Iterator[Finding | str]:
-    for key in store.names("shards"):
-        if key == "scans" or not store.exists(f"shards/{key}/manifest.json"):
-            continue
-        try:
-            manifest = read_manifest(store, key)
+            for _, sha256, size in named_by:
+                data = self.store.read(path, sha256)
+                if size is not None and len(data) != size:
+                    raise DamagedError(
+                        f"{path!r} has {len(data)} bytes, and its record says {size}"
+                    )
+        except FileNotFoundError as error:
+            records = tuple(record for record, _, _ in named_by)
+            return Finding(path, f"a part is missing: {error}", Problem.DAMAGED, records)
         except StorageError as error:
-            yield Finding(str(error))
-            continue
+            problem = problem_of(error)
+            records = (*(record for record, _, _ in named_by), path)
+            return Finding(path, str(error), problem, records if problem is Problem.DAMAGED else ())
+        return path
+
+    def _own_study(self, item: Item) -> StudyStore:
+        return StudyStore.open(self.store, item.path.split("/")[1])
+
+    def _names(self, record: TrialRecord, item: Item) -> None:
+        """Take in the parts of a record that counts."""
+        for part in record.parts.values():
+            self._name(f"{item.folder}{part.path}", item.path, part)
+
+    def _name(self, path: str, record: str, part: Part) -> None:
+        self.parts[path].append((record, part.sha256, part.size))
+
+    def _described(self, study: StudyStore) -> DescribedStudy:
+        if study.name not in self.known:
+            self.known[study.name] = study.described()
+        return self.known[study.name]
+
+    def _fit(self, item: Item) -> None:
+        study = self._own_study(item)
+        record = study.trial(trial_of(item.path)[1]).fit()
+        if record is None:
+            raise FileNotFoundError(f"no {item.path!r}")
+        names = Names(self._described(study).detectors)
+        check_fit(record, names, item.path)
+        self._names(record, item)
+
+    def _checkpoint(self, item: Item) -> None:
+        record = self._own_study(item).trial(trial_of(item.path)[1]).checkpoint()
+        if record is None:
+            raise FileNotFoundError(f"no {item.path!r}")
+        self._names(record, item)
+
+    def _evaluation(self, item: Item) -> None:
+        study = self._own_study(item)
+        trial = study.trial(trial_of(item.path)[1])
+        record = trial.evaluation(evaluation_of(item.path))
+        if record is None:
+            raise FileNotFoundError(f"no {item.path!r}")
+        self._names(record, item)
+        cohorts = {cohort.key: cohort.name for cohort in self._described(study).cohorts}
+        check_evaluation(record, self._scores(record, item), cohorts, item.path)
+
+    def _scores(self, record: EvalRecord, item: Item) -> set[str]:
+        """The scores that an evaluation has; none if its table is damaged, which is found apart."""
+        part = record.parts.get("metrics.parquet")
+        if part is None:
+            return set()
+        try:
+            data = self.store.read(f"{item.folder}{part.path}", part.sha256)
+        except (FileNotFoundError, StorageError):
+            return set()
+        return {row["score"] for row in read_metrics(data, item.path)}
+
+    def _scan(self, item: Item) -> None:
+        record = stored_record(self.store, item.path.split("/")[2])
+        if record is not None and record.part:
+            self.parts[record.part].append((item.path, record.sha256, None))
+
+    def _cohort(self, item: Item) -> None:
+        manifest = read_manifest(self.store, item.path.split("/")[1])
         for record in manifest.records if manifest else ():
             if record.part:
-                yield _checked(store, record.part, record.sha256)
+                self.parts[record.part].append((item.path, record.sha256, None))
 
-
-def _checked(storage: Storage, path: str, sha256: str) -> Finding | str:
-    try:
-        storage.read(path, sha256)
-    except FileNotFoundError as error:
-        return Finding(f"a part is missing: {error}")
-    except StorageError as error:
-        return Finding(str(error))
-    return path
-
-
-def _scan_record(store: Storage, key: str) -> ScanRecord | None:
-    try:
-        return ScanRecord.model_validate_json(store.read(f"shards/scans/{key}/record.json"))
-    except (FileNotFoundError, ValueError):
-        return None
+    def _cohorts_of(self, scan: str) -> tuple[str, ...]:
+        """The manifests of the cohorts that have a scan."""
+        found = []
+        for item in self.items:
+            if item.kind is Kind.COHORT:
+                try:
+                    manifest = read_manifest(self.store, item.path.split("/")[1])
+                except (FileNotFoundError, StorageError):
+                    continue
+                if manifest is not None and any(r.key == scan for r in manifest.records):
+                    found.append(item.path)
+        return tuple(found)

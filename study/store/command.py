@@ -1,7 +1,8 @@
-"""``study.store check`` and ``gc``."""
+"""``study.store check``, ``repair`` and ``gc``."""
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -10,8 +11,10 @@ from datasets.storage import Storage
 from study import cli
 from study.errors import EXIT_FAILED, UsageError
 from study.progress.heartbeat import holder
-from study.records.studies import StudyStore, study_names
-from study.store.check import Finding, check_store, sweep, sweep_shards
+from study.store.check import check_store
+from study.store.contents import study_folders
+from study.store.repair import repair_store
+from study.store.sweep import Swept, sweep, sweep_shards
 
 app: typer.Typer = cli.new_app()
 
@@ -21,17 +24,54 @@ UriArgument = Annotated[str, typer.Argument(metavar="URI", help="The store.")]
 
 @app.command()
 def check(uri: UriArgument = cli.DEFAULT_STORE) -> None:
-    """Verify every manifest and checksum of a store; exit status 1 if anything is wrong."""
+    """Verify every file, checksum and identity of a store; exit status 1 if anything is wrong."""
     store = _existing(uri)
-    right = wrong = 0
+    right, wrong, others = 0, 0, 0
     for result in check_store(store):
-        if isinstance(result, Finding):
-            wrong += 1
-            typer.echo(f"wrong: {result.message}")
-        else:
+        if isinstance(result, str):
             right += 1
-    typer.echo(f"{right} files are right, {wrong} are wrong")
+        elif result.problem is None:
+            others += 1
+            typer.echo(f"note: {result.message}")
+        else:
+            wrong += 1
+            typer.echo(f"wrong: {result.message} ({result.problem})")
+    notes = f", {others} are no part of it" if others else ""
+    typer.echo(f"{right} files are right, {wrong} are wrong{notes}")
+    if wrong:
+        typer.echo(f"set aside what can be made again: python -m study.store repair {_quoted(uri)}")
     raise typer.Exit(EXIT_FAILED if wrong else 0)
+
+
+@app.command()
+def repair(
+    uri: UriArgument = cli.DEFAULT_STORE,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be set aside.")
+    ] = False,
+) -> None:
+    """Set damaged records aside, so that the next run of their study makes just these again.
+
+    Each is copied into the store's folder "damaged", read back and only then removed. Exit status
+    1 if something wrong is left that it cannot mend.
+    """
+    store = _existing(uri)
+    _refuse_running(store)
+    taken = left = 0
+    for repaired in repair_store(store, dry_run=dry_run):
+        typer.echo(f"wrong: {repaired.finding.message}")
+        if repaired.fault:
+            left += 1
+            typer.echo(f"  not mended: {repaired.fault}")
+        for path in repaired.taken:
+            taken += 1
+            typer.echo(f"  {'would be ' if dry_run else ''}set aside: {path}")
+    typer.echo(
+        f"{taken} files {'would be ' if dry_run else ''}set aside, {left} are left as they are"
+    )
+    if taken and not dry_run:
+        typer.echo("The same study.run and study.prepare commands make them again.")
+    raise typer.Exit(EXIT_FAILED if left else 0)
 
 
 @app.command()
@@ -41,22 +81,32 @@ def gc(
         bool, typer.Option("--dry-run", help="Only tell what would be removed.")
     ] = False,
 ) -> None:
-    """Remove what no record needs: the leftovers of attempts that were interrupted."""
+    """Remove what no record needs: the leftovers of attempts that were interrupted.
+
+    Where a record cannot be read, what it may name is kept; links are not followed.
+    """
     store = _existing(uri)
-    removed = []
-    for name in study_names(store):
-        study = StudyStore.open(store, name)
-        progress = holder(study)
+    _refuse_running(store)
+    swept = Swept()
+    for study in study_folders(store):
+        swept += sweep(store, study, dry_run=dry_run)
+    swept += sweep_shards(store, dry_run=dry_run)
+    for path in swept.paths:
+        typer.echo(path)
+    for sentence in swept.kept:
+        typer.echo(f"kept: {sentence}")
+    typer.echo(f"{len(swept.paths)} files {'would be ' if dry_run else ''}removed")
+    raise typer.Exit(EXIT_FAILED if swept.kept else 0)
+
+
+def _refuse_running(store: Storage) -> None:
+    for study in study_folders(store):
+        progress = holder(study, say=cli.say_aside)
         if progress is not None:
             raise UsageError(
-                f"study {name!r} is being run by process {progress.pid} on {progress.host}; "
+                f"study {study.name!r} is being run by process {progress.pid} on {progress.host}; "
                 "wait for it or stop it first"
             )
-        removed += [f"studies/{name}/{path}" for path in sweep(study, dry_run=dry_run)]
-    removed += sweep_shards(store, dry_run=dry_run)
-    for path in removed:
-        typer.echo(path)
-    typer.echo(f"{len(removed)} files {'would be ' if dry_run else ''}removed")
 
 
 def _existing(uri: str) -> Storage:
@@ -64,3 +114,7 @@ def _existing(uri: str) -> Storage:
     if not store.names():
         raise UsageError(f"there is no store at {uri!r}")
     return store
+
+
+def _quoted(uri: str) -> str:
+    return shlex.quote(uri)

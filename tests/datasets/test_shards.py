@@ -24,6 +24,7 @@ from datasets.manifest import (
     write_manifest,
 )
 from datasets.scan import Role, Scan
+from datasets.selfdigest import BLANK, fill_in, json_digest
 from datasets.settings import PREPROCESS_VERSION, SIZE, PreprocessSettings
 from datasets.shards import process_scan, read_slices
 from datasets.storage import ChecksumError, Storage, StorageError
@@ -247,6 +248,13 @@ def test_a_flipped_byte_is_found_named_and_mended_by_preparing_the_scan_again(
     assert len(read_slices(storage, mended).slice_index_N) == record.n_slices
 
 
+def digested_anew(data: bytes) -> bytes:
+    """A file as a version that wrote this content would have written it."""
+    digest = json_digest(data)
+    assert digest is not None
+    return fill_in(data.replace(digest, BLANK))
+
+
 def test_only_a_whole_record_with_its_part_counts_as_finished(
     tmp_path: Path, storage: Storage
 ) -> None:
@@ -258,7 +266,10 @@ def test_only_a_whole_record_with_its_part_counts_as_finished(
     text = storage.read(record_path(key))
     storage.put(record_path(key), text[:-20])
     assert read_record(storage, key) is None
-    storage.put(record_path(key), text.replace(b'"version": 1', b'"version": 99'))
+    newer = text.replace(b'"version": 1', b'"version": 99')
+    storage.put(record_path(key), newer)
+    assert read_record(storage, key) is None  # its digest tells that this is a damage
+    storage.put(record_path(key), digested_anew(newer))
     with pytest.raises(StorageError, match="newer version"):
         read_record(storage, key)
     storage.put(record_path(key), text)
@@ -384,9 +395,13 @@ def test_a_damaged_foreign_or_newer_manifest_is_refused_by_name(
     for data, words in (
         (good[:-30], "damaged"),
         (b"[]", "damaged"),
-        (good.replace(b'"role": "test"', b'"role": "exam"'), "damaged: role"),
-        (good.replace(b'"cohort": "stroke"', b'"cohort": "strike"'), "does not describe"),
-        (good.replace(b'"version": 1', b'"version": 2'), "newer version"),
+        (good.replace(b'"role": "test"', b'"role": "exam"'), "not what was written"),
+        (digested_anew(good.replace(b'"role": "test"', b'"role": "exam"')), "damaged: role"),
+        (
+            digested_anew(good.replace(b'"cohort": "stroke"', b'"cohort": "strike"')),
+            "does not describe",
+        ),
+        (digested_anew(good.replace(b'"version": 1', b'"version": 2')), "newer version"),
     ):
         assert data != good
         storage.put(path, data)

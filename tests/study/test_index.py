@@ -80,7 +80,8 @@ class TestIndex:
         for trial in trials:
             put_trial(study, trial, {"intensity": 0.7})
         refresh_index(study)
-        study.storage.delete(f"trials/{trials[0].trial_id}")
+        for path in study.storage.files(f"trials/{trials[0].trial_id}"):
+            study.storage.delete(path)
         assert set(refresh_index(study)["trial_id"].to_pylist()) == {trials[1].trial_id}
 
 
@@ -134,7 +135,7 @@ def test_a_damaged_fit_is_a_row_and_hides_no_other_trial(
         put_trial(local_study, trial, {"intensity": 0.7})
     local_study.trial(trials[0].trial_id).storage.put("manifest.json", damage)
     rows = load_index(local_study).to_pylist()
-    (damaged,) = (r for r in rows if r["kind"] == "damaged")
+    (damaged,) = (r for r in rows if r["kind"] == "problem")
     assert damaged["trial_id"] == trials[0].trial_id
     assert "manifest.json" in damaged["failure_message"]
     assert [r["trial_id"] for r in rows if r["kind"] == "fit"] == [trials[1].trial_id]
@@ -152,6 +153,6 @@ def test_a_damaged_evaluation_is_a_row_and_its_fit_stays(
     brats.put(part, b"flipped")
     rows = load_index(local_study).to_pylist()
     assert [r["kind"] for r in rows].count("fit") == 1
-    damaged = {r["eval_id"]: r["failure_message"] for r in rows if r["kind"] == "damaged"}
+    damaged = {r["eval_id"]: r["failure_message"] for r in rows if r["kind"] == "problem"}
     assert set(damaged) == {e.eval_id for e in trial.evals}
     assert "metrics.parquet" in damaged[trial.evals[1].eval_id]

@@ -73,13 +73,18 @@ class TestStorage:
         assert all(mark.mtime_ns > 0 for mark in found)
         assert storage.matching("nowhere", ("*/m.json",)) == []
 
-    def test_deleting_removes_a_file_or_a_whole_folder(self, storage: Storage) -> None:
+    def test_deleting_removes_one_file_and_folders_only_once_they_are_empty(
+        self, storage: Storage
+    ) -> None:
         for path in ("keep", "folder/a/b", "folder/c", "single"):
             storage.put(path, b"x")
         storage.delete("single")
-        storage.delete("folder")
         storage.delete("never/was/there")
-        assert storage.files() == ("keep",)
+        assert not storage.delete_folder_if_empty("folder/a")
+        storage.delete("folder/a/b")
+        assert storage.delete_folder_if_empty("folder/a")
+        assert storage.delete_folder_if_empty("never/was/there")
+        assert storage.files() == ("folder/c", "keep")
 
     @pytest.mark.parametrize(
         "path", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/.", "a\\b", "a/"]
@@ -236,7 +241,7 @@ class TestTrialStore:
     ) -> None:
         study.trial("t2").write_fit(make_fit(make_trial(), trial_id="t2"))
         trial.storage.put("manifest.json", study.trial("t2").storage.read("manifest.json"))
-        with pytest.raises(DamagedError, match="a record of trial t2 lies at t1"):
+        with pytest.raises(DamagedError, match="t1 has a record of trial 't2'"):
             trial.fit()
 
     def test_evaluations_have_folders_of_their_own(self, study: StudyStore) -> None:
