@@ -19,10 +19,12 @@ from study.records.studies import StudyStore
 from study.records.types import DescribedStudy, EvalRecord, Part
 from study.store.contents import (
     PARTS,
+    RECORDS,
     Item,
     TrialRecord,
     contents,
     evaluation_of,
+    read_trial_record,
     trial_of,
 )
 
@@ -119,6 +121,8 @@ class _Check:
         can_go = problem in (Problem.DAMAGED, Problem.FOREIGN)
         is_odd = not item.entry.is_file and not item.entry.is_folder  # nothing to be read
         records: tuple[str, ...] = (item.path,) if can_go or is_odd else ()
+        if problem is Problem.FOREIGN and item.kind in RECORDS:
+            self._names(read_trial_record(self.store, item), item)  # it has its parts all the same
         if item.kind is Kind.SCAN:
             records = records and (*self._cohorts_of(item.path.split("/")[2]), *records)
         return Finding(item.path, str(error), problem, records)

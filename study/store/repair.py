@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from datasets.layout import DAMAGED
+from datasets.layout import DAMAGED, kind_of
 from datasets.storage import Storage, StorageError, sha256_hex
 from study.store.check import Finding, check_store
-from study.store.contents import below
+from study.store.contents import Item, below
 
 
 @dataclass(frozen=True)
@@ -47,40 +47,42 @@ def repair_store(store: Storage, *, dry_run: bool = False) -> Iterator[Repaired]
         if not finding.records:
             yield Repaired(finding, fault="it is left as it is")
             continue
-        paths = [path for path in _files(store, finding.records) if path not in gone]
+        items = [item for item in _items(store, finding.records) if item.path not in gone]
         try:
             if not dry_run:
-                _set_aside(store, folder, paths)
+                _set_aside(store, folder, items)
         except (StorageError, FileNotFoundError) as error:
             yield Repaired(finding, fault=str(error))
             continue
-        gone.update(paths)
-        yield Repaired(finding, tuple(paths))
+        taken = tuple(item.path for item in items)
+        gone.update(taken)
+        yield Repaired(finding, taken)
 
 
-def _files(store: Storage, paths: Iterable[str]) -> Iterator[str]:
-    """The files at some paths; those in it where a folder is in place of a file."""
+def _items(store: Storage, paths: Iterable[str]) -> Iterator[Item]:
+    """What lies at some paths; first what is in it where a folder is in place of a file."""
     for path in paths:
-        inner = below(store, path) if _is_folder(store, path) else None
-        if inner is None:
-            yield path
-        else:
-            yield from (item.path for item in inner if not item.entry.is_folder)
+        folder, _, name = path.rpartition("/")
+        for entry in store.entries(folder, recursive=False):
+            if entry.path == name:
+                if entry.is_folder:
+                    yield from reversed(below(store, path))
+                yield Item(path, kind_of(path), entry)
 
 
-def _is_folder(store: Storage, path: str) -> bool:
-    folder, _, name = path.rpartition("/")
-    entries = store.entries(folder, recursive=False)
-    return any(entry.path == name and entry.is_folder for entry in entries)
+def _set_aside(store: Storage, folder: str, items: Iterable[Item]) -> None:
+    """Copy files, verify the copies, then remove the files: records first, as they are listed.
 
-
-def _set_aside(store: Storage, folder: str, paths: Iterable[str]) -> None:
-    """Copy files, verify the copies, then remove the files: records first, as they are listed."""
-    paths = list(paths)
-    for path in paths:
-        if store.exists(path):
-            data = store.read(path)
-            store.put(f"{folder}/{path}", data)
-            store.read(f"{folder}/{path}", sha256_hex(data))
-    for path in paths:
-        store.delete(path)
+    A pipe, or a link that leads nowhere, has nothing to copy.
+    """
+    items = list(items)
+    for item in items:
+        if item.entry.is_file:
+            data = store.read(item.path)
+            store.put(f"{folder}/{item.path}", data)
+            store.read(f"{folder}/{item.path}", sha256_hex(data))
+    for item in items:
+        if not item.entry.is_folder:
+            store.delete(item.path)
+        elif not store.delete_folder_if_empty(item.path):
+            raise StorageError(f"the folder {item.path!r} in {store.uri!r} is not empty")
