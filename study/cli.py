@@ -118,6 +118,7 @@ def existing_study(uri: str, name: str | None) -> tuple[StudyStore, StudyRecord]
 
     Raises:
         UsageError: If there is none of that name, or none at all.
+        StorageError: If its record cannot be read; without a name, if none can be.
     """
     store = open_store(uri)
     names = study_names(store)
@@ -131,17 +132,22 @@ def existing_study(uri: str, name: str | None) -> tuple[StudyStore, StudyRecord]
         if record is None:
             raise UsageError(f"study {name!r} in the store {uri!r} has just been removed")
         return study, record
-    found = []
+    found: list[tuple[StudyStore, StudyRecord]] = []
+    faults: list[StorageError] = []
     for study in (open_study(store, n) for n in names):
         try:
             record = study.study()
         except StorageError as error:
-            say_aside(f"Study {study.name!r} is left out: {error}")
+            faults.append(error)
             continue
         if record is not None:
             found.append((study, record))
+    if not found and faults:
+        raise faults[0]
+    for fault in faults:
+        say_aside(f"A study is left out: {fault}")
     if not found:
-        raise UsageError(f"no study in the store {uri!r} can be read")
+        raise UsageError(f"there is no study in the store {uri!r} any more")
     return max(found, key=lambda item: item[1].updated)
 
 

@@ -135,7 +135,7 @@ def test_copies_and_exchanged_folders_count_nowhere_and_are_told(
     second.rename(first)
     first.with_name("aside").rename(second)
     assert make_report(study, record).trials.done == 0
-    assert '"foreign": 12' in as_json(make_report(study, record))
+    assert '"foreign": 11' in as_json(make_report(study, record))
 
 
 def test_repair_sets_a_damaged_part_and_its_record_aside_and_nothing_else(

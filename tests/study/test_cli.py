@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import pkgutil
 import re
+import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,8 @@ import typer
 import study
 from study import cli
 from study.cluster import connection
+from study.cluster.processes import process_identity, process_space
+from study.records.heartbeats import Progress
 from study.records.studies import StudyStore
 
 
@@ -229,24 +234,40 @@ def test_a_module_run_with_wrong_options_is_quiet_and_names_itself(
     assert command.out == ""
 
 
+@pytest.mark.parametrize("place", ["another-host", "another container", "here"])
 def test_a_study_of_the_same_name_in_use_is_refused_with_who_and_since_when(
-    call: Call, tmp_path: Path
+    call: Call, tmp_path: Path, place: str
 ) -> None:
-    from study.records.heartbeats import Progress
-    from study.records.studies import utc_now
-
     study = StudyStore.open(cli.open_store(str(tmp_path)), "mine")
-    study.write_progress(
-        Progress(
-            driver="d",
-            host="another-host",
-            pid=4321,
-            stage="trials",
-            started="2026-01-02T03:04:05+00:00",
-            updated=utc_now(),
-        )
+    mine = Progress(
+        driver="d",
+        host=socket.gethostname() if place == "another container" else place,
+        pid=os.getpid(),
+        process=process_identity(os.getpid()),
+        space=process_space() if place == "here" else "another start:4026531836",
+        stage="trials",
+        started="2026-01-02T03:04:05+00:00",
+        updated="2020-01-02T03:04:05+00:00",  # a clock that is wrong by years
     )
-    outcome = call("run", "--grid", "smoke", "--study", "mine", "--store", tmp_path)
+    study.write_progress(mine)
+    over = threading.Event()
+
+    def beat() -> None:
+        for count in itertools.count():
+            if over.wait(0.2):
+                return
+            late = f"2020-01-02T03:04:{count % 60:02d}.5+00:00"
+            study.write_progress(mine.model_copy(update={"updated": late}))
+
+    beating = threading.Thread(target=beat)
+    if place != "here":
+        beating.start()
+    try:
+        outcome = call("run", "--grid", "smoke", "--study", "mine", "--store", tmp_path)
+    finally:
+        over.set()
+        if place != "here":
+            beating.join()
     assert outcome.status == 2
-    for word in ("process 4321", "another-host", "2026-01-02T03:04:05", "--take-over"):
+    for word in (f"process {mine.pid}", mine.host, "2026-01-02T03:04:05", "--take-over"):
         assert word in outcome.err
