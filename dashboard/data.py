@@ -40,11 +40,13 @@ class StoreListing:
         studies: Names of its studies, the one that moved last first.
         refused: Folders that are no studies of a safe name, or have no record yet.
         problem: Why the store cannot be read, or empty.
+        is_missing: Whether there is nothing at all where it should be.
     """
 
     studies: tuple[str, ...]
     refused: tuple[str, ...] = ()
     problem: str = ""
+    is_missing: bool = False
 
 
 @st.cache_resource(show_spinner=False)
@@ -63,6 +65,8 @@ def find_studies(uri: str) -> StoreListing:
     """The studies of a store, the one that moved last first."""
     try:
         store = Storage.open(uri)
+        if not store.is_there():
+            return StoreListing((), is_missing=True)
         names = store.names("studies")
         safe = [name for name in names if STUDY_NAME.fullmatch(name) and ".." not in name]
         moved = {name: _moved(store, name) for name in safe}

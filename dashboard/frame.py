@@ -13,13 +13,12 @@ from streamlit.navigation.page import StreamlitPage
 
 from dashboard import state
 from dashboard.charts import loss_curves
-from dashboard.data import list_studies, open_study
+from dashboard.data import StoreListing, list_studies, open_study
 from dashboard.navigation import register_pages
 from dashboard.options import DashboardOptions, parse_options
 from dashboard.reader import StudyView
 from dashboard.tables import REGION_LABELS, pairs
 from dashboard.text import markdown_text
-from study.progress.liveness import is_alive
 from study.records.names import Names
 from study.records.types import StudyRecord
 from study.report.formats import METRIC_LABELS
@@ -141,7 +140,8 @@ def _choose_study(options: DashboardOptions, page: str) -> Frame | None:
         uri = options.stores[int(number)]
         listing = list_studies(uri)
         if listing.problem or not listing.studies:
-            _no_study(uri, listing.problem, listing.refused)
+            _no_study(uri, listing)
+            _look_again(lambda: bool(list_studies(uri).studies))
             return None
         name = state.select(
             "Study",
@@ -155,7 +155,21 @@ def _choose_study(options: DashboardOptions, page: str) -> Frame | None:
         frame = Frame(uri, name, open_study(uri, name).view())
         _badges(frame.view)
     _say_problems(frame.view, listing.refused)
-    return frame if frame.view.record is not None else None
+    if frame.view.record is None:
+        _look_again(lambda: frame.again().view.record is not None)
+        return None
+    return frame
+
+
+def _look_again(is_there: Callable[[], bool]) -> None:
+    """Run the page again once there is something to show: a store may come back."""
+
+    @st.fragment(run_every=5.0)
+    def look() -> None:
+        if is_there():
+            st.rerun(scope="app")
+
+    look()
 
 
 def title(text: str, caption: str = "") -> None:
@@ -245,7 +259,7 @@ def guarded(draw: Callable[[], None], what: str) -> None:
 
 def watch(frame: Frame) -> None:
     """Run the page again when the study has new results; one fragment, never nested."""
-    live = is_alive(frame.view.progress)
+    live = frame.view.live
 
     @st.fragment(run_every=3.0 if live else 15.0)
     def look() -> None:
@@ -267,7 +281,7 @@ def _badges(view: StudyView) -> None:
         if record is not None and record.synthetic:
             st.badge("synthetic phantom", icon=":material/experiment:", color="orange")
         counts = view.counts
-        if is_alive(progress):
+        if view.live:
             st.badge("running", icon=":material/sync:", color="green")
         elif progress is not None and (progress.stage == "stopped" or not progress.has_ended):
             st.badge("stopped", icon=":material/sync_problem:", color="red")
@@ -303,13 +317,17 @@ def _say_problems(view: StudyView, refused: tuple[str, ...]) -> None:
                 st.text(f"… and {n - 20} more; `python -m study.store check` lists them all.")
 
 
-def _no_study(uri: str, trouble: str, refused: tuple[str, ...]) -> None:
-    if trouble:
-        problem(f"The store “{uri}” cannot be read: {trouble}")
+def _no_study(uri: str, listing: StoreListing) -> None:
+    if listing.problem:
+        problem(f"The store “{uri}” cannot be read: {listing.problem}")
         return
-    hidden = f" ({len(refused)} folders are no studies)" if refused else ""
+    hidden = f" ({len(listing.refused)} folders are no studies)" if listing.refused else ""
+    what = f"There is no study in the store “{uri}” yet{hidden}"
+    if listing.is_missing:
+        what = f"There is nothing at “{uri}”: no study has been run there, or its disk is missing"
     empty(
-        f"There is no study in the store “{uri}” yet{hidden}",
+        what,
         "Run `python -m study.run --grid smoke` for a first one in a minute or two, or open "
-        "another store with `streamlit run dashboard/app.py -- --store URI`.",
+        "another store with `streamlit run dashboard/app.py -- --store URI`. This page looks again "
+        "by itself.",
     )

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from datasets.storage import Storage, StorageError
 from study.plan.done import TrialCounts, count_trials, plan_rows
-from study.progress.liveness import is_alive
+from study.progress.liveness import Watch
 from study.records.heartbeats import Progress
 from study.records.index import SCHEMA, load_index, stored_index
 from study.records.problems import Problems
@@ -57,6 +57,7 @@ class StudyView:
         results: The finished evaluation rows of the study's current plan.
         counts: How far it is.
         problems: What could not be read, one sentence each.
+        live: Whether its driver is at work.
         version: Changes whenever the index or the plan does; caches are keyed by it.
     """
 
@@ -67,6 +68,7 @@ class StudyView:
     results: pa.Table = field(default_factory=lambda: _EMPTY)
     counts: TrialCounts = _NOTHING
     problems: tuple[str, ...] = ()
+    live: bool = False
     version: str = ""
 
     @property
@@ -88,6 +90,7 @@ class StudyReader:
         self._name = name
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="study-reader")
+        self._watch = Watch()
         self._view: StudyView | None = None
         self._view_marks: tuple[str, ...] = ()
         self._record: tuple[tuple[str, ...], StudyRecord | None, str] | None = None
@@ -104,9 +107,9 @@ class StudyReader:
     def view(self) -> StudyView:
         """The study as it is now, or as it was a moment ago while a look at it goes on."""
         progress, problem = _attempt(self._study.progress)
-        live = is_alive(progress)
         marks = self._marks()
         with self._lock:
+            live = self._watch.look(progress, time.monotonic())
             if marks[:2] != self._view_marks:
                 self._view_marks = marks[:2]
                 written = self._from_stored_index()
@@ -121,6 +124,7 @@ class StudyReader:
         return replace(
             base,
             progress=progress,
+            live=live,
             counts=replace(base.counts, running=running),
             problems=(*base.problems, problem) if problem else base.problems,
         )

@@ -199,6 +199,16 @@ class Storage:
         except OSError as error:
             raise self._cannot("reach", path, error) from error
 
+    def is_there(self) -> bool:
+        """Whether the root itself is there; a disk that is not mounted takes its folder along.
+
+        Raises:
+            StorageError: If the store cannot be reached.
+        """
+        if self.is_local:
+            return os.path.isdir(self.root)
+        return bool(self._kind(self.root) != pafs.FileType.NotFound)
+
     def names(self, path: str = "") -> tuple[str, ...]:
         """Sorted names of the files and folders directly below a folder; empty if it is missing.
 

@@ -121,6 +121,8 @@ def existing_study(uri: str, name: str | None) -> tuple[StudyStore, StudyRecord]
         StorageError: If its record cannot be read; without a name, if none can be.
     """
     store = open_store(uri)
+    if not store.is_there():
+        raise UsageError(f"there is no study in the store {uri!r}: it is missing or not mounted")
     names = study_names(store)
     if not names:
         raise UsageError(f"there is no study in the store {uri!r}; run one with study.run")

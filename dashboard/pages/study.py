@@ -16,7 +16,7 @@ from dashboard.frame import Frame, current, empty, guarded, synthetic_note, titl
 from dashboard.reader import StudyView
 from dashboard.text import figure_text, markdown_text
 from study.progress.live import duration, epochs_of
-from study.progress.liveness import heartbeat_age, is_alive
+from study.progress.liveness import heartbeat_age
 from study.records.heartbeats import Progress, RunningTrial
 
 MOST_CURVES = 6
@@ -38,12 +38,12 @@ def main() -> None:
     frame = current()
     record = frame.record
     title("Study", f"Grid {markdown_text(record.grid)}, last run {_minute(record.updated)}")
-    live = is_alive(frame.view.progress)
+    live = frame.view.live
 
     @st.fragment(run_every=2.0 if live else 10.0)
     def moving() -> None:
         now = frame.again()
-        if now.view.record is None or is_alive(now.view.progress) != live:
+        if now.view.record is None or now.view.live != live:
             st.rerun(scope="app")
         _progress(now.view)
         _running(now.view.progress if live else None)
@@ -64,7 +64,7 @@ def _minute(time: str) -> str:
 
 def _progress(view: StudyView) -> None:
     counts, progress = view.counts, view.progress
-    live = is_alive(progress)
+    live = view.live
     ended = counts.done + counts.failed
     with st.container(horizontal=True, key="counts"):
         st.metric("Trials done", f"{counts.done:,} of {counts.planned:,}", border=True)
@@ -75,15 +75,15 @@ def _progress(view: StudyView) -> None:
         left = duration(progress.seconds_left) if live and progress else "–"
         st.metric("Time left", left, border=True)
     share = min(ended / counts.planned, 1.0) if counts.planned else 0.0
-    st.progress(share, text=_stage(progress, share))
+    st.progress(share, text=_stage(view, share))
 
 
-def _stage(progress: Progress | None, share: float) -> str:
-    done = f"{share:.0%}"
+def _stage(view: StudyView, share: float) -> str:
+    done, progress = f"{share:.0%}", view.progress
     if progress is None:
         return f"{done} · no run has reported yet"
     stage = markdown_text(_STAGES.get(progress.stage, progress.stage))
-    if is_alive(progress) or progress.has_ended:
+    if view.live or progress.has_ended:
         return f"{done} · {stage}"
     age = duration(heartbeat_age(progress).total_seconds())
     return f"{done} · no sign of life for {age}; run the same command again to go on"

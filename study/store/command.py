@@ -111,8 +111,10 @@ def _refuse_running(store: Storage) -> None:
 
 def _existing(uri: str) -> Storage:
     store = cli.open_store(uri)
+    if not store.is_there():
+        raise UsageError(f"there is no store at {uri!r}, or its disk is not mounted")
     if not store.names():
-        raise UsageError(f"there is no store at {uri!r}")
+        raise UsageError(f"there is no store at {uri!r}: the folder is empty")
     return store
 
 
