@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from datasets.manifest import CohortManifest
+from datasets.selfdigest import BLANK, fill_in, json_digest
 from datasets.storage import Storage
 from study.records.studies import StudyStore, TrialStore
 from study.records.types import Checkpoint, EvalRecord, FitRecord
@@ -113,3 +114,10 @@ def _named(store: Path, path: Path) -> set[str]:
     record = kind.model_validate_json(path.read_bytes())
     parts = {str((path.parent / part.path).relative_to(store)) for part in record.parts.values()}
     return {str(path.relative_to(store)), *parts}
+
+
+def digested_anew(data: bytes) -> bytes:
+    """A record as a version that wrote this content would have written it."""
+    digest = json_digest(data)
+    assert digest is not None
+    return fill_in(data.replace(digest, BLANK))

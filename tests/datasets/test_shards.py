@@ -24,10 +24,10 @@ from datasets.manifest import (
     write_manifest,
 )
 from datasets.scan import Role, Scan
-from datasets.selfdigest import BLANK, fill_in, json_digest
 from datasets.settings import PREPROCESS_VERSION, SIZE, PreprocessSettings
 from datasets.shards import process_scan, read_slices
 from datasets.storage import ChecksumError, Storage, StorageError
+from tests.stores import digested_anew
 
 SETTINGS = PreprocessSettings()
 SHAPE = (46, 54, 40)
@@ -246,13 +246,6 @@ def test_a_flipped_byte_is_found_named_and_mended_by_preparing_the_scan_again(
     mended = run(scan, storage)
     assert mended.sha256 == record.sha256
     assert len(read_slices(storage, mended).slice_index_N) == record.n_slices
-
-
-def digested_anew(data: bytes) -> bytes:
-    """A file as a version that wrote this content would have written it."""
-    digest = json_digest(data)
-    assert digest is not None
-    return fill_in(data.replace(digest, BLANK))
 
 
 def test_only_a_whole_record_with_its_part_counts_as_finished(

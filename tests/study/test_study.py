@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from study.records.studies import StudyStore
 from study.records.types import StudyRecord
 from study.run.request import RunOptions, make_request
 from tests.grids import SMOKE_WORDS, run_words
-from tests.stores import history, open_study, stamps, study_content
+from tests.stores import digested_anew, history, open_study, stamps, study_content
 
 pytestmark = pytest.mark.slow
 
@@ -95,6 +96,23 @@ def test_every_record_of_a_study_is_done_whole_and_named(smoke_store: Path) -> N
 
 def test_the_store_passes_its_own_check(run: Callable[..., Any], smoke_store: Path) -> None:
     assert run("study.store", "check", smoke_store).out.strip().endswith("0 are wrong")
+
+
+def test_a_record_of_a_newer_version_is_never_replaced_and_a_run_that_lacks_it_says_so(
+    run: Callable[..., Any], smoke_store: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(smoke_store, store)
+    manifest = next(store.glob(f"studies/{NAME}/trials/*/manifest.json"))
+    newer = manifest.read_bytes().replace(b'"store_version": 1', b'"store_version": 99')
+    manifest.write_bytes(digested_anew(newer))
+    before = stamps(store)
+    outcome = run(*SMOKE, store, *NOWHERE, status=1)  # it does not even ask for Ray
+    assert "1 of another version of this software" in outcome.out
+    assert "1 of 12 trials have no record at the end" in outcome.out
+    assert f"study.store check {store}" in outcome.out
+    assert stamps(store) == before
+    assert '"newer": 1' in run("study.report", "--store", store, "--format", "json", status=1).out
 
 
 def test_the_same_command_again_runs_nothing_and_needs_no_ray(

@@ -8,8 +8,9 @@ import pytest
 
 from study.plan.cost import WorkCost
 from study.progress.events import Event
+from study.progress.liveness import Watch
 from study.progress.tracker import Tracker
-from study.records.heartbeats import Stage
+from study.records.heartbeats import Progress, Stage
 from study.records.types import PlannedTrial
 
 COST = WorkCost(fit_s=100.0, fit_slices=1000, evaluation_s={"atlas": 10.0})
@@ -91,3 +92,18 @@ def test_a_rate_is_there_with_the_first_second(make_trial: Callable[..., Planned
     assert tracker.slices_per_s(1.0) == pytest.approx(30)
     (running,) = tracker.running
     assert (running.epoch, running.share, running.loss) == (0, 0.5, 1.0)
+
+
+def test_a_heartbeat_is_judged_by_ones_own_clock_once_it_has_been_seen_to_change() -> None:
+    def beat(updated: str, stage: Stage = Stage.TRIALS) -> Progress:
+        times = {"started": updated, "updated": updated}
+        return Progress(driver="d", host="h", pid=1, stage=stage, **times)
+
+    yesterday = ("2020-01-01T00:00:00+00:00", "2020-01-01T00:00:02+00:00")
+    watch = Watch()
+    assert not watch.look(beat(yesterday[1]), 0.0)  # all that is known is its time stamp
+    assert watch.look(beat(yesterday[0]), 2.0)  # the clock was set back, and it goes on
+    assert watch.look(beat(yesterday[0]), 46.0)
+    assert not watch.look(beat(yesterday[0]), 47.5)
+    assert not watch.look(beat(yesterday[1], Stage.DONE), 48.0)
+    assert not watch.look(None, 49.0)
