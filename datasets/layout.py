@@ -7,6 +7,7 @@ describes what is in each.
 from __future__ import annotations
 
 import re
+import uuid
 from enum import StrEnum
 
 
@@ -70,6 +71,16 @@ _EXPRESSION = re.compile(
     "|".join(rf"(?P<k{number}>{text})" for number, text in enumerate(_PATTERNS.values()))
 )
 _KINDS = tuple(_PATTERNS)
+
+
+def unfinished_name(name: str) -> str:
+    """The name under which a file is written before it is renamed; another one each time."""
+    return f".{name}.{uuid.uuid4().hex}.tmp"
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file's name is one of :func:`unfinished_name`."""
+    return re.fullmatch(_UNFINISHED, name) is not None
 
 
 def kind_of(path: str) -> Kind | None:

@@ -12,7 +12,6 @@ import hashlib
 import os
 import re
 import stat
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from datasets.files import read_regular
+from datasets.layout import unfinished_name
 from datasets.local_tree import Entry, delete_empty_folder, delete_file, walk
 
 
@@ -391,7 +391,7 @@ def _put_local(target: Path, data: bytes) -> None:
 
 def _put_once(target: Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    aside = target.with_name(unfinished_name(target.name))
     try:
         with aside.open("wb") as stream:
             stream.write(data)

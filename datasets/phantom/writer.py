@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.errors import SourceError
+from datasets.layout import is_unfinished, unfinished_name
+from datasets.local_tree import delete_file, walk
 from datasets.phantom import layouts as _layouts
 from datasets.phantom.anatomy import Anatomy, draw_subject, look_at
 from datasets.phantom.contrast import acquire, add_head, brain_signal, draw_signals, to_int16
@@ -73,8 +74,9 @@ def ensure(root: Path, options: PhantomOptions, run: Run | None = None) -> None:
     try:
         _write(root / STARTED, marker_bytes(options))
         (run or _one_by_one)(partial(write_subject, root, options), missing(root, options))
-        for path in sorted(root.rglob(".*.tmp")):
-            path.unlink(missing_ok=True)
+        for entry in list(walk(str(root), recursive=True)):
+            if is_unfinished(entry.path.rpartition("/")[2]) and not entry.is_folder:
+                delete_file(str(root), entry.path)
         _write(root / MARKER, marker_bytes(options))
         (root / STARTED).unlink(missing_ok=True)
     except OSError as error:
@@ -195,6 +197,6 @@ def _one_by_one(task: Callable[[int], None], indices: Sequence[int]) -> None:
 def _write(path: Path, data: bytes) -> None:
     """Write aside, then rename: a killed process leaves no half file under its final name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    aside = path.with_name(unfinished_name(path.name))
     aside.write_bytes(data)
     os.replace(aside, path)

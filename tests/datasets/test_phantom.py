@@ -16,13 +16,14 @@ import pytest
 from numpy.typing import NDArray
 
 from datasets.errors import SourceError
+from datasets.layout import unfinished_name
 from datasets.phantom import writer
 from datasets.phantom.anatomy import Anatomy, draw_subject, look_at, template_points
 from datasets.phantom.contrast import draw_signals
 from datasets.phantom.fields import SamplingGrid, SmoothField
 from datasets.phantom.layouts import LAYOUTS, LayoutName
 from datasets.phantom.lesions import Lesion
-from datasets.phantom.settings import MARKER, PHANTOM_VERSION, PhantomOptions
+from datasets.phantom.settings import MARKER, PHANTOM_VERSION, STARTED, PhantomOptions, marker_bytes
 from datasets.scan import MODALITIES, Modality
 from datasets.sources import phantom
 
@@ -89,7 +90,7 @@ def test_a_killed_writing_goes_on_and_redoes_no_finished_subject(tmp_path: Path)
         writer.ensure(tmp_path / "a", some, dies_after_one)
     with pytest.raises(SourceError, match="no complete phantom"):
         phantom.list_scans(tmp_path / "a", MODALITIES)
-    leftover = tmp_path / "a" / "IXI-T1" / ".half.nii.gz.tmp"
+    leftover = tmp_path / "a" / "IXI-T1" / unfinished_name("half.nii.gz")
     leftover.write_bytes(b"half")
     written: list[int] = []
 
@@ -103,6 +104,21 @@ def test_a_killed_writing_goes_on_and_redoes_no_finished_subject(tmp_path: Path)
     assert written == [1, 2]
     writer.ensure(tmp_path / "b", some)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_cleaning_up_leaves_files_of_others_and_what_is_behind_links(tmp_path: Path) -> None:
+    mine = tmp_path / "mine" / unfinished_name("scan.nii.gz")
+    mine.parent.mkdir()
+    mine.touch()
+    folder = tmp_path / "a" / "IXI-T1"
+    folder.mkdir(parents=True)
+    (tmp_path / "a" / STARTED).write_bytes(marker_bytes(options("ixi", 1)))
+    (folder / ".notes.tmp").touch()
+    (folder / "link").symlink_to(mine.parent)
+    writer.ensure(tmp_path / "a", options("ixi", 1))
+    assert mine.exists()
+    assert (folder / ".notes.tmp").exists()
+    assert (folder / "link").is_symlink()
 
 
 def test_a_folder_of_other_options_is_refused_in_one_sentence(tmp_path: Path) -> None:
