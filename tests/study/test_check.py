@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from datasets.layout import unfinished_name
+from datasets.manifest import ScanRecord, write_record
 from datasets.storage import Storage
+from study.errors import DamagedError
 from study.records.identities import Problem
 from study.records.index import refresh_index
 from study.records.studies import StudyStore
@@ -239,6 +242,51 @@ def test_gc_keeps_slices_that_only_a_cohort_names_and_all_beside_an_unclear_one(
     storage.put("shards/scans/of mine/brain.nii", b"mine")
     assert sweep_shards(storage).paths == [slices]
     assert storage.exists("shards/scans/of mine/brain.nii")
+
+
+def test_links_beside_a_scans_record_are_followed_by_neither_gc_nor_the_writer_of_records(
+    tmp_path: Path,
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    names = (f"slices-{'b' * 20}.parquet", "record.json", unfinished_name("record.json"))
+    for name in names:
+        (mine / name).write_text("mine")
+    storage = Storage.open(str(tmp_path / "store"))
+    record = ScanRecord(
+        key="a" * 20,
+        status="quarantined",
+        reason="why",
+        cohort="c",
+        role="test",
+        subject="s",
+        session="",
+        modality="T1w",
+        image="i",
+    )
+    write_record(storage, record)
+    folder = tmp_path / "store" / "shards" / "scans" / record.key
+    for link, target in (("mine", mine), ("here", "."), (names[2], mine), ("loop", "loop")):
+        (folder / link).symlink_to(target)
+    (folder.parent / ("c" * 20)).symlink_to(mine)
+    write_record(storage, record)  # removes what has the name of an unfinished file, a link here
+    sweep_shards(storage)
+    assert sorted(p.name for p in folder.iterdir()) == ["here", "loop", "mine", "record.json"]
+    assert sorted(p.name for p in mine.iterdir()) == sorted(names)
+
+
+def test_a_part_of_another_size_than_its_record_says_is_found(
+    study: StudyStore, store: Path
+) -> None:
+    manifest = trial_folders(store)[0] / "manifest.json"
+    digestless(manifest, b'"size": 7', b'"size": 8')
+    (found,) = (f for f in findings(store) if f.problem)
+    assert "has 7 bytes, and its record says 8" in found.message
+    trial = study.trial(manifest.parent.name)
+    fit = trial.fit()
+    assert fit is not None
+    with pytest.raises(DamagedError, match="has 7 bytes"):
+        trial.read_part(fit, "model.safetensors")
 
 
 def test_a_damaged_index_is_found_and_built_anew(study: StudyStore, store: Path) -> None:
