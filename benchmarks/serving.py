@@ -76,8 +76,11 @@ def serve(arguments: Sequence[str], log: Path, app: Path = APP) -> Iterator[Serv
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*more: str) -> Iterator[Browser]:
     """Chromium from the PATH, without a screen.
+
+    Args:
+        *more: Further flags of its command line.
 
     Raises:
         ServingError: If there is none.
@@ -90,7 +93,7 @@ def chromium() -> Iterator[Browser]:
         raise ServingError(f"this needs a browser on the PATH; looked for: {', '.join(names)}")
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        browser = playwright.chromium.launch(executable_path=path, args=[*flags, *more])
         yield browser
         browser.close()
 

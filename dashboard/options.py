@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dashboard.hosts import host_name
+
 
 @dataclass(frozen=True)
 class DashboardOptions:
@@ -15,10 +17,12 @@ class DashboardOptions:
         stores: Stores that may be looked at. The address bar chooses among them by position, so no
             address leads anywhere else.
         study: The study to open first; None opens the one that moved last.
+        hosts: Names and addresses under which the dashboard is reached, besides this machine's own.
     """
 
     stores: tuple[str, ...]
     study: str | None
+    hosts: tuple[str, ...] = ()
 
 
 def parse_options(arguments: Sequence[str]) -> DashboardOptions:
@@ -38,5 +42,30 @@ def parse_options(arguments: Sequence[str]) -> DashboardOptions:
         help="folder or URI of a store (default: runs); may be given several times",
     )
     parser.add_argument("--study", metavar="NAME", help="study to open first (default: the last)")
+    parser.add_argument(
+        "--host",
+        action="append",
+        type=_host,
+        default=[],
+        metavar="NAME",
+        help="name or address under which browsers reach it from elsewhere; may be given several "
+        "times (default: localhost and its addresses alone)",
+    )
     read = parser.parse_args(list(arguments))
-    return DashboardOptions(stores=tuple(dict.fromkeys(read.store or ["runs"])), study=read.study)
+    return DashboardOptions(
+        stores=tuple(dict.fromkeys(read.store or ["runs"])),
+        study=read.study,
+        hosts=tuple(dict.fromkeys(read.host)),
+    )
+
+
+def _host(text: str) -> str:
+    """A name or address, as the address bar would have it."""
+    bare = f"[{text}]" if text.count(":") > 1 and not text.startswith("[") else text
+    name = host_name(bare)
+    if not name or name != bare.lower():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name or address of a machine, such as study.example.org: leave out "
+            "the scheme, the port and the path"
+        )
+    return name
