@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
 import pyarrow.fs as pafs
 
 from datasets.files import read_regular
+from datasets.filesystems import open_filesystem
 from datasets.layout import unfinished_name
 from datasets.local_tree import Entry, delete_empty_folder, delete_file, walk
 
@@ -95,17 +95,12 @@ class Storage:
         """Open a local path or a URI such as ``s3://bucket/folder``; nothing is created.
 
         Raises:
-            StorageError: If the URI names no filesystem that pyarrow knows.
+            StorageError: If the URI names no filesystem that pyarrow knows, or none that answers.
         """
         try:
-            if "://" in uri:
-                filesystem, root = pafs.FileSystem.from_uri(uri)
-            else:
-                uri = root = str(Path(uri).expanduser().absolute())
-                filesystem = pafs.LocalFileSystem()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise StorageError(f"cannot open the store {uri!r}: {error}") from error
-        root = root.rstrip("/")
+            filesystem, root, uri = open_filesystem(uri)
+        except OSError as error:
+            raise StorageError(str(error)) from error
         return cls(filesystem, root, uri, root)
 
     @property

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated, NoReturn, cast, get_args
 
 import typer
 from rich.console import Console
 
+from datasets.deadlines import is_waiting
 from datasets.errors import ExtractorError, SourceError
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage, StorageError
@@ -56,10 +58,19 @@ def run(app: typer.Typer) -> None:
         app(standalone_mode=True)
     except (UsageError, CohortsError, SourceError, PlanError, ExtractorError) as error:
         _complain(error)
-        sys.exit(EXIT_USAGE)
+        _end(EXIT_USAGE)
     except (StorageError, ConnectionError, PreparationError) as error:
         _complain(error)
-        sys.exit(EXIT_FAILED)
+        _end(EXIT_FAILED)
+
+
+def _end(status: int) -> NoReturn:
+    """End the process, and do not wait for a server that was given up."""
+    if is_waiting():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def end_in_order_on_signals() -> None:
