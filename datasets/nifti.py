@@ -25,6 +25,9 @@ MAX_NON_FINITE = 0.98
 """Above this share of NaN or infinite voxels an image is refused. Some tools fill all but the
 brain with NaN, and in a field of view of 256 mm a brain is 4 to 11 % of the image."""
 
+MAX_LABEL_VALUES = 8
+"""An image with no more different values than this is a mask or a map of labels by its name."""
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -58,7 +61,8 @@ def load_volume(path: Path) -> Volume:
 
     Raises:
         ScanError: If the header is refused (see ``check_header``), the file is damaged, holds less
-            or more than its header promises, is mostly not finite, or has one value everywhere.
+            or more than its header promises, is mostly not finite, or has so few different values
+            that it is a mask.
     """
     facts = check_header(path)
     data_XYZ, non_finite = _read(path, facts)
@@ -69,6 +73,12 @@ def load_volume(path: Path) -> Volume:
         notes = (*notes, f"{non_finite} voxels are NaN or infinite and count as 0")
     if data_XYZ.min() == data_XYZ.max():
         raise ScanError(f"{path} has the value {data_XYZ.flat[0]:g} in every voxel")
+    n_values = _few_values(data_XYZ)
+    if n_values:
+        raise ScanError(
+            f"{path} has no more than {n_values} different values: a mask or a map of labels has, "
+            "and an image has hundreds"
+        )
     return Volume(data_XYZ, facts.affine, facts.spacing_mm, notes, facts.other_affine)
 
 
@@ -108,6 +118,17 @@ def load_mask(
     if placed is None:
         raise ScanError(f"the mask {path} cannot be laid over {image_path}: {where}")
     return placed, tuple(note for note in (*notes, how, where) if note)
+
+
+def _few_values(data_XYZ: NDArray[np.float32]) -> int:
+    """How many different values an image has, if they are too few for one; else 0."""
+    values = np.empty(0, dtype=np.float32)
+    # A real image has enough of them in its first slab that is not empty.
+    for slab in data_XYZ:
+        values = np.union1d(values, slab)
+        if len(values) > MAX_LABEL_VALUES:
+            return 0
+    return len(values)
 
 
 def _read(path: Path, facts: HeaderFacts) -> tuple[NDArray[np.float32], int]:

@@ -29,6 +29,8 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from datasets.errors import ScanError
+from datasets.files import open_regular
+from datasets.gunzip import unpack
 
 MAX_SIDE = 1024
 MIN_SIDE = 4
@@ -38,6 +40,8 @@ MIN_SPACING_MM = 0.1
 MAX_SPACING_MM = 20.0
 MAX_ORIGIN_MM = 10_000.0
 MAX_OFFSET_BYTES = 2**24
+MIN_SLOPE, MAX_SLOPE = 1e-12, 1e12
+"""Scaling beyond these is told in a note. Small ones are real: quantities in SI units."""
 SLACK_BYTES = 4096
 """How much a file may hold beyond what its header promises: some writers pad to whole blocks."""
 
@@ -123,7 +127,7 @@ def check_header(path: Path) -> HeaderFacts:
             raise ScanError(f"{path} is no regular file")
         if status.st_size == 0:
             raise ScanError(f"{path} is empty (0 bytes)")
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             packed = stream.read(2) == b"\x1f\x8b"
         with open_stream(path, packed) as stream:
             block = stream.read(540)
@@ -144,7 +148,7 @@ def check_header(path: Path) -> HeaderFacts:
         spacing_mm=cast("tuple[float, float, float]", tuple(round(float(s), 6) for s in lengths)),
         affine=affine,
         dtype=dtype,
-        notes=(*notes, *_oblique(affine)),
+        notes=(*notes, *_oblique(affine), *_strange_scaling(slope, inter)),
         other_affine=None if other is None else other @ to_stored,
         axes=axes,
         flips=cast("tuple[bool, bool, bool]", tuple(bool(f < 0) for f in orientation[:, 1])),
@@ -178,7 +182,8 @@ def named_errors(path: Path) -> Iterator[None]:
 
 def open_stream(path: Path, packed: bool) -> BinaryIO:
     """Open a file for reading; what is read of a packed one is unpacked, and no more than that."""
-    return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
+    stream = open_regular(path)
+    return unpack(stream) if packed else stream
 
 
 def largest_shift_mm(
@@ -256,6 +261,13 @@ def _scaling(header: Any, path: Path) -> tuple[float, float]:
     if not np.isfinite(slope) or not np.isfinite(inter):
         raise ScanError(f"{path} scales its values by slope {slope} and intercept {inter}")
     return slope, inter
+
+
+def _strange_scaling(slope: float, inter: float) -> tuple[str, ...]:
+    """A note if values are scaled as no scanner does: such a header may be damaged."""
+    if MIN_SLOPE <= abs(slope) <= MAX_SLOPE and abs(inter) <= MAX_SLOPE:
+        return ()
+    return (f"stored values are scaled by slope {slope:g} and intercept {inter:g}, as none should",)
 
 
 def _check_size(path: Path, size: int, packed: bool, promised: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datasets.errors import SourceError
+from datasets.files import read_regular
 from datasets.phantom.layouts import LayoutName
 
 PHANTOM_VERSION = 3
@@ -19,6 +20,9 @@ MARKER = "phantom.json"
 
 
 STARTED = "phantom.started.json"
+
+MOST_BYTES = 1 << 16
+"""A marker has some hundred bytes."""
 
 
 class PhantomOptions(BaseModel):
@@ -70,10 +74,10 @@ def marker_bytes(options: PhantomOptions) -> bytes:
 def read_marker(path: Path) -> PhantomOptions | None:
     """The options in a marker; None if there is no such file."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read_regular(path, MOST_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"{path} cannot be read as a phantom's marker: {error}") from error
     version = content.get("version") if isinstance(content, dict) else None
     if version != PHANTOM_VERSION:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from datasets.files import RefusedFileError, read_regular
 from datasets.plugins import load_plugin, plugin_names
 from study import grids
 from study.errors import UsageError
+
+MOST_BYTES = 1 << 20
+"""A grid file has a few thousand bytes."""
 
 
 @dataclass(frozen=True)
@@ -100,17 +103,20 @@ def load_grid(grid: str) -> Grid:
 
 def _load_file(path: Path) -> Grid:
     name = path.stem
-    if not path.is_file():
-        raise UsageError(f"there is no grid file {str(path)!r}")
     if name in grid_names():
         raise UsageError(f"the grid file {str(path)!r} has the name of another grid: rename it")
-    spec = spec_from_file_location(f"_grid_file_{name}", path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"the grid file {str(path)!r} is no Python file")
-    module = module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        source = read_regular(path, MOST_BYTES)
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no grid file {str(path)!r}") from error
+    except OSError as error:
+        reason = error if isinstance(error, RefusedFileError) else error.strerror
+        raise UsageError(f"the grid file {str(path)!r} cannot be read: {reason}") from error
+    module = ModuleType(f"_grid_file_{name}")
+    module.__file__ = str(path)
+    try:
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(f"the grid file {str(path)!r} cannot be loaded: {reason}") from error
     return _grid_of(module, f"the grid file {str(path)!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -14,11 +15,15 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from datasets import sources
+from datasets.files import RefusedFileError, read_regular
 from datasets.phantom.settings import PHANTOM_VERSION, PhantomOptions
 from datasets.plugins import load_plugin, plugin_names
 from datasets.scan import MODALITIES, Modality, Role
 from datasets.storage import Storage
 from study.errors import CohortsError
+
+MOST_BYTES = 1 << 20
+"""A cohorts file has some hundred bytes a cohort."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
@@ -51,6 +56,15 @@ class Cohort(BaseModel):
             raise ValueError("a cohort's name has letters, digits, '_' and '-', at most 32")
         return value
 
+    @field_validator("root", mode="before")
+    @classmethod
+    def _check_root(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("it is empty; name a folder, or '.' for that of the file")
+        if isinstance(value, str) and not _is_name(value):
+            raise ValueError(f"no folder is called {value!r}")
+        return value
+
     @field_validator("source")
     @classmethod
     def _check_source(cls, value: str) -> str:
@@ -81,12 +95,7 @@ def read_cohorts(path: Path) -> tuple[Cohort, ...]:
     Raises:
         CohortsError: If it is missing, is no TOML, or says something that cannot be meant.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CohortsError(f"cannot read the cohorts file {path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise CohortsError(f"{path} is no valid TOML: {error}") from error
+    document = _parse(path)
     tables = document.get("cohorts")
     if not isinstance(tables, dict) or not tables:
         raise CohortsError(f"{path} has no table [cohorts.NAME]; name at least two cohorts")
@@ -94,6 +103,27 @@ def read_cohorts(path: Path) -> tuple[Cohort, ...]:
     if unknown:
         raise CohortsError(f"{path} has an unknown entry {unknown[0]!r}; only [cohorts.NAME]")
     return tuple(_cohort(name, table, path) for name, table in sorted(tables.items()))
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """What a TOML file says.
+
+    Raises:
+        CohortsError: If it cannot be read or is none.
+    """
+    try:
+        return tomllib.loads(read_regular(path, MOST_BYTES).decode("utf-8-sig"))
+    except OSError as error:
+        reason = error if isinstance(error, RefusedFileError) else error.strerror
+        raise CohortsError(f"cannot read the cohorts file {path}: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise CohortsError(
+            f"cannot read the cohorts file {path}: it is no text in UTF-8: {error}"
+        ) from error
+    except RecursionError as error:
+        raise CohortsError(f"{path} is no cohorts file: its brackets are too deep") from error
+    except ValueError as error:  # no TOML, or an integer of thousands of digits
+        raise CohortsError(f"{path} is no valid TOML: {error}") from error
 
 
 def phantom_cohorts(folder: Path, subjects: Mapping[str, int]) -> tuple[Cohort, ...]:
@@ -107,6 +137,14 @@ def phantom_cohorts(folder: Path, subjects: Mapping[str, int]) -> tuple[Cohort, 
         _phantom(folder, name, index, count)
         for index, (name, count) in enumerate(sorted(subjects.items()))
     )
+
+
+def _is_name(text: str) -> bool:
+    """Whether a file system could have such a name: no NUL, and no half of a character."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _phantom(folder: Path, name: str, seed: int, subjects: int) -> Cohort:
@@ -130,6 +168,8 @@ def _cohort(name: str, table: Any, path: Path) -> Cohort:
     where = f"[cohorts.{name}] in {path}"
     if not isinstance(table, dict):
         raise CohortsError(f"{where} is no table; it needs source, root and role")
+    if "name" in table:
+        raise CohortsError(f"{where}: name: a cohort is called as its table is")
     try:
         cohort = Cohort.model_validate({"name": name, **table})
     except ValidationError as error:

@@ -88,7 +88,7 @@ class TestOrientation:
     def test_a_point_stays_where_it_is_in_the_scanner(self, tmp_path: Path) -> None:
         # Stored as IXI stores T1w: the axes run to posterior, superior and right.
         affine = np.array([[0, 0, 1.2, -80], [-0.94, 0, 0, 120], [0, 0.94, 0, -60], [0, 0, 0, 1]])
-        data = np.zeros((30, 26, 15), np.uint8)
+        data = np.arange(30 * 26 * 15, dtype=np.uint16).reshape(30, 26, 15) % 100
         data[4, 20, 9] = 200
         volume = load_volume(save(tmp_path / "a.nii.gz", data, affine))
         assert volume.data_XYZ.shape == (15, 30, 26)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from study.errors import CohortsError
+from datasets.errors import ScanError, SourceError
+from datasets.nifti import check_header
+from datasets.phantom.settings import MARKER, read_options
+from study.errors import CohortsError, UsageError
+from study.grids._grid import load_grid
 from study.prepare.cohorts import phantom_cohorts, read_cohorts
 
 _GOOD = """
@@ -115,3 +121,69 @@ def test_the_phantom_has_the_roles_and_modalities_of_the_paper(tmp_path: Path) -
 def test_a_phantom_of_another_size_has_another_folder(tmp_path: Path) -> None:
     roots = {phantom_cohorts(tmp_path, {"ixi": n})[0].root for n in (4, 5)}
     assert len(roots) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a = " + "[" * 5000, "brackets are too deep"),
+        ("a = " + "{b=" * 5000, "brackets are too deep"),
+        ("a = " + "9" * 5001, r"no valid TOML: .*4300 digits"),
+        ("a\0b = 1", "no valid TOML"),
+        ("a = 1\n" * 2, "no valid TOML"),
+        ("\x1b[31m = 1", "no valid TOML"),
+        (_GOOD.replace('"data/IXI"', '""'), "root: .*it is empty; name a folder"),
+        (_GOOD.replace('"data/IXI"', r'"a\u0000b"'), "root: .*no folder is called 'a.x00b'"),
+        (_GOOD.replace('"data/IXI"', '"~no-such-user/x"'), "names the home of nobody"),
+        (_GOOD.replace('"data/IXI"', "0x" + "f" * 5000), "root: "),
+        (_GOOD.replace('"ixi"', "1e400"), "source: "),
+        (_GOOD + 'name = "ixi"', "name: a cohort is called as its table is"),
+        ("x" * ((1 << 20) + 1), "larger than"),
+    ],
+    ids=range(13),
+)
+def test_what_breaks_readers_of_toml_is_one_sentence(text: str, says: str, tmp_path: Path) -> None:
+    path = _write(tmp_path, text)
+    with pytest.raises(CohortsError, match=says) as caught:
+        read_cohorts(path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "cohorts.toml"
+    path.write_bytes(b"\xff\xfe[\0")
+    with pytest.raises(CohortsError, match="no text in UTF-8"):
+        read_cohorts(path)
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize(("make", "says"), [(_pipe, "named pipe"), (_device, "device")])
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(
+    make: Callable[[Path], None], says: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "cohorts.toml")
+    with pytest.raises(CohortsError, match=says):
+        read_cohorts(tmp_path / "cohorts.toml")
+    make(tmp_path / "grid.py")
+    with pytest.raises(UsageError, match=says):
+        load_grid(str(tmp_path / "grid.py"))
+    make(tmp_path / MARKER)
+    with pytest.raises(SourceError, match=says):
+        read_options(tmp_path)
+    make(tmp_path / "image.nii.gz")
+    with pytest.raises(ScanError, match="no regular file"):
+        check_header(tmp_path / "image.nii.gz")
+
+
+def test_a_marker_of_a_phantom_with_deep_brackets_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / MARKER).write_text("[" * 50_000)
+    with pytest.raises(SourceError, match="cannot be read as a phantom's marker"):
+        read_options(tmp_path)

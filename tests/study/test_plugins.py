@@ -310,6 +310,9 @@ def _vae_with_another_score() -> str:
         ("other.py", "GRID = 3", "has no GRID"),
         ("broken.py", "import nothing_of_that_name", "ModuleNotFoundError"),
         ("half.py", "GRID = (", "SyntaxError"),
+        ("ending.py", "import sys; sys.exit(3)", "SystemExit"),
+        ("deep.py", "GRID = " + "(" * 5000, "cannot be loaded"),
+        ("nul.py", "GRID = 1\0", "cannot be loaded"),
         ("smoke.py", GRID, "has the name of another grid"),
     ],
 )
