@@ -67,7 +67,9 @@ class Problems:
         told = [f"{self.counts[p]} {words}" for p, words in _WORDS.items() if self.counts.get(p)]
         if not told:
             return ""
+        n = sum(self.counts.values())
+        subject = "1 record does" if n == 1 else f"{n} records do"
         return (
-            f"Records that do not count here: {', '.join(told)}. Look at them: "
+            f"{subject} not count here: {', '.join(told)}. Look at it with: "
             f"python -m study.store check {shlex.quote(store)}"
         )

@@ -99,11 +99,12 @@ class TrialStore:
 
     def fit(self) -> FitRecord | None:
         """The record of the fit, or None."""
-        return self._own(_read(self.storage, "manifest.json", FitRecord))
+        return self._own(_read(self.storage, "manifest.json", FitRecord), "manifest.json")
 
     def checkpoint(self) -> Checkpoint | None:
         """Where an unfinished fit can go on, or None."""
-        return self._own(_read(self.storage, "checkpoint.json", Checkpoint))
+        record = _read(self.storage, "checkpoint.json", Checkpoint)
+        return self._own(record, "checkpoint.json")
 
     def write_fit(self, record: FitRecord, *, keep_checkpoint: bool = False) -> None:
         """Publish a fit in place of the one before; earlier parts are needed no more.
@@ -160,16 +161,18 @@ class TrialStore:
         if record is not None and record.eval_id != eval_id:
             where = f"{self.storage.uri}/eval/{eval_id}/manifest.json"
             raise ForeignError(f"{where} is the record of evaluation {record.eval_id!r}")
-        return self._own(record)
+        return self._own(record, f"eval/{eval_id}/manifest.json")
 
-    def _own(self, record: P | None) -> P | None:
+    def _own(self, record: P | None, path: str) -> P | None:
         """A record of this trial.
 
         Raises:
             ForeignError: If it is another one's that was put here.
         """
         if record is not None and record.trial_id != self.trial_id:
-            raise ForeignError(f"{self.storage.uri} has a record of trial {record.trial_id!r}")
+            raise ForeignError(
+                f"{self.storage.uri}/{path} is a record of trial {record.trial_id!r}"
+            )
         return record
 
     def write_evaluation(self, record: EvalRecord) -> None:

@@ -36,7 +36,7 @@ def check(uri: UriArgument = cli.DEFAULT_STORE) -> None:
         else:
             wrong += 1
             typer.echo(f"wrong: {result.message} ({result.problem})")
-    notes = f", {others} are no part of it" if others else ""
+    notes = f"; {others} notes" if others else ""
     typer.echo(f"{right} files are right, {wrong} are wrong{notes}")
     if wrong:
         typer.echo(f"set aside what can be made again: python -m study.store repair {_quoted(uri)}")
