@@ -241,7 +241,7 @@ class TestTrialStore:
     ) -> None:
         study.trial("t2").write_fit(make_fit(make_trial(), trial_id="t2"))
         trial.storage.put("manifest.json", study.trial("t2").storage.read("manifest.json"))
-        with pytest.raises(DamagedError, match="t1/manifest.json is a record of trial 't2'"):
+        with pytest.raises(DamagedError, match=r"t1/manifest\.json is a record of trial 't2'"):
             trial.fit()
 
     def test_evaluations_have_folders_of_their_own(self, study: StudyStore) -> None:
