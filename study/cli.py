@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, NoReturn, cast, get_args
 
 import typer
-from rich.console import Console
 
 from datasets.deadlines import is_waiting
 from datasets.errors import ExtractorError, SourceError
@@ -25,13 +24,10 @@ from study.errors import (
 )
 from study.records.studies import StudyStore, study_names
 from study.records.types import StudyRecord
+from study.terminal import complain, say_aside, write_out_what_is_lacking
 from trainables.arithmetic import Arithmetic
 
 DEFAULT_STORE = "runs"
-
-WIDE = 320
-"""Columns of a console that is no terminal: no table of a dozen test cohorts is folded."""
-
 
 StoreOption = Annotated[
     str,
@@ -54,13 +50,14 @@ def run(app: typer.Typer) -> None:
     Expected errors are printed as one sentence: a wrong option, path or file ends with status 2,
     a store that fails with 1. A bug keeps its traceback.
     """
+    write_out_what_is_lacking()
     try:
         app(standalone_mode=True)
     except (UsageError, CohortsError, SourceError, PlanError, ExtractorError) as error:
-        _complain(error)
+        complain(error)
         _end(EXIT_USAGE)
     except (StorageError, ConnectionError, PreparationError) as error:
-        _complain(error)
+        complain(error)
         _end(EXIT_FAILED)
 
 
@@ -86,12 +83,6 @@ def _interrupt(number: int, frame: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     raise KeyboardInterrupt
-
-
-def console() -> Console:
-    """Where results go; wide enough for table 1 where the output is no terminal."""
-    out = Console(highlight=False)
-    return out if out.is_terminal else Console(highlight=False, width=WIDE, no_color=True)
 
 
 def open_store(uri: str) -> Storage:
@@ -162,17 +153,6 @@ def existing_study(uri: str, name: str | None) -> tuple[StudyStore, StudyRecord]
     if not found:
         raise UsageError(f"there is no study in the store {uri!r} any more")
     return max(found, key=lambda item: item[1].updated)
-
-
-def say_aside(sentence: str) -> None:
-    """Tell something that is no part of what a command prints."""
-    Console(stderr=True, highlight=False).print(sentence, markup=False, soft_wrap=True)
-
-
-def _complain(error: Exception) -> None:
-    Console(stderr=True, highlight=False).print(
-        f"error: {error}", style="red", markup=False, soft_wrap=True
-    )
 
 
 ExtractorOption = Annotated[

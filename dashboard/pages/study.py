@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pyarrow as pa
@@ -95,13 +96,19 @@ def _running(progress: Progress | None) -> None:
     with st.container(border=True):
         st.caption("At work")
         for trial in progress.running[:12]:
-            share = (trial.epoch + trial.share) / trial.epochs if trial.epochs else 0.0
+            share = _share(trial)
             stage = epochs_of(trial)
             stage = stage if trial.stage == "fit" else f"evaluating, {stage}"
             stage += "" if trial.loss is None else f" · loss {trial.loss:.5g}"
-            st.progress(min(share, 1.0), text=f"{markdown_text(trial.label)} · {stage}")
+            st.progress(share, text=f"{markdown_text(trial.label)} · {stage}")
         if len(progress.running) > 12:
             st.caption(f"and {len(progress.running) - 12} more")
+
+
+def _share(trial: RunningTrial) -> float:
+    """How much of its training is done, 0 to 1, whatever its heartbeat says."""
+    share = (trial.epoch + trial.share) / trial.epochs if trial.epochs else 0.0
+    return min(max(share, 0.0), 1.0) if math.isfinite(share) else 0.0
 
 
 def _losses(frame: Frame, live: bool) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from datasets.settings import PreprocessSettings
@@ -31,6 +30,7 @@ from study.progress.live import View
 from study.progress.monitor import Monitor
 from study.progress.tracker import Tracker
 from study.records.heartbeats import Stage
+from study.terminal import PlainConsole, new_console
 
 _REASONS_SHOWN = 20
 
@@ -62,7 +62,7 @@ class Order:
     verbose: bool
 
 
-def prepare(order: Order, console: Console) -> bool:
+def prepare(order: Order, console: PlainConsole) -> bool:
     """Prepare all scans, then say what became of them.
 
     Returns:
@@ -97,11 +97,11 @@ def prepare(order: Order, console: Console) -> bool:
             pages = write_reports(listings, order.store, order.report, monitor.step)
     print_summary(listings, preparation.prepared, console)
     for page in pages:
-        console.print(f"Report: {page}", markup=False, soft_wrap=True)
+        console.print(f"Report: {page}", soft_wrap=True)
     return all(listing.info().n_scans for listing in listings)
 
 
-def print_summary(listings: Sequence[CohortListing], prepared: int, console: Console) -> None:
+def print_summary(listings: Sequence[CohortListing], prepared: int, console: PlainConsole) -> None:
     """Print a line for each cohort and modality, and every scan that was set aside.
 
     What is lost of the lesions is told by its two ways: by resizing (below 0 if they grew), and in
@@ -149,11 +149,11 @@ def _lost(listing: CohortListing) -> str:
     return f"{resized:.1%} + {dropped:.1%}"
 
 
-def _print_reasons(listings: Sequence[CohortListing], console: Console) -> None:
+def _print_reasons(listings: Sequence[CohortListing], console: PlainConsole) -> None:
     aside = [r for listing in listings for r in listing.records if r.status == "quarantined"]
     for record in aside[:_REASONS_SHOWN]:
         name = scan_name(record.cohort, record.subject, record.session, record.modality)
-        console.print(f"set aside: {name}: {record.reason}", markup=False, soft_wrap=True)
+        console.print(f"set aside: {name}: {record.reason}", soft_wrap=True)
     if len(aside) > _REASONS_SHOWN:
         console.print(f"… and {len(aside) - _REASONS_SHOWN} more; --report DIR lists them all")
 
@@ -216,13 +216,13 @@ def main(
         retry=retry_set_aside,
         verbose=verbose,
     )
-    console = cli.console()
+    console = new_console()
     if cohorts is None:
         console.print("No cohorts file given: using the built-in synthetic phantom.")
     raise typer.Exit(_drive(order, console))
 
 
-def _drive(order: Order, console: Console) -> int:
+def _drive(order: Order, console: PlainConsole) -> int:
     cli.end_in_order_on_signals()
     end_orphans()  # also where there is nothing left to do that needs Ray
     try:

@@ -7,6 +7,7 @@ here, how it looks is in ``templates/``.
 from __future__ import annotations
 
 import re
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
@@ -98,11 +99,15 @@ def _template() -> jinja2.Template:
 
 
 def _write(target: Path, text: Iterable[str]) -> None:
-    aside = target.with_name(f".{target.name}.tmp")
-    # A path may hold bytes that are no text in any encoding.
-    with aside.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines(text)
-    aside.replace(target)
+    # A file of its own: whatever lies there already, such as a pipe, is not opened.
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        # A path may hold bytes that are no text in any encoding.
+        with aside.open("x", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(text)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _page(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import suppress
 from types import TracebackType
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from study.progress.tracker import Tracker
 from study.records.heartbeats import RunningTrial, Stage
+from study.terminal import PlainConsole, shown
 
 _CAPTIONS = {
     Stage.PREPARE: "preparing scans",
@@ -24,10 +26,10 @@ _LINE_EVERY_S = 10.0
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them: ``2 h 05 min``, ``3 min 20 s``, ``12 s``."""
-    if seconds is None:
+    """Seconds as people say them: ``2 h 05 min``, ``3 min 20 s``, ``12 s``; a dash if unknown."""
+    if seconds is None or not math.isfinite(seconds):
         return "—"
-    whole = round(seconds)
+    whole = max(0, round(seconds))  # a clock may have gone back
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     if whole >= 60:
@@ -47,7 +49,7 @@ class View:
     when a trial ends and every ten seconds.
     """
 
-    def __init__(self, tracker: Tracker, console: Console) -> None:
+    def __init__(self, tracker: Tracker, console: PlainConsole) -> None:
         self._tracker = tracker
         self._console = console
         self._live: Live | None = None
@@ -77,7 +79,7 @@ class View:
     def say(self, text: str) -> None:
         """Print a line that stays; nobody listening, or a full disk behind it, stops nothing."""
         with suppress(OSError):
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(text, soft_wrap=True)
 
     def update(self) -> None:
         """Tell that the tracker has changed; a line is printed if the last one is old."""
@@ -116,7 +118,7 @@ class View:
     def render(self) -> RenderableType:
         """The live view as it is now."""
         t, now = self._tracker, time.monotonic()
-        head = Text(self._caption, style="bold")
+        head = Text(shown(self._caption), style="bold")
         if t.stage is Stage.PREPARE:
             count = Text(f"{t.stage_done} of {t.stage_total}, {duration(now - t.began)}")
             return Group(head, _bar(t.stage_done, t.stage_total, count))

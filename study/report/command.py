@@ -14,6 +14,7 @@ from study.errors import EXIT_FAILED
 from study.progress.liveness import is_alive
 from study.records.studies import StudyStore
 from study.report.report import Report, as_csv, as_json, as_latex, make_report, print_report
+from study.terminal import echo, new_console, say_aside
 
 
 class Format(StrEnum):
@@ -49,12 +50,12 @@ def main(
     study_store, record = cli.existing_study(store, study)
     report = make_report(study_store, record, running=_running(study_store))
     if output_format is Format.TEXT:
-        print_report(report, cli.console())
+        print_report(report, new_console())
     else:
-        typer.echo(_FORMATTERS[output_format](report).rstrip("\n"))
+        echo(_FORMATTERS[output_format](report).rstrip("\n"))
         problems = report.problems.words(report.store)
         if problems:
-            cli.say_aside(problems)
+            say_aside(problems)
     raise typer.Exit(EXIT_FAILED if report.problems.lose_results else 0)
 
 
@@ -63,6 +64,6 @@ def _running(study: StudyStore) -> int:
     try:
         progress = study.progress()
     except StorageError as error:
-        cli.say_aside(f"What is at work now is not known: {error}")
+        say_aside(f"What is at work now is not known: {error}")
         return 0
     return len(progress.running) if progress and is_alive(progress) else 0

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from study.report.paper import PAPER_SYMBOLS
 from study.report.table_one import BELOW_CHANCE, OVER_SEEDS, Cell, TableOne
+from study.terminal import one_line, shown
 from trainables.description import ChosenSetting, DetectorInfo
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+"""Signs that a formula begins with; spreadsheets in East Asia take the wide ones as well."""
 
 MARK = "†"
 """Stands behind a ROC-AUC below .5."""
@@ -99,16 +106,18 @@ def marked(value: float, below_half: bool, mark: str = MARK) -> str:
     return f"{value:.3f}{mark if below_half else ''}"
 
 
-def _text_cell(cell: Cell) -> str:
-    lines = ["—"]
+def _text_cell(cell: Cell) -> Text:
+    lines = [Text("—")]
     if cell.value is not None:
-        figure = marked(cell.value, cell.below_chance)
-        figure = f"[bold]{figure}[/bold]" if cell.best else figure
-        lines = [f"{figure} {cell.setting.table_text}".strip(), seeds_text(cell)]
+        figure = Text(marked(cell.value, cell.below_chance), "bold" if cell.best else "")
+        setting = one_line(cell.setting.table_text)
+        lines = [figure.append(f" {setting}", "not bold") if setting else figure]
+        lines += [Text(seeds_text(cell))] if seeds_text(cell) else []
     if cell.paper is not None:
-        figure = marked(cell.paper, cell.paper_below_chance)
-        lines.append(f"[dim]\\[{f'{figure} {cell.paper_setting.table_text}'.strip()}][/dim]")
-    return "\n".join(line for line in lines if line)
+        figure_text = marked(cell.paper, cell.paper_below_chance)
+        words = f"{figure_text} {one_line(cell.paper_setting.table_text)}".strip()
+        lines.append(Text(f"[{words}]", "dim"))
+    return Text("\n").join(lines)
 
 
 def table_csv(tables: Sequence[TableOne], *, synthetic: bool) -> str:
@@ -119,7 +128,8 @@ def table_csv(tables: Sequence[TableOne], *, synthetic: bool) -> str:
     for table in tables:
         for line in table.lines:
             for column in table.columns:
-                writer.writerow(_csv_row(table, line, column) | {"synthetic": int(synthetic)})
+                row = _csv_row(table, line, column) | {"synthetic": int(synthetic)}
+                writer.writerow({name: inert(value) for name, value in row.items()})
     return sink.getvalue()
 
 
@@ -128,7 +138,7 @@ def _csv_row(table: TableOne, line: tuple[str, str], column: tuple[str, str]) ->
     lowest, highest = cell.spread or (cell.value, cell.value)
     names = ("model", "score", "cohort", "modality")
     return {
-        **dict(zip(names, map(_inert, (*line, *column)), strict=True)),
+        **dict(zip(names, (*line, *column), strict=True)),
         "region": table.region,
         "metric": table.metric,
         "value": cell.value,
@@ -203,7 +213,7 @@ _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textas
 def _latex(text: str) -> str:
     """A text for LaTeX; its signs stand for themselves, save the symbols of the paper."""
     words = []
-    for word in text.split(" "):
+    for word in one_line(text).split(" "):
         core = word.strip("(),.")
         safe = _SYMBOLS.get(core)
         if safe is None:
@@ -213,6 +223,13 @@ def _latex(text: str) -> str:
     return " ".join(words)
 
 
-def _inert(name: str) -> str:
-    """A name that no spreadsheet takes for a formula."""
-    return f"'{name}" if name[:1] in ("=", "+", "-", "@") else name
+def inert(value: object) -> object:
+    """A cell of a CSV file that no spreadsheet takes for a formula; a number stays one.
+
+    Control characters are written out: a tab or a line break at the beginning is passed over by a
+    spreadsheet, and what follows it then is the beginning.
+    """
+    if not isinstance(value, str) or _NUMBER.fullmatch(value):
+        return value
+    text = shown(value).replace("\n", r"\n")
+    return f"'{text}" if text.lstrip()[:1] in _FORMULA else text

@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Console
 
 from study.plan.done import TrialCounts, count_trials, plan_rows, plan_trials
 from study.records.index import load_index
@@ -23,6 +22,7 @@ from study.report.choice import planned_seeds
 from study.report.formats import SYNTHETIC, legends, table_csv, table_latex, text_table
 from study.report.table import result_rows
 from study.report.table_one import TableOne, table_one
+from study.terminal import PlainConsole
 from trainables.evaluate import REGIONS
 
 CHOSEN_ON_TEST = (
@@ -137,7 +137,7 @@ def as_latex(report: Report) -> str:
     return table_latex(report.table("brain"), synthetic=report.synthetic)
 
 
-def print_report(report: Report, console: Console) -> None:
+def print_report(report: Report, console: PlainConsole) -> None:
     """Table 1 for people: our AUC, what it stands for, and the paper's beside it."""
     if report.synthetic:
         console.print(SYNTHETIC, style="yellow")
@@ -145,7 +145,7 @@ def print_report(report: Report, console: Console) -> None:
     for table in tables:
         console.print(text_table(table))
     for sentence in dict.fromkeys(s for table in tables for s in legends(table)):
-        console.print(sentence, markup=False)
+        console.print(sentence)
     counts = report.trials
     console.print(
         f"{counts.done} of {counts.planned} trials done, {counts.failed} failed. {CHOSEN_ON_TEST}"
@@ -154,7 +154,7 @@ def print_report(report: Report, console: Console) -> None:
         console.print(sentence)
     problems = report.problems.words(report.store)
     if problems:
-        console.print(problems, style="yellow", markup=False, soft_wrap=True)
+        console.print(problems, style="yellow", soft_wrap=True)
 
 
 def searched(searches: Iterable[PlannedSearch]) -> list[str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from study import cli
 from study.cli import (
@@ -29,10 +28,11 @@ from study.progress.heartbeat import check_free
 from study.run.driver import Driver, interpreter
 from study.run.dryrun import print_plan
 from study.run.request import Request, RunOptions, make_request
+from study.terminal import PlainConsole, new_console, say_aside
 from study.trials.order import CHECKPOINT_S
 
 
-def _drive(request: Request, console: Console) -> int:
+def _drive(request: Request, console: PlainConsole) -> int:
     cli.end_in_order_on_signals()
     end_orphans()  # also where there is nothing left to do that needs Ray
     try:
@@ -43,10 +43,10 @@ def _drive(request: Request, console: Console) -> int:
             "Go on from here with:",
             soft_wrap=True,
         )
-        console.print(f"  {_this_command()}", markup=False, soft_wrap=True)
+        console.print(f"  {_this_command()}", soft_wrap=True)
         return EXIT_INTERRUPTED
     except TakenOverError as error:
-        console.print(str(error), markup=False, soft_wrap=True)
+        console.print(str(error), soft_wrap=True)
         return EXIT_FAILED
 
 
@@ -124,12 +124,12 @@ def main(
     )
     settings = preprocess_settings(brain_extractor, normalisation, brain_mask)
     request = make_request(grid, cohorts, store, study, options, settings)
-    console = cli.console()
+    console = new_console()
     if dry_run:
         print_plan(request, console)
         return
     if not take_over:
-        check_free(request.study, say=cli.say_aside)
+        check_free(request.study, say=say_aside)
     if cohorts is None:
         console.print(
             "No cohorts file given: using the built-in synthetic phantom. "

@@ -10,7 +10,6 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
 
 from datasets.storage import StorageError
 from study.cluster import connection
@@ -35,6 +34,7 @@ from study.run.estimate import costs_of, estimate, local_device, local_places, p
 from study.run.precision import Decision, decide
 from study.run.request import Request
 from study.store.sweep import sweep
+from study.terminal import PlainConsole
 from study.trials.outcome import Outcome
 from study.trials.session import Session
 from trainables.arithmetic import Precision, fast_precision
@@ -43,7 +43,7 @@ from trainables.arithmetic import Precision, fast_precision
 class Driver:
     """One run of a study in this process."""
 
-    def __init__(self, request: Request, console: Console) -> None:
+    def __init__(self, request: Request, console: PlainConsole) -> None:
         before = last_progress(request.study)
         is_cut_off = before is not None and not before.has_ended
         self._request = request

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from study.plan.cost import ASSUMED_SLICES_PER_SCAN, size
@@ -18,12 +17,13 @@ from study.records.types import PlannedTrial
 from study.run.estimate import costs_of, estimate, local_device, local_places, pace_of
 from study.run.precision import decide
 from study.run.request import Request
+from study.terminal import PlainConsole
 from trainables.arithmetic import fast_precision
 from trainables.description import Value, value_order, value_text
 from trainables.registry import describe, detector_class
 
 
-def print_plan(request: Request, console: Console) -> None:
+def print_plan(request: Request, console: PlainConsole) -> None:
     """Print the plan of a run and its estimated cost; nothing is started or written.
 
     Raises:

@@ -15,6 +15,7 @@ from study.store.check import check_store
 from study.store.contents import study_folders
 from study.store.repair import repair_store
 from study.store.sweep import Swept, sweep, sweep_shards
+from study.terminal import echo, say_aside
 
 app: typer.Typer = cli.new_app()
 
@@ -32,14 +33,14 @@ def check(uri: UriArgument = cli.DEFAULT_STORE) -> None:
             right += 1
         elif result.problem is None:
             others += 1
-            typer.echo(f"note: {result.message}")
+            echo(f"note: {result.message}")
         else:
             wrong += 1
-            typer.echo(f"wrong: {result.message} ({result.problem})")
+            echo(f"wrong: {result.message} ({result.problem})")
     notes = f"; {others} notes" if others else ""
-    typer.echo(f"{right} files are right, {wrong} are wrong{notes}")
+    echo(f"{right} files are right, {wrong} are wrong{notes}")
     if wrong:
-        typer.echo(f"set aside what can be made again: python -m study.store repair {_quoted(uri)}")
+        echo(f"set aside what can be made again: python -m study.store repair {_quoted(uri)}")
     raise typer.Exit(EXIT_FAILED if wrong else 0)
 
 
@@ -59,18 +60,16 @@ def repair(
     _refuse_running(store)
     taken = left = 0
     for repaired in repair_store(store, dry_run=dry_run):
-        typer.echo(f"wrong: {repaired.finding.message}")
+        echo(f"wrong: {repaired.finding.message}")
         if repaired.fault:
             left += 1
-            typer.echo(f"  not mended: {repaired.fault}")
+            echo(f"  not mended: {repaired.fault}")
         for path in repaired.taken:
             taken += 1
-            typer.echo(f"  {'would be ' if dry_run else ''}set aside: {path}")
-    typer.echo(
-        f"{taken} files {'would be ' if dry_run else ''}set aside, {left} are left as they are"
-    )
+            echo(f"  {'would be ' if dry_run else ''}set aside: {path}")
+    echo(f"{taken} files {'would be ' if dry_run else ''}set aside, {left} are left as they are")
     if taken and not dry_run:
-        typer.echo("The same study.run and study.prepare commands make them again.")
+        echo("The same study.run and study.prepare commands make them again.")
     raise typer.Exit(EXIT_FAILED if left else 0)
 
 
@@ -92,16 +91,16 @@ def gc(
         swept += sweep(store, study, dry_run=dry_run)
     swept += sweep_shards(store, dry_run=dry_run)
     for path in swept.paths:
-        typer.echo(path)
+        echo(path)
     for sentence in swept.kept:
-        typer.echo(f"kept: {sentence}")
-    typer.echo(f"{len(swept.paths)} files {'would be ' if dry_run else ''}removed")
+        echo(f"kept: {sentence}")
+    echo(f"{len(swept.paths)} files {'would be ' if dry_run else ''}removed")
     raise typer.Exit(EXIT_FAILED if swept.kept else 0)
 
 
 def _refuse_running(store: Storage) -> None:
     for study in study_folders(store):
-        progress = holder(study, say=cli.say_aside)
+        progress = holder(study, say=say_aside)
         if progress is not None:
             raise UsageError(
                 f"study {study.name!r} is being run by process {progress.pid} on {progress.host}; "

@@ -15,6 +15,7 @@ from study import cli
 from study.cluster import connection
 from study.errors import EXIT_FAILED
 from study.run import command as run_command
+from study.terminal import echo, shown
 
 DEFAULT_JOB_SERVER = "http://127.0.0.1:8265"
 
@@ -52,9 +53,9 @@ def main(
     except RuntimeError as error:  # how Ray tells that the cluster would not take it
         reason = str(error).rstrip(".")
         raise ConnectionError(f"the cluster at {job_server!r} took no job: {reason}") from error
-    typer.echo(f"submitted as {job} to {job_server}")
+    echo(f"submitted as {job} to {job_server}")
     if not wait:
-        typer.echo(f"follow it with: ray job logs --address {job_server} --follow {job}")
+        echo(f"follow it with: ray job logs --address {job_server} --follow {job}")
         return
     asyncio.run(_follow(client, job))
     raise typer.Exit(_exit_status(client, job))
@@ -91,7 +92,7 @@ def _checkout() -> Path:
 
 async def _follow(client: Any, job: str) -> None:
     async for lines in client.tail_job_logs(job):
-        sys.stdout.write(lines)
+        sys.stdout.write(shown(lines))
         sys.stdout.flush()
 
 
@@ -99,5 +100,5 @@ def _exit_status(client: Any, job: str) -> int:
     info = client.get_job_info(job)
     if info.status == "SUCCEEDED":
         return 0
-    typer.echo(f"job {job}: {info.status}: {info.message}", err=True)
+    echo(f"job {job}: {info.status}: {info.message}", err=True)
     return int(info.driver_exit_code or EXIT_FAILED)

@@ -120,7 +120,7 @@ def test_a_relative_path_means_the_same_in_a_worker_with_another_working_directo
 def test_a_store_that_the_filesystem_refuses_is_a_storage_error_whatever_is_asked(
     tmp_path: Path,
 ) -> None:
-    storage = Storage.open(str(tmp_path / ("x" * 300)))  # no name may be that long
+    storage = Storage.open(str(tmp_path)).sub("x" * 300)  # no name may be that long
     for act in (storage.read, storage.exists, storage.names, storage.files, storage.delete):
         with pytest.raises(StorageError, match="xxx"):
             act("a")
