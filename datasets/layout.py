@@ -67,6 +67,12 @@ _PATTERNS = {
     Kind.SET_ASIDE: rf"{DAMAGED}/.+",
 }
 
+_FOLDERS = re.compile(
+    rf"shards(?:/scans(?:/{_KEY})?|/{_KEY})?|studies(?:/[^/]+(?:/trials)?)?"
+    rf"|studies/[^/]+/trials/{_KEY}(?:/eval(?:/{_KEY})?)?"
+    rf"|studies/[^/]+/trials/{_KEY}(?:/eval/{_KEY})?/(?:attempts|{ATTEMPT})"
+)
+
 _EXPRESSION = re.compile(
     "|".join(rf"(?P<k{number}>{text})" for number, text in enumerate(_PATTERNS.values()))
 )
@@ -81,6 +87,11 @@ def unfinished_name(name: str) -> str:
 def is_unfinished(name: str) -> bool:
     """Whether a file's name is one of :func:`unfinished_name`."""
     return re.fullmatch(_UNFINISHED, name) is not None
+
+
+def is_folder_of_ours(path: str) -> bool:
+    """Whether a path below a store is that of a folder that we make."""
+    return _FOLDERS.fullmatch(path) is not None
 
 
 def kind_of(path: str) -> Kind | None:

@@ -43,6 +43,12 @@ class Entry:
     fault: str = ""
 
 
+def leads_nowhere(error: OSError) -> bool:
+    """Whether a path could not be followed because nothing is there: a link may lead to itself."""
+    is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+    return is_missing or error.errno == errno.ELOOP
+
+
 def walk(folder: str, *, recursive: bool, below: str = "") -> Iterator[Entry]:
     """What lies in a folder, unsorted; nothing if it is missing. What vanishes is left out.
 

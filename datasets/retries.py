@@ -7,15 +7,18 @@ cohort of another key: what was computed without it stays what it was, and is no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from datasets.identity import digest
+from datasets.manifest import ScanRecord
 from datasets.selfdigest import has_changed, json_with_digest
 from datasets.storage import DamagedFileError, Storage
 
 PATH = "shards/retries.json"
+
+_MOST_RETRIES = 100
 
 
 class _Retries(BaseModel):
@@ -55,6 +58,26 @@ def write_retries(storage: Storage, retries: Mapping[str, int]) -> None:
     """
     content = _Retries(retries=dict(sorted(retries.items())))
     storage.put(PATH, json_with_digest(content.model_dump_json(indent=1).encode()))
+
+
+def retries_of(records: Iterable[ScanRecord]) -> dict[str, int]:
+    """What :func:`read_retries` has to tell, as the scans' own records have it.
+
+    Of a scan that came through later, the record under its first key still says that it was set
+    aside.
+
+    Args:
+        records: Of all scans in a store.
+    """
+    by_key = {record.key: record for record in records}
+    aside = [key for key, record in by_key.items() if record.status == "quarantined"]
+    found = {}
+    for key in aside:
+        for count in range(1, _MOST_RETRIES + 1):
+            record = by_key.get(retried_key(key, count))
+            if record is not None and record.status == "ok":
+                found[key] = count
+    return found
 
 
 def retried_key(content_key: str, count: int) -> str:

@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import pyarrow.fs as pafs
 
-from datasets.files import read_regular
+from datasets.files import RefusedFileError, read_regular
 from datasets.filesystems import open_filesystem
 from datasets.layout import unfinished_name
-from datasets.local_tree import Entry, delete_empty_folder, delete_file, walk
+from datasets.local_tree import Entry, delete_empty_folder, delete_file, leads_nowhere, walk
 
 
 class StorageError(OSError):
@@ -158,6 +158,7 @@ class Storage:
         Raises:
             FileNotFoundError: If there is no such file.
             ChecksumError: If the bytes differ from what the manifest promises.
+            DamagedFileError: If something else than a file is in its place.
             StorageError: If it cannot be read.
         """
         full = self.full(path)
@@ -170,6 +171,9 @@ class Storage:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileNotFoundError(f"no {path!r} in the store {self.uri!r}") from error
         except OSError as error:
+            if isinstance(error, RefusedFileError) or error.errno == errno.ELOOP:
+                # A pipe, a folder or a link to itself is not what was written.
+                raise DamagedFileError(str(self._cannot("read", path, error))) from error
             raise self._cannot("read", path, error) from error
         if sha256 is not None and sha256_hex(data) != sha256:
             raise ChecksumError(
@@ -189,9 +193,9 @@ class Storage:
             return bool(self._kind(full) == pafs.FileType.File)
         try:
             return stat.S_ISREG(os.stat(full).st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
         except OSError as error:
+            if leads_nowhere(error):
+                return False
             raise self._cannot("reach", path, error) from error
 
     def is_there(self) -> bool:
@@ -217,6 +221,8 @@ class Storage:
         except FileNotFoundError:
             return ()
         except OSError as error:
+            if path and leads_nowhere(error):
+                return ()
             raise self._cannot("list", path, error) from error
 
     def files(self, path: str = "") -> tuple[str, ...]:
@@ -250,6 +256,8 @@ class Storage:
             selector = pafs.FileSelector(base, allow_not_found=True, recursive=recursive)
             infos = self.filesystem.get_file_info(selector)
         except OSError as error:
+            if self.is_local and path and leads_nowhere(error):
+                return []
             raise self._cannot("list", path, error) from error
         return [
             Entry(

@@ -160,10 +160,12 @@ def count_trials(record: StudyRecord, index: pa.Table, running: int = 0) -> Tria
     for trial in trials:
         status, epochs = fit_of.get(trial.trial_id, (None, 0))
         states = [state_of.get(e.eval_id) for e in trial.evals]
-        if status == "failed" or "failed" in states:
+        if status == "failed":
             failed += 1
         elif status == "done" and epochs == trial.spec.epochs and all(states):
-            done += 1
+            # One that has failed in a part, and another part of which is missing, goes on.
+            failed += "failed" in states
+            done += "failed" not in states
     # A grid search's points are trials of the record, each once for all test cohorts.
     asked_for = sum(search.n_trials for search in record.searches if not search.points)
     return TrialCounts(len(record.trials) + asked_for, done, failed, running)

@@ -23,7 +23,7 @@ from datasets.manifest import (
 from datasets.phantom import writer
 from datasets.retries import read_retries, retried_key, write_retries
 from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
-from datasets.storage import ChecksumError, Storage
+from datasets.storage import DamagedFileError, Storage
 from study.errors import PreparationError
 from study.prepare.cohorts import Cohort
 from study.prepare.limits import Limits
@@ -176,7 +176,7 @@ class Preparation:
     def _fault(self, record: ScanRecord) -> str:
         try:
             self.store.read(record.part, record.sha256)
-        except (ChecksumError, FileNotFoundError) as error:
+        except (DamagedFileError, FileNotFoundError) as error:
             return str(error)
         return ""
 

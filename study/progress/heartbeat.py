@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from datasets.storage import StorageError
+from datasets.storage import DamagedFileError, StorageError
 from study.cluster.processes import process_identity, process_space
-from study.errors import DamagedError, TakenOverError, UsageError
+from study.errors import TakenOverError, UsageError
 from study.progress.liveness import STALE_AFTER, heartbeat_age
 from study.progress.tracker import Tracker
 from study.records.heartbeats import Progress
@@ -35,7 +35,7 @@ def last_progress(study: StudyStore) -> Progress | None:
     """
     try:
         return study.progress()
-    except DamagedError:
+    except DamagedFileError:
         return None
 
 

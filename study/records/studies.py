@@ -18,7 +18,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from datasets.selfdigest import json_with_digest
-from datasets.storage import Storage, StorageError
+from datasets.storage import DamagedFileError, Storage, StorageError
 from study.errors import DamagedError, ForeignError
 from study.records.heartbeats import Progress
 from study.records.types import (
@@ -277,7 +277,7 @@ def _before(read: Callable[[], P | None]) -> P | None:
     """A record that is to go, or None; what a damaged one named, ``gc`` finds."""
     try:
         return read()
-    except DamagedError:
+    except DamagedFileError:
         return None
 
 

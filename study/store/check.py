@@ -6,10 +6,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from datasets import retries
 from datasets.checksums import check_cache
-from datasets.layout import Kind
-from datasets.manifest import read_manifest, stored_record
-from datasets.retries import read_retries
+from datasets.layout import Kind, kind_of
+from datasets.local_tree import Entry
+from datasets.manifest import (
+    ScanRecord,
+    manifest_path,
+    read_manifest,
+    record_path,
+    stored_record,
+)
+from datasets.retries import read_retries, retried_key, retries_of
 from datasets.storage import Storage, StorageError
 from study.errors import DamagedError
 from study.records.identities import Problem, check_evaluation, check_fit, problem_of
@@ -27,6 +35,7 @@ from study.store.contents import (
     read_trial_record,
     trial_of,
 )
+from study.store.in_the_way import in_the_way
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Finding:
         path: The file or folder, below the store.
         message: What is wrong, in one sentence that names the file.
         problem: Of which kind; None for what harms nothing: a file of somebody else, a link, what
-            an interrupted attempt has left.
+            an interrupted attempt has left, slices that were taken away.
         records: The records and parts that have to go so that what they stood for is made again.
     """
 
@@ -70,6 +79,10 @@ class _Check:
         default_factory=lambda: defaultdict(list)
     )
     """Of each part: the records that name it, with checksum and size."""
+    expected: dict[str, Finding] = field(default_factory=dict)
+    """Of each record that another one needs: what is found if it is not there."""
+    scans: dict[str, ScanRecord] = field(default_factory=dict)
+    """The records of scans, by key."""
     known: dict[str, DescribedStudy] = field(default_factory=dict)
 
     def run(self) -> Iterator[Finding | str]:
@@ -88,10 +101,13 @@ class _Check:
                     yield finding
         for path in sorted(set(self.parts) - paths):
             yield self._part(path)
+        self._expect_retries()
+        for path in sorted(set(self.expected) - paths):
+            yield self.expected[path]
 
     def _readers(self) -> Mapping[Kind, Callable[[Item], object]]:
         return {
-            Kind.STUDY: lambda item: self._own_study(item).study(),
+            Kind.STUDY: self._study,
             Kind.HEARTBEAT: lambda item: self._own_study(item).progress(),
             Kind.INDEX: lambda item: verify_index(self._own_study(item)),
             Kind.FIT: self._fit,
@@ -141,11 +157,28 @@ class _Check:
             return Finding(item.path, f"{item.path!r} was not written to its end; gc removes it")
         if item.kind in PARTS or item.kind is Kind.SLICES:
             return Finding(item.path, f"no record names {item.path!r}; gc removes it")
+        reason = in_the_way(self.store, item, self.parts, self._has)
+        if reason:
+            return Finding(item.path, reason, Problem.DAMAGED, (item.path,))
         if entry.is_link:
             return Finding(
                 item.path, f"{item.path!r} is a link; what is behind it is not looked at"
             )
         return Finding(item.path, f"{item.path!r} is no file of a store")
+
+    def _has(self, path: str) -> bool:
+        """Whether a part is whole, or a record is there and that of its place."""
+        if path in self.parts:
+            return isinstance(self._part(path), str)
+        kind = kind_of(path)
+        read = self._readers().get(kind) if kind is not None else None
+        if read is None or not self.store.exists(path):
+            return False
+        try:
+            read(Item(path, kind, Entry(path, is_file=True)))
+        except (FileNotFoundError, StorageError, ValueError):
+            return False
+        return True
 
     def _part(self, path: str) -> Finding | str:
         """A part that records name."""
@@ -182,8 +215,22 @@ class _Check:
             self.known[study.name] = study.described()
         return self.known[study.name]
 
+    def _expect(self, path: str, message: str, *records: str) -> None:
+        """Take in a record that has to be there."""
+        self.expected[path] = Finding(path, message, Problem.DAMAGED, records)
+
+    def _study(self, item: Item) -> None:
+        record = self._own_study(item).study()
+        for cohort in record.cohorts if record is not None else ():
+            path = manifest_path(cohort.key)  # results can be kept without the scans' slices
+            message = f"{path!r} is missing, the cohort {cohort.name!r} of {item.path!r}"
+            message += "; the next run of that study prepares it again"
+            self.expected.setdefault(path, Finding(path, message))
+
     def _fit(self, item: Item) -> None:
         study = self._own_study(item)
+        path = f"studies/{study.name}/study.json"
+        self._expect(path, f"{path!r} is missing; the next run of that study writes it again")
         record = study.trial(trial_of(item.path)[1]).fit()
         if record is None:
             raise FileNotFoundError(f"no {item.path!r}")
@@ -220,12 +267,24 @@ class _Check:
 
     def _scan(self, item: Item) -> None:
         record = stored_record(self.store, item.path.split("/")[2])
-        if record is not None and record.part:
+        if record is None:
+            return
+        self.scans[record.key] = record
+        if record.part:
             self.parts[record.part].append((item.path, record.sha256, None))
+
+    def _expect_retries(self) -> None:
+        """The file that tells of retries has to be there if a cohort has what came through."""
+        counts = retries_of(self.scans.values())
+        keys = {record_path(retried_key(key, count)) for key, count in counts.items()}
+        if keys & self.expected.keys():
+            self._expect(retries.PATH, f"{retries.PATH!r} is missing", retries.PATH)
 
     def _cohort(self, item: Item) -> None:
         manifest = read_manifest(self.store, item.path.split("/")[1])
         for record in manifest.records if manifest else ():
+            path = record_path(record.key)
+            self._expect(path, f"{path!r} is missing, and {item.path!r} names it", item.path)
             if record.part:
                 self.parts[record.part].append((item.path, record.sha256, None))
 

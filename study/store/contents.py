@@ -69,7 +69,7 @@ def contents(store: Storage) -> list[Item]:
     beside = [
         Item(entry.path, None, entry)
         for entry in store.entries(recursive=False)
-        if entry.is_link or entry.path not in (*_FOLDERS, DAMAGED)
+        if not entry.is_folder or entry.path not in (*_FOLDERS, DAMAGED)
     ]
     return [*sorted(beside, key=lambda item: item.path), *_all(store)]
 
@@ -93,6 +93,13 @@ def read_trial_record(store: Storage, item: Item) -> TrialRecord:
     assert item.kind is not None
     where = f"{store.uri}/{item.path}"
     return parse_record(RECORDS[item.kind], store.read(item.path), where)
+
+
+def is_own(record: TrialRecord, item: Item) -> bool:
+    """Whether a record is that of the place where it lies."""
+    if isinstance(record, EvalRecord) and record.eval_id != evaluation_of(item.path):
+        return False
+    return record.trial_id == trial_of(item.path)[1]
 
 
 def trial_of(path: str) -> tuple[str, str]:

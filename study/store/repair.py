@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from datasets import retries
 from datasets.layout import DAMAGED, kind_of
+from datasets.manifest import stored_record
 from datasets.storage import Storage, StorageError, sha256_hex
 from study.store.check import Finding, check_store
 from study.store.contents import Item, below
@@ -51,12 +54,23 @@ def repair_store(store: Storage, *, dry_run: bool = False) -> Iterator[Repaired]
         try:
             if not dry_run:
                 _set_aside(store, folder, items)
+                if finding.path == retries.PATH:
+                    _write_retries(store)
         except (StorageError, FileNotFoundError) as error:
             yield Repaired(finding, fault=str(error))
             continue
         taken = tuple(item.path for item in items)
         gone.update(taken)
         yield Repaired(finding, taken)
+
+
+def _write_retries(store: Storage) -> None:
+    """Write anew which scans came through later: without it, other cohorts would be meant."""
+    records = []
+    for key in store.names("shards/scans"):
+        with suppress(StorageError):  # what is damaged is a finding of its own
+            records.append(stored_record(store, key))
+    retries.write_retries(store, retries.retries_of(r for r in records if r is not None))
 
 
 def _items(store: Storage, paths: Iterable[str]) -> Iterator[Item]:

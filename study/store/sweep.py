@@ -21,6 +21,7 @@ from study.store.contents import (
     Item,
     TrialRecord,
     below,
+    is_own,
     read_trial_record,
     trial_of,
 )
@@ -63,11 +64,16 @@ def sweep(store: Storage, study: StudyStore, *, dry_run: bool = False) -> Swept:
     for item in items:
         if item.kind in RECORDS:
             try:
-                found.append((item, read_trial_record(store, item)))
+                record = read_trial_record(store, item)
             except FileNotFoundError:
                 continue
             except StorageError:
                 unclear.append(item.folder)  # what cannot be read may name anything
+                continue
+            if is_own(record, item):
+                found.append((item, record))
+            else:
+                unclear.append(item.folder)  # and so may the one that lay here before
     stale = [item.path for item, record in found if _is_over(study, record, item)]
     needed = {
         f"{item.folder}{part.path}"

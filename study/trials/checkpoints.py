@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets.storage import ChecksumError
-from study.errors import DamagedError
+from datasets.storage import DamagedFileError
 from study.records.parts import read_state, state_bytes, table_bytes
 from study.records.studies import Attempt, TrialStore
 from study.records.types import Checkpoint, FitRecord, Part
@@ -191,7 +190,7 @@ def resume(trial: TrialStore, detector: Detector, n_slices: int, epochs: int) ->
             history = pq.read_table(
                 pa.BufferReader(trial.read_part(found.source, "history.parquet"))
             )
-        except (ChecksumError, DamagedError):
+        except DamagedFileError:
             continue
         detector.load_state(found.state)
         progress = FitProgress(
@@ -217,7 +216,7 @@ def _sources(trial: TrialStore) -> tuple[list[FitRecord | Checkpoint], int]:
     for read in (trial.checkpoint, trial.fit):
         try:
             source = read()
-        except DamagedError:
+        except DamagedFileError:
             attempts = max(attempts, 1)
             continue
         if source is not None:
@@ -234,7 +233,7 @@ def _candidates(trial: TrialStore, source: FitRecord | Checkpoint) -> list[_Cand
             continue
         try:
             state = read_state(trial.read_part(source, name))
-        except (ChecksumError, DamagedError):
+        except DamagedFileError:
             continue
         if "epoch" in state:
             found.append(_Candidate(source, name, state))

@@ -9,8 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets.storage import ChecksumError, StorageError
-from study.errors import DamagedError
+from datasets.storage import DamagedFileError, StorageError
 from study.progress.events import Event
 from study.records.parts import table_bytes
 from study.records.provenance import provenance
@@ -36,7 +35,7 @@ def recorded(order: TrialOrder, planned: PlannedEval, trial: TrialStore) -> Even
             return None
         parts = {name: trial.read_part(record, name) for name in sorted(record.parts)}
         rows = pq.read_table(io.BytesIO(parts["metrics.parquet"])).to_pylist()
-    except (ChecksumError, DamagedError, KeyError, pa.ArrowInvalid):
+    except (DamagedFileError, KeyError, pa.ArrowInvalid):
         return None
     return Event("evaluate", order.spec.epochs, cohort=planned.cohort, auc=_brain_auc(rows))
 

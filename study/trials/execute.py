@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets.storage import ChecksumError, Storage
+from datasets.storage import DamagedFileError, Storage
 from study.cluster.connection import card_gib, own_raylet
 from study.plan.cost import MOST_TRIALS_PER_GPU
 from study.plan.done import Work
@@ -111,7 +111,7 @@ def put_slices(
     """
     try:
         return _put(ray, store, listings)
-    except (ChecksumError, FileNotFoundError):
+    except (DamagedFileError, FileNotFoundError):
         return _put(ray, store, mend(listings))
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from datasets.storage import ChecksumError, StorageError
-from study.errors import DamagedError
+from datasets.storage import DamagedFileError, StorageError
 from study.progress.events import Event
 from study.records.parts import read_state, state_bytes, table_bytes
 from study.records.provenance import provenance
@@ -79,7 +78,7 @@ def _record_failure(order: TrialOrder, trial: TrialStore, failure: Failure) -> N
         return
     try:
         checkpoint = trial.checkpoint()
-    except DamagedError:
+    except DamagedFileError:
         checkpoint = None
     progress = FitProgress()
     if checkpoint is not None:
@@ -91,7 +90,7 @@ def _finished_fit(order: TrialOrder, trial: TrialStore) -> FitRecord | None:
     """The record of a fit that has all the epochs asked for."""
     try:
         record = trial.fit()
-    except DamagedError:
+    except DamagedFileError:
         return None
     is_finished = record and record.status == "done" and record.spec.epochs == order.spec.epochs
     return record if is_finished else None
@@ -104,7 +103,7 @@ def _load_fit(order: TrialOrder, detector: Detector, trial: TrialStore) -> bool:
         return False
     try:
         detector.load_state(read_state(trial.read_part(record, "model.safetensors")))
-    except (ChecksumError, DamagedError):
+    except DamagedFileError:
         return False
     return True
 

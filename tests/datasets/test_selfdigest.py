@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from datasets.selfdigest import fill_in, has_changed, is_intact, json_digest, json_with_digest
 
@@ -26,20 +24,22 @@ def test_a_record_without_one_is_older_and_not_changed() -> None:
     assert not has_changed(RECORD.encode())
 
 
-@settings(max_examples=200, deadline=None)
-@given(place=st.integers(0, 8 * len(json_with_digest(RECORD.encode())) - 1))
-def test_a_flipped_bit_shows_or_leaves_the_content_as_it_was(place: int) -> None:
+def test_every_flipped_bit_shows() -> None:
     good = json_with_digest(RECORD.encode())
-    data = bytearray(good)
-    data[place // 8] ^= 1 << place % 8
-    if has_changed(bytes(data)):
-        return
-    # Only the name of the digest itself can be so: then it counts as a record without one.
-    try:
-        content = json.loads(data)
-    except ValueError:
-        return  # no reader takes this for a record
-    assert {k: v for k, v in content.items() if k in json.loads(RECORD)} == json.loads(RECORD)
+    for place in range(8 * len(good)):
+        data = bytearray(good)
+        data[place // 8] ^= 1 << place % 8
+        if not has_changed(bytes(data)):
+            with pytest.raises(ValueError):  # no reader takes it for a record
+                json.loads(data)
+
+
+def test_every_file_that_was_cut_short_shows() -> None:
+    good = json_with_digest(RECORD.encode())
+    for length in range(len(good)):
+        if not has_changed(good[:length]):
+            with pytest.raises(ValueError):
+                json.loads(good[:length])
 
 
 @pytest.mark.parametrize(
