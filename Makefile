@@ -5,12 +5,12 @@ STORE ?= runs
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help install study test faults lint docs bench dashboard screenshots browser clean
+.PHONY: help install study test faults kills damage lint docs bench dashboard screenshots browser clean
 
 help:
 	@echo "make study [GRID=paper] [STORE=runs] [ARGS='--cohorts cohorts.toml']   run a study to its table"
 	@echo "make dashboard [STORE=runs]   look at the last study"
-	@echo "make test | faults | lint | docs | bench | screenshots | install | clean"
+	@echo "make test | faults (kills, damage) | lint | docs | bench | screenshots | install | clean"
 
 install: .venv/installed
 
@@ -32,9 +32,14 @@ dashboard: install
 test: install browser
 	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
-# Kills of every kind, several of each; the tests do one for each thing that can be killed.
-faults: install
+# Kills of every kind, several of each, then damages of every kind of file; the tests do a few.
+faults: kills damage
+
+kills: install
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+damage: install
+	@$(BIN)/python -m tests.faults.damage $(ARGS)
 
 lint: install
 	@$(BIN)/ruff check .

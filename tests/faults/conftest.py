@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.commands import Command
+from tests.faults.cluster import free_port, has_started, start_words
 from tests.faults.kills import Arena
 from tests.grids import TINY, run_words
 
@@ -23,13 +23,9 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Arena:
 @pytest.fixture(scope="session")
 def address(start: Start, until: Callable[..., None]) -> Iterator[str]:
     """A Ray cluster of two cores; starting none for each study saves their time."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ("start", "--head", "--block", f"--port={port}", "--node-ip-address=127.0.0.1")
-    options = ("--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats")
-    cluster = start("-m", "ray.scripts.scripts", *words, *options)
-    until(lambda: "Ray runtime started" in cluster.out, "a Ray cluster has started")
+    port = free_port()
+    cluster = start(*start_words(port))
+    until(lambda: has_started(cluster), "a Ray cluster has started")
     yield f"127.0.0.1:{port}"
     cluster.process.terminate()
     cluster.wait()
