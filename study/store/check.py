@@ -122,6 +122,8 @@ class _Check:
     def _read(self, item: Item, read: Callable[[Item], object]) -> Finding | str:
         if item.entry.is_folder:
             return self._found(item, DamagedError(f"{item.path!r} is a folder, not a file"))
+        if item.entry.is_link and not self.store.exists(item.path):
+            return self._found(item, DamagedError(f"{item.path!r} is a link to no file"))
         try:
             read(item)
         except FileNotFoundError as error:  # a link that leads nowhere, or gone since it was listed

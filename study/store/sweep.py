@@ -65,9 +65,7 @@ def sweep(store: Storage, study: StudyStore, *, dry_run: bool = False) -> Swept:
         if item.kind in RECORDS:
             try:
                 record = read_trial_record(store, item)
-            except FileNotFoundError:
-                continue
-            except StorageError:
+            except (FileNotFoundError, StorageError):
                 unclear.append(item.folder)  # what cannot be read may name anything
                 continue
             if is_own(record, item):
@@ -105,16 +103,17 @@ def sweep_shards(store: Storage, *, dry_run: bool = False) -> Swept:
         try:
             if item.kind is Kind.COHORT:
                 manifest = read_manifest(store, item.path.split("/")[1])
-                if manifest is None:  # of an older version
+                if manifest is None:  # of an older version, or as below
                     unclear.append("shards/")
                 else:
                     needed |= {record.part for record in manifest.records}
             elif item.kind is Kind.SCAN:
                 record = stored_record(store, item.path.split("/")[2])
-                needed |= {record.part} if record is not None else set()
-        except FileNotFoundError:
-            continue
-        except StorageError:
+                if record is None:  # a link that leads nowhere, or gone since it was listed
+                    unclear.append(item.folder)
+                else:
+                    needed.add(record.part)
+        except (FileNotFoundError, StorageError):
             unclear.append("shards/" if item.kind is Kind.COHORT else item.folder)
     orphans = [
         item.path

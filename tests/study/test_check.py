@@ -212,17 +212,20 @@ def test_gc_removes_an_attempt_and_a_link_among_its_files_but_not_a_users_file(
     assert attempt.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b'{"store_version": 99}', None])
+@pytest.mark.parametrize("content", [b"", b'{"store_version": 99}', "pipe", "link"])
 def test_gc_keeps_what_a_record_that_cannot_be_read_may_name(
-    study: StudyStore, store: Path, content: bytes | None
+    study: StudyStore, store: Path, content: bytes | str
 ) -> None:
     manifest = trial_folders(store)[0] / "manifest.json"
     parts = {p for p in manifest.parent.rglob("attempts/*/*") if p.is_file()}
-    if content is None:
-        manifest.unlink()
+    manifest.unlink()
+    if content == "pipe":
         os.mkfifo(manifest)
-    else:
+    elif content == "link":
+        manifest.symlink_to("nowhere")
+    elif isinstance(content, bytes):
         manifest.write_bytes(content)
+    assert findings(store)[0].path == str(manifest.relative_to(store))
     assert sweep(Storage.open(str(store)), study).paths == []
     assert all(part.exists() for part in parts)
 
