@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -28,6 +30,8 @@ from study.terminal import complain, say_aside, write_out_what_is_lacking
 from trainables.arithmetic import Arithmetic
 
 DEFAULT_STORE = "runs"
+
+_NO_ROOM = ("failed to map segment", "cannot allocate memory", "can't start new thread")
 
 StoreOption = Annotated[
     str,
@@ -59,6 +63,27 @@ def run(app: typer.Typer) -> None:
     except (StorageError, ConnectionError, PreparationError) as error:
         complain(error)
         _end(EXIT_FAILED)
+    except (MemoryError, ImportError, OSError, RuntimeError) as error:
+        if not _is_lack(error):
+            raise
+        complain(_lack(error))
+        _end(EXIT_FAILED)
+
+
+def _is_lack(error: Exception) -> bool:
+    """Whether there was no memory or no thread for what a command needs, libraries included."""
+    if isinstance(error, ImportError | RuntimeError):
+        return any(words in str(error).lower() for words in _NO_ROOM)
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+
+
+def _lack(error: Exception) -> MemoryError:
+    addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
+    limited = f" (ulimit -v {addresses // 1024})" if addresses >= 0 else ""
+    why = f": {error}" if str(error) else ""
+    return MemoryError(
+        f"the memory and threads that this command may have are not enough{limited}{why}"
+    )
 
 
 def _end(status: int) -> NoReturn:

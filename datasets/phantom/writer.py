@@ -79,6 +79,8 @@ def ensure(root: Path, options: PhantomOptions, run: Run | None = None) -> None:
                 delete_file(str(root), entry.path)
         _write(root / MARKER, marker_bytes(options))
         (root / STARTED).unlink(missing_ok=True)
+    except ConnectionError:
+        raise  # of the cluster that was to write
     except OSError as error:
         raise SourceError(f"cannot write the phantom below {root}: {error}") from error
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from study.cluster.orphans import end_orphans
 from study.cluster.processes import RAYLET, command_line, descendants, is_running, terminate
+from study.cluster.ulimits import check_limits
 from trainables.arithmetic import Precision, fast_precision
 
 _QUIET = {
@@ -82,6 +83,7 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
         yield ray
         return
     if target == "local":
+        check_limits(os.cpu_count() or 1)
         end_orphans()
     on_term = signal.getsignal(signal.SIGTERM)
     _start(ray, target, verbose=verbose)

@@ -20,6 +20,9 @@ from trainables.detector import Detector, score_names
 from trainables.registry import detector_class
 from trainables.spec import TrialSpec, eval_id, identity, trial_id
 
+MOST_TRIALS = 100_000
+"""The paper's study has 136, and records, index and pages are made for ten thousand."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -59,7 +62,8 @@ def build_plan(
 
     Raises:
         PlanError: If no modality has both a train and a test cohort, or if the grid asks for
-            a model that is not there, or for settings that it does not have.
+            a model that is not there, for settings that it does not have, or for more trials than
+            a study may have.
     """
     with disable_gc():
         return _laid_out(with_precision(grid, precision), cohorts, seeds, epochs)
@@ -79,9 +83,11 @@ def with_precision(grid: Grid, precision: Precision) -> Grid:
 def _laid_out(
     grid: Grid, cohorts: Sequence[CohortInfo], seeds: Sequence[int], epochs: int | None
 ) -> Plan:
+    modalities = trainable_modalities(cohorts)
+    _check_size(grid, cohorts, modalities, len(seeds))
     trials: dict[str, PlannedTrial] = {}
     searches = []
-    for modality in trainable_modalities(cohorts):
+    for modality in modalities:
         for seed in seeds:
             for point in grid.trials:
                 spec = _spec(point.model, modality, point.params, seed, epochs or point.epochs)
@@ -94,6 +100,21 @@ def _laid_out(
                         trial = search_point(search, value, cohorts)
                         trials.setdefault(trial.trial_id, trial)
     return Plan(tuple(trials.values()), tuple(searches))
+
+
+def _check_size(
+    grid: Grid, cohorts: Sequence[CohortInfo], modalities: Sequence[Modality], n_seeds: int
+) -> None:
+    """Refuse a grid that nobody can run, before it takes an hour to lay it out."""
+    n_columns = sum(len(_of(cohorts, "test", modality)) for modality in modalities)
+    n_points = len(grid.trials) + sum(len(space.points) for space in grid.searches)
+    n_searched = sum(space.n_trials for space in grid.searches if not space.points)
+    n_trials = n_seeds * (n_points * len(modalities) + n_searched * n_columns)
+    if n_trials > MOST_TRIALS:
+        raise PlanError(
+            f"the grid asks for {n_trials:,} trials with {n_seeds:,} seeds; a study has at most "
+            f"{MOST_TRIALS:,}: choose fewer seeds or points"
+        )
 
 
 def trainable_modalities(cohorts: Sequence[CohortInfo]) -> tuple[Modality, ...]:

@@ -192,10 +192,22 @@ def main(
         typer.Option("--retry-set-aside", help="Try scans again that were set aside earlier."),
     ] = False,
     time_limit: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Set a scan aside that takes longer.")
+        float,
+        typer.Option(
+            min=0.1,
+            max=1e6,
+            metavar="SECONDS",
+            help="Set a scan aside that takes longer.",
+        ),
     ] = Limits.time_s,
     memory_limit: Annotated[
-        float, typer.Option(min=0.1, metavar="GIB", help="Set a scan aside that takes more memory.")
+        float,
+        typer.Option(
+            min=0.1,
+            max=1e6,
+            metavar="GIB",
+            help="Set a scan aside that takes more memory.",
+        ),
     ] = Limits.memory_gib,
     address: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster; without it, this machine.")

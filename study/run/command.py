@@ -24,12 +24,17 @@ from study.cluster import connection
 from study.cluster.orphans import end_orphans
 from study.errors import EXIT_FAILED, EXIT_INTERRUPTED, TakenOverError
 from study.grids._grid import grid_names
+from study.plan.plan import MOST_TRIALS
 from study.progress.heartbeat import check_free
 from study.run.driver import Driver, interpreter
 from study.run.dryrun import print_plan
 from study.run.request import Request, RunOptions, make_request
 from study.terminal import PlainConsole, new_console, say_aside
 from study.trials.order import CHECKPOINT_S
+
+MOST_EPOCHS = 1_000_000
+MOST_SECONDS = 1e6
+"""Eleven days."""
 
 
 def _drive(request: Request, console: PlainConsole) -> int:
@@ -74,9 +79,12 @@ def main(
     ] = None,
     store: cli.StoreOption = cli.DEFAULT_STORE,
     study: cli.StudyOption = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Run every point with this many seeds.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=MOST_TRIALS, help="Run every point with this many seeds.")
+    ] = 1,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of the networks, instead of the grid's.")
+        int | None,
+        typer.Option(min=1, max=MOST_EPOCHS, help="Epochs of the networks, instead of the grid's."),
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster; without it, this machine.")
@@ -91,7 +99,12 @@ def main(
     ] = "auto",
     checkpoint_every: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="Keep a network so often within an epoch."),
+        typer.Option(
+            min=0,
+            max=MOST_SECONDS,
+            metavar="SECONDS",
+            help="Keep a network so often within an epoch.",
+        ),
     ] = CHECKPOINT_S,
     brain_extractor: ExtractorOption = "deepbet",
     brain_mask: BrainMaskOption = "widened",

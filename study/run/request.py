@@ -74,7 +74,7 @@ class Request:
         return build_plan(
             self.grid,
             cohorts,
-            seeds=tuple(range(self.options.seeds)),
+            seeds=range(self.options.seeds),
             epochs=self.options.epochs,
             precision=precision,
         )

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
+
+import pytest
+
+from study import cli
+from study.cluster import ulimits
+from study.errors import EXIT_FAILED
 
 
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,3 +43,95 @@ def test_a_server_that_was_given_up_is_not_waited_for_at_the_end() -> None:
     ended = run(GIVEN_UP.format(work="threading.Event().wait"))
     assert (ended.returncode, ended.stdout) == (1, "asked the server\n")
     assert ended.stderr == "error: cannot read: no answer within 0.01 s\n"
+
+
+def _end_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The status with which a command ends that raises an error."""
+    app = cli.new_app()
+
+    @app.command()
+    def main() -> None:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(SystemExit) as ended:
+        cli.run(app)
+    return int(ended.value.code or 0)
+
+
+LACKS = [
+    MemoryError(),
+    MemoryError("Unable to allocate 9 GiB"),
+    ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    ImportError("libx.so: cannot allocate memory in static TLS block"),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+    RuntimeError("can't start new thread"),
+]
+
+
+@pytest.mark.parametrize("error", LACKS, ids=repr)
+def test_a_lack_of_memory_or_threads_is_a_sentence(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _end_with(error, monkeypatch) == EXIT_FAILED
+    text = capsys.readouterr().err
+    assert text.startswith("error: the memory and threads that this command may have are not")
+    assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("no module"), RuntimeError("x"), OSError(errno.EBADF, "x"), KeyError(1)]
+)
+def test_a_bug_keeps_its_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(type(error)):
+        _end_with(error, monkeypatch)
+
+
+def _limited(kind: int, most: int, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command under a limit of the system."""
+    code = (
+        f"import resource, runpy, sys; resource.setrlimit({kind}, ({most}, {most}))\n"
+        "sys.argv[0] = sys.argv[1]; del sys.argv[1]\n"
+        "runpy.run_module(sys.argv[0], run_name='__main__')"
+    )
+    return run(code, *words)
+
+
+@pytest.mark.slow
+def test_with_little_address_space_commands_end_in_a_sentence(tmp_path: Path) -> None:
+    store = str(tmp_path / "runs")
+    for words in (
+        ("study.run", "--grid", "smoke", "--dry-run", "--store", store),
+        ("study.prepare", "--grid", "smoke", "--store", store),
+    ):
+        ended = _limited(resource.RLIMIT_AS, 700_000 * 1024, *words)
+        assert ended.returncode == EXIT_FAILED
+        assert ended.stderr.startswith("error: ")
+        assert "ulimit -v" in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1
+
+
+def test_ray_is_not_started_where_files_are_too_few(tmp_path: Path) -> None:
+    words = ("study.prepare", "--grid", "smoke", "--store", str(tmp_path / "runs"))
+    ended = _limited(resource.RLIMIT_NOFILE, 64, *words)
+    assert ended.returncode == EXIT_FAILED
+    assert "ulimit -n" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("limit", "is_enough"), [(100, False), (100_000, True), (-1, True)])
+def test_ray_is_not_started_where_threads_are_too_few(
+    limit: int, is_enough: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = resource.getrlimit
+
+    def limited(kind: int) -> tuple[int, int]:
+        return (limit, limit) if kind == resource.RLIMIT_NPROC else real(kind)
+
+    monkeypatch.setattr(resource, "getrlimit", limited)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    if is_enough:
+        ulimits.check_limits(4)
+        return
+    with pytest.raises(ConnectionError, match=r"may have 100 threads .* Ray has 350; .* ulimit -u"):
+        ulimits.check_limits(4)
