@@ -44,7 +44,7 @@ _PART = rf"{ATTEMPT}/\w[\w-]*\.(?:json|parquet|safetensors)"
 _STUDY = r"studies/[^/]+"
 _TRIAL = rf"{_STUDY}/trials/[^/]+"
 _EVAL = rf"{_TRIAL}/eval/[^/]+"
-_UNFINISHED = r"\.[\w][\w.-]*\.[0-9a-f]{32}\.tmp"
+_UNFINISHED = r"\.\.?\w[\w.-]*\.[0-9a-f]{32}\.tmp"
 
 _PATTERNS = {
     Kind.STUDY: rf"{_STUDY}/study\.json",

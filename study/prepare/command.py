@@ -12,8 +12,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from datasets.access import check_access
+from datasets.manifest import manifest_path
 from datasets.settings import PreprocessSettings
-from datasets.storage import Storage
+from datasets.storage import Storage, StorageError
 from study import cli
 from study.cli import BrainMaskOption, ExtractorOption, NormalisationOption, preprocess_settings
 from study.cluster import connection
@@ -68,6 +70,7 @@ def prepare(order: Order, console: PlainConsole) -> bool:
     Returns:
         Whether every cohort has a scan that can be used.
     """
+    _check_access(order.store)
     tracker = Tracker()
     view = View(tracker, console)
     monitor = Monitor(tracker, view)
@@ -99,6 +102,19 @@ def prepare(order: Order, console: PlainConsole) -> bool:
     for page in pages:
         console.print(f"Report: {page}", soft_wrap=True)
     return all(listing.info().n_scans for listing in listings)
+
+
+def _check_access(store: Storage) -> None:
+    """Find out at once whether the store takes what is prepared.
+
+    One that has cohorts and may only be read can still be looked at: then writing fails when there
+    is something to write.
+    """
+    try:
+        check_access(store)
+    except StorageError:
+        if not any(store.exists(manifest_path(key)) for key in store.names("shards")):
+            raise
 
 
 def print_summary(listings: Sequence[CohortListing], prepared: int, console: PlainConsole) -> None:

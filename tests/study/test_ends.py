@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from datasets.storage import Storage, StorageError
 from study import cli
 from study.cluster import ulimits
 from study.errors import EXIT_FAILED
+from tests.listings import unprivileged
 
 
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -135,3 +137,37 @@ def test_ray_is_not_started_where_threads_are_too_few(
         return
     with pytest.raises(ConnectionError, match=r"may have 100 threads .* Ray has 350; .* ulimit -u"):
         ulimits.check_limits(4)
+
+
+def test_preparation_ends_at_once_where_it_may_not_write(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from study.prepare.command import app
+
+    with unprivileged() as store:
+        (store / "shards").mkdir(mode=0o500)
+        monkeypatch.setattr(sys, "argv", ["prepare", "--grid", "smoke", "--store", str(store)])
+        with pytest.raises(SystemExit) as ended:
+            cli.run(app)
+        assert ended.value.code == EXIT_FAILED
+        assert "no right to write files in 'shards'" in capsys.readouterr().err
+        assert [path.name for path in store.iterdir()] == ["shards"], "no phantom was written"
+
+
+def test_a_prepared_store_that_may_only_be_read_can_be_looked_at() -> None:
+    from study.prepare.command import _check_access
+
+    with unprivileged() as store:
+        cohort = store / "shards" / ("a" * 20)
+        cohort.mkdir(parents=True)
+        for is_prepared in (False, True):
+            (store / "shards").chmod(0o500)
+            try:
+                if is_prepared:
+                    _check_access(Storage.open(str(store)))
+                else:
+                    with pytest.raises(StorageError, match="no right to write"):
+                        _check_access(Storage.open(str(store)))
+            finally:
+                (store / "shards").chmod(0o700)
+            (cohort / "manifest.json").touch()
