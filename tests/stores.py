@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from datasets.manifest import CohortManifest
-from datasets.selfdigest import BLANK, fill_in, json_digest
+from datasets.selfdigest import BLANK, fill_in, json_digest, json_with_digest
 from datasets.storage import Storage
 from study.records.studies import StudyStore, TrialStore
 from study.records.types import Checkpoint, EvalRecord, FitRecord
@@ -121,3 +122,10 @@ def digested_anew(data: bytes) -> bytes:
     digest = json_digest(data)
     assert digest is not None
     return fill_in(data.replace(digest, BLANK))
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    """Change what a record says, as a version that wrote this content would have written it."""
+    content = json.loads(path.read_text()) | changes
+    content.pop("digest", None)
+    path.write_bytes(json_with_digest(json.dumps(content, indent=1).encode()))

@@ -39,6 +39,9 @@ from study.trials.outcome import Outcome
 from study.trials.session import Session
 from trainables.arithmetic import Precision, fast_precision
 
+_MOST_TOLD = 5
+"""How many records that do not count are named; the check of the store names all."""
+
 
 class Driver:
     """One run of a study in this process."""
@@ -182,6 +185,8 @@ class Driver:
         problems = Problems.of(index)
         if problems.messages:
             self._say(problems.words(request.store.uri))
+            for message in problems.messages[:_MOST_TOLD]:
+                self._say(f"  {message}")
         # What cannot be read, or is of a newer version, must not be replaced.
         left = [work for work in left if work.trial.trial_id not in problems.barred]
         request.study.write_study(record)  # only now: a plan that is refused replaces none

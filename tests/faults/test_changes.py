@@ -18,7 +18,7 @@ from study.records.studies import StudyStore
 from tests.commands import Command
 from tests.grids import TINY
 from tests.heads import write_cohorts, write_head
-from tests.stores import history, open_study, stamps, unnamed
+from tests.stores import history, open_study, rewrite, stamps, unnamed
 
 pytestmark = pytest.mark.slow
 
@@ -158,8 +158,7 @@ def test_a_study_of_another_version_is_refused_in_a_sentence_and_left_alone(
     tiny: Tiny, folder: Path, version: int, word: str
 ) -> None:
     path = folder / "store/studies/s/study.json"
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"store_version": version}))
+    rewrite(path, store_version=version)
     before = stamps(folder / "store") | stamps(folder / "store", "study.json")
     command = tiny(folder, status=1)
     assert f"was written by {word} of this software (store version {version}" in command.err
@@ -170,11 +169,11 @@ def test_a_study_of_another_version_is_refused_in_a_sentence_and_left_alone(
 def test_a_trial_of_an_older_version_is_not_overwritten(tiny: Tiny, folder: Path) -> None:
     (intensity,) = _by_model(folder)["intensity"]
     path = folder / f"store/studies/s/trials/{intensity}/manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"store_version": 0}))
+    rewrite(path, store_version=0)
     before = stamps(folder / "store")
     command = tiny(folder, status=1)
-    assert "No record: intensity" in command.out
-    assert "was written by an older version" in command.out
+    assert f"{path} was written by an older version" in command.out
+    assert "1 of 4 trials have no record at the end" in command.out
     assert stamps(folder / "store") == before
 
 
@@ -187,10 +186,11 @@ def test_a_clock_that_jumped_changes_nothing(tiny: Tiny, folder: Path, hours: in
         if path.is_file():
             then = path.stat().st_mtime + shift.total_seconds()
             os.utime(path, (then, then))
-    progress = json.loads((store / "studies/s/progress.json").read_text())
     then = (datetime.now(UTC) + shift).isoformat(timespec="milliseconds")
-    cut_off = progress | {"stage": "trials", "updated": then, "host": "elsewhere"}
-    (store / "studies/s/progress.json").write_text(json.dumps(cut_off))
+    rewrite(
+        store / "studies/s/progress.json",
+        **{"stage": "trials", "updated": then, "host": "elsewhere", "space": "elsewhere"},
+    )
     (network,) = _by_model(folder)["ae"]
     shutil.rmtree(store / f"studies/s/trials/{network}")
     before = stamps(store)
