@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from datasets.access import check_access
 from datasets.storage import StorageError
 from study.cluster import connection
 from study.plan.cost import Pace, WorkCost, longest_first
@@ -64,6 +65,7 @@ class Driver:
         self._monitor = Monitor(self._tracker, self._view, self._heartbeat)
         self._stack = ExitStack()
         self._pace: Pace | None = None
+        self._has_access = False
         self._study_before = request.study.study()
         self._decision = Decision("float32", "")
         self._preparation = Preparation(
@@ -142,7 +144,15 @@ class Driver:
             return  # said once the plan is made
         infos = tuple(listing.info() for listing in listings)
         plan = self._request.plan(infos, self._decision.precision)
+        self._check_access()
         self._say_estimate(listings, work_left(plan.trials, load_index(self._request.study)))
+
+    def _check_access(self) -> None:
+        """Find out, before hours of work, whether the store takes what will be written."""
+        if not self._has_access:
+            request = self._request
+            check_access(request.store, ("shards", f"studies/{request.study.name}"))
+            self._has_access = True
 
     def _say_estimate(
         self, listings: Sequence[CohortListing], left: Sequence[Work]
@@ -199,6 +209,7 @@ class Driver:
             return Outcome()
         costs = self._say_estimate(listings, left)
         self._tracker.expect(costs, self._places())
+        self._check_access()
         self._monitor.begin(Stage.TRIALS)
         from study.trials.execute import execute
 

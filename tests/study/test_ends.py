@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import resource
 import subprocess
@@ -139,14 +140,16 @@ def test_ray_is_not_started_where_threads_are_too_few(
         ulimits.check_limits(4)
 
 
-def test_preparation_ends_at_once_where_it_may_not_write(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("command", ["prepare", "run"])
+def test_a_command_ends_at_once_where_it_may_not_write(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    from study.prepare.command import app
+    import torch.utils.benchmark  # noqa: F401 - which an unprivileged user may not be able to read
 
+    app = importlib.import_module(f"study.{command}.command").app
     with unprivileged() as store:
         (store / "shards").mkdir(mode=0o500)
-        monkeypatch.setattr(sys, "argv", ["prepare", "--grid", "smoke", "--store", str(store)])
+        monkeypatch.setattr(sys, "argv", [command, "--grid", "smoke", "--store", str(store)])
         with pytest.raises(SystemExit) as ended:
             cli.run(app)
         assert ended.value.code == EXIT_FAILED
