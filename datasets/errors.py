@@ -7,6 +7,13 @@ class ScanError(ValueError):
     """A scan that cannot be used; the message names the file and the reason in one sentence."""
 
 
+class ScanChangedError(Exception):
+    """A scan whose files were changed while it was prepared; the message names it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+
+
 class SourceError(ValueError):
     """A folder that cannot be read as the data set it was declared to be."""
 

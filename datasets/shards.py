@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from datasets.brain import BrainMask, extract_brain
-from datasets.errors import ScanError
+from datasets.checksums import scan_checksums, scan_key
+from datasets.errors import ScanChangedError, ScanError
 from datasets.manifest import ScanRecord, record_path, write_record
 from datasets.nifti import Volume, load_mask, load_volume
 from datasets.preprocess import SliceGeometry, SliceStack, preprocess
@@ -88,6 +89,7 @@ def process_scan(
     settings: PreprocessSettings,
     key: str,
     storage: Storage,
+    content_key: str | None = None,
 ) -> ScanRecord:
     """Prepare one scan and write its part and record, whatever was there before.
 
@@ -101,8 +103,11 @@ def process_scan(
         settings: Of preprocessing.
         key: From :func:`datasets.checksums.scan_key`.
         storage: The store.
+        content_key: The scan's key by its content, to find out whether its files are still those
+            that it was made of; without it, that is not looked at.
 
     Raises:
+        ScanChangedError: If its files have changed since; nothing is written then.
         StorageError: If the store cannot be written.
         ExtractorError: If brain extraction needs a tool that is not there.
     """
@@ -117,11 +122,13 @@ def process_scan(
         modality=scan.modality,
         image=str(scan.image),
     )
-    try:
-        prepared = _prepare(scan, role, settings)
-    except ScanError as error:
-        update: dict[str, Any] = {"reason": " ".join(str(error).split())}
-    else:
+    prepared, reason = _attempt(scan, role, settings)
+    if content_key is not None:
+        now = scan_key(scan, cohort, role, settings, scan_checksums(scan))
+        if now != content_key:
+            raise ScanChangedError(str(scan.image))
+    update: dict[str, Any] = {"reason": reason}
+    if prepared is not None:
         data = _part_bytes(prepared, base)
         # Named by its content: two processes that prepare a scan write the same file.
         folder, sha256 = record_path(key).rpartition("/")[0], sha256_hex(data)
@@ -145,6 +152,14 @@ def process_scan(
     record = ScanRecord.model_validate(base.model_dump() | update)
     write_record(storage, record)
     return record
+
+
+def _attempt(scan: Scan, role: Role, settings: PreprocessSettings) -> tuple[_Prepared | None, str]:
+    """A prepared scan, or why it is set aside."""
+    try:
+        return _prepare(scan, role, settings), ""
+    except ScanError as error:
+        return None, " ".join(str(error).split())
 
 
 def read_slices(storage: Storage, record: ScanRecord) -> SliceColumns:

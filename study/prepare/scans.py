@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from datasets.errors import ExtractorError
+from datasets.errors import ExtractorError, ScanChangedError
 from datasets.manifest import read_record, write_record
 from datasets.settings import PreprocessSettings
 from datasets.shards import process_scan
@@ -46,6 +46,7 @@ class ScanRunner:
         self._limits = limits
         self._monitor = monitor
         self._ray = ray
+        self._changed: list[str] = []
         # Ray gives a task of one CPU one thread. One core a scan beats all cores for one scan:
         # only the network of deepbet would use them, and it scales badly.
         self._remote = ray.remote(num_cpus=1, max_retries=0, **_needs(ray))(_process)
@@ -62,7 +63,8 @@ class ScanRunner:
             works: Whether the machine is known to prepare scans.
 
         Raises:
-            PreparationError: If not one of many came through, and the machine may be to blame.
+            PreparationError: If not one of many came through, and the machine may be to blame; or
+                if files have changed meanwhile, once all other scans are prepared.
         """
         broken = self._pass(tasks, 2 * core_count(self._ray))
         if not works and len(broken) == len(tasks) >= _HOPELESS:
@@ -75,6 +77,12 @@ class ScanRunner:
                 reason = f"it failed twice, the second time with nothing beside it: {fault}"
                 write_record(self._store, task.set_aside(reason))
                 self._monitor.step()
+        if self._changed:
+            more = f" and {len(self._changed) - 1} more" if len(self._changed) > 1 else ""
+            raise PreparationError(
+                f"the files of {self._changed[0]}{more} changed while they were prepared; the same "
+                "command prepares them as they are now"
+            )
 
     def _pass(self, tasks: Iterable[ScanTask], at_once: int) -> list[tuple[ScanTask, str]]:
         """Run scans once; returns those that failed for no reason found in their files, and how."""
@@ -116,6 +124,9 @@ class ScanRunner:
             cause = error.cause
             if isinstance(cause, StorageError | ExtractorError):
                 raise cause from error
+            if isinstance(cause, ScanChangedError):
+                self._changed.append(task.name)
+                return ""
             if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
                 return "the memory was not enough"
             if isinstance(cause, OSError) and cause.strerror:
@@ -155,6 +166,8 @@ def _process(task: ScanTask, settings: PreprocessSettings, uri: str, limits: Lim
     keep_freed()
     try:
         with guarded(limits, last_word):
-            process_scan(task.scan, task.cohort, task.role, settings, task.key, store)
+            process_scan(
+                task.scan, task.cohort, task.role, settings, task.key, store, task.content_key
+            )
     finally:
         release()

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets.checksums import ChecksumCache, scan_checksums, scan_key, source_checksum
+from datasets.errors import ScanChangedError
 from datasets.manifest import (
     CohortManifest,
     ScanRecord,
@@ -401,3 +402,23 @@ def test_a_damaged_foreign_or_newer_manifest_is_refused_by_name(
         with pytest.raises(StorageError, match=words) as error:
             read_manifest(storage, manifest.key)
         assert path in str(error.value)
+
+
+@pytest.mark.parametrize("changed", ["image", "mask", "cut off"])
+def test_a_scan_that_changed_since_its_key_was_made_gets_no_record(
+    changed: str, tmp_path: Path, storage: Storage
+) -> None:
+    scan = make_scan(tmp_path, (LESION,))
+    key = key_of(scan)
+    if changed == "image":
+        make_scan(tmp_path, (LESION,), seed=1)
+    elif changed == "mask":
+        make_scan(tmp_path, (ellipsoid((3, 3, 3), (8, 20, 18)),))
+    else:
+        scan.image.write_bytes(scan.image.read_bytes()[:1000])
+    with pytest.raises(ScanChangedError, match=r"image\.nii\.gz"):
+        process_scan(scan, "stroke", "test", SETTINGS, key, storage, content_key=key)
+    assert storage.files() == ()
+    now = key_of(scan)
+    record = process_scan(scan, "stroke", "test", SETTINGS, now, storage, content_key=now)
+    assert record.status == ("quarantined" if changed == "cut off" else "ok")

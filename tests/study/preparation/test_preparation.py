@@ -21,6 +21,7 @@ from study.errors import PreparationError
 from study.prepare.limits import Limits
 from study.prepare.listing import ScanTask
 from study.prepare.page import write_reports
+from study.prepare.preparation import Preparation
 from study.prepare.scans import _process
 from study.trials.execute import put_slices
 
@@ -73,6 +74,30 @@ def test_a_changed_added_or_removed_scan_redoes_only_itself(
     assert removed.count == 0
     assert sorted(removed.records) == ["h000", "h002", "h900", "s000"]
     assert removed.records["h002"] == first.records["h002"]
+
+
+def test_a_scan_that_changes_while_it_is_prepared_is_told_and_prepared_as_it_is_then(
+    make_cohorts: Callable[[int, int], Path],
+    prepare: Prepare,
+    head: Head,
+    store: Storage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cohorts = make_cohorts(2, 1)
+
+    def change(self: Preparation, listings: Any) -> None:
+        """Between the survey and the preparation of what it found."""
+        head(tmp_path / "scans" / "healthy", "h000", seed=99)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Preparation, "_foresee", change)
+        with pytest.raises(PreparationError, match="changed while they were prepared"):
+            prepare(cohorts)
+    assert len(store.names("shards/scans")) == 2, "the others are prepared"
+    again = prepare(cohorts)
+    assert again.count == 1
+    assert {record.status for record in again.records.values()} == {"ok"}
 
 
 def test_a_cohort_that_loses_and_regains_a_scan_has_its_old_key(
