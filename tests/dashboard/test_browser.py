@@ -84,7 +84,7 @@ def test_every_page_opens_without_error_or_stranger_and_writes_nothing(
 
 
 def test_table_equals_the_report(page: Page, smoke: Served, report: dict[str, Any]) -> None:
-    names = Names(smoke.study.detectors())
+    names = Names(smoke.study.described().detectors)
     for region in ("brain", "slice"):
         open_page(page, smoke.url, "best", region=region)
         rows = [row for row in best_rows(report["rows"], "auc") if row["region"] == region]
