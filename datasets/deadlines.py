@@ -66,12 +66,20 @@ def within(limit_s: float, work: Callable[[], T]) -> T:
     return outcome[0]
 
 
-def is_waiting() -> bool:
+def n_given_up() -> int:
+    """How many requests of this process were given up so far."""
+    return len(_left_behind)
+
+
+def is_waiting(since: int = 0) -> bool:
     """Whether a request that was given up is still under way.
 
     At its end a process would wait for it: Arrow's client of S3 does when it is shut down.
+
+    Args:
+        since: How many had been given up before those that are asked for.
     """
-    return any(thread.is_alive() for thread in _left_behind)
+    return any(thread.is_alive() for thread in _left_behind[since:])
 
 
 class WithDeadline(pafs.FileSystemHandler):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ S3_TRIES = 5
 gone for some seconds is waited for, and one that never answers is given up after half a minute."""
 
 _LONGEST = 300
+_WRONG_NAMES = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 
 
 def open_filesystem(uri: str) -> tuple[pafs.FileSystem, str, str]:
@@ -31,13 +33,16 @@ def open_filesystem(uri: str) -> tuple[pafs.FileSystem, str, str]:
         which other processes open the same.
 
     Raises:
-        OSError: If it names none, or none that can be reached; the message is a sentence.
+        ConnectionError: If what it names does not answer or fails; the message is a sentence.
+        OSError: If it names none.
     """
     if any("\ud800" <= sign <= "\udfff" or sign == "\0" for sign in uri):
         raise OSError(f"cannot open the store {shown(uri)}: no name has such signs")
     try:
         filesystem, root = _open_remote(uri) if "://" in uri else _open_local(uri)
-    except (pa.ArrowException, OSError, ValueError, RuntimeError) as error:
+    except OSError as error:
+        raise ConnectionError(f"cannot open the store {shown(uri)}: {sentence(error)}") from error
+    except (pa.ArrowException, ValueError, RuntimeError) as error:
         raise OSError(f"cannot open the store {shown(uri)}: {sentence(error)}") from error
     root = root.rstrip("/")
     if not root:
@@ -94,4 +99,5 @@ def _look(root: str, uri: str) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return  # it need not exist yet, and what lies in its place is told elsewhere
     except OSError as error:
-        raise OSError(f"cannot open the store {shown(uri)}: {error.strerror}") from error
+        kind = OSError if error.errno in _WRONG_NAMES else ConnectionError
+        raise kind(f"cannot open the store {shown(uri)}: {error.strerror}") from error

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn, cast, get_args
 
 import typer
 
-from datasets.deadlines import is_waiting
+from datasets.deadlines import is_waiting, n_given_up
 from datasets.errors import ExtractorError, SourceError
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage, StorageError
@@ -55,19 +55,20 @@ def run(app: typer.Typer) -> None:
     a store that fails with 1. A bug keeps its traceback.
     """
     write_out_what_is_lacking()
+    before = n_given_up()
     try:
         app(standalone_mode=True)
     except (UsageError, CohortsError, SourceError, PlanError, ExtractorError) as error:
         complain(error)
-        _end(EXIT_USAGE)
+        _end(EXIT_USAGE, before)
     except (StorageError, ConnectionError, PreparationError) as error:
         complain(error)
-        _end(EXIT_FAILED)
+        _end(EXIT_FAILED, before)
     except (MemoryError, ImportError, OSError, RuntimeError) as error:
         if not _is_lack(error):
             raise
         complain(_lack(error))
-        _end(EXIT_FAILED)
+        _end(EXIT_FAILED, before)
 
 
 def _is_lack(error: Exception) -> bool:
@@ -86,9 +87,9 @@ def _lack(error: Exception) -> MemoryError:
     )
 
 
-def _end(status: int) -> NoReturn:
-    """End the process, and do not wait for a server that was given up."""
-    if is_waiting():
+def _end(status: int, before: int) -> NoReturn:
+    """End the process, and do not wait for a server that was given up since it began."""
+    if is_waiting(before):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -115,10 +116,13 @@ def open_store(uri: str) -> Storage:
 
     Raises:
         UsageError: If the URI cannot be understood, or a file is in its place.
+        StorageError: If it does not answer.
     """
     try:
         store = Storage.open(uri)
     except StorageError as error:
+        if isinstance(error.__cause__, ConnectionError):
+            raise  # it is right, and does not answer
         raise UsageError(str(error)) from error
     if store.is_local:
         place = Path(store.root)

@@ -67,6 +67,21 @@ def test_a_store_below_a_folder_that_may_not_be_entered_is_a_sentence(tmp_path: 
     assert found.stdout == f"cannot open the store {place!r}: Permission denied\n"
 
 
+@pytest.mark.parametrize(
+    ("number", "is_wrong"), [(5, False), (116, False), (13, True), (40, True)], ids=str
+)
+def test_a_disk_that_fails_is_told_from_a_wrong_place(
+    number: int, is_wrong: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: object) -> None:
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(filesystems.os, "stat", fail)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
+        open_filesystem(str(tmp_path))
+    assert isinstance(caught.value, ConnectionError) is not is_wrong
+
+
 def test_a_local_path_is_made_absolute_and_need_not_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
