@@ -12,8 +12,13 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+from datasets.layout import unfinished_name
+
+_PUT_TRIES = 3
 
 
 class LinkedError(OSError):
@@ -182,3 +187,27 @@ def _open_folder(parent: int, name: str, path: str) -> int:
             text = f"{name!r} is a link, and nothing behind a link is touched"
             raise LinkedError(errno.ELOOP, text, path) from error
         raise
+
+
+def put_file(target: Path, data: bytes) -> None:
+    """Write a file beside its place, flush it to the disk, rename it over what is there.
+
+    What lies aside may be taken for a leftover and removed by another process: then once more.
+    """
+    for _ in range(_PUT_TRIES - 1):
+        with suppress(FileNotFoundError):
+            return _put_once(target, data)
+    _put_once(target, data)
+
+
+def _put_once(target: Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(unfinished_name(target.name))
+    try:
+        with aside.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)

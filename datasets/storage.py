@@ -13,7 +13,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +21,14 @@ import pyarrow.fs as pafs
 
 from datasets.files import RefusedFileError, read_regular
 from datasets.filesystems import open_filesystem
-from datasets.layout import unfinished_name
-from datasets.local_tree import Entry, delete_empty_folder, delete_file, leads_nowhere, walk
+from datasets.local_tree import (
+    Entry,
+    delete_empty_folder,
+    delete_file,
+    leads_nowhere,
+    put_file,
+    walk,
+)
 
 
 class StorageError(OSError):
@@ -45,8 +50,6 @@ class ChecksumError(DamagedFileError):
 class NewerFileError(StorageError):
     """A file of another version of this software, which this one must not replace."""
 
-
-_PUT_TRIES = 3
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -139,7 +142,7 @@ class Storage:
         full = self.full(path)
         try:
             if self.is_local:
-                _put_local(Path(full), data)
+                put_file(Path(full), data)
             else:
                 with self.filesystem.open_output_stream(full) as stream:
                     stream.write(data)
@@ -379,27 +382,3 @@ def _walk_local(base: str, below: str, parts: Sequence[str]) -> Iterator[FileMar
         return
     for name in names:
         yield from _walk_local(base, f"{here}/{name}" if here else name, parts[fixed + 1 :])
-
-
-def _put_local(target: Path, data: bytes) -> None:
-    """Write aside, flush to disk, rename over the target.
-
-    What lies aside may be taken for a leftover and removed by another process: then once more.
-    """
-    for _ in range(_PUT_TRIES - 1):
-        with suppress(FileNotFoundError):
-            return _put_once(target, data)
-    _put_once(target, data)
-
-
-def _put_once(target: Path, data: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(unfinished_name(target.name))
-    try:
-        with aside.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)

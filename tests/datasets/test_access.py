@@ -50,7 +50,7 @@ def test_a_full_disk_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     storage = Storage.open(str(tmp_path))
-    monkeypatch.setattr("datasets.storage._put_local", full)
+    monkeypatch.setattr("datasets.storage.put_file", full)
     with pytest.raises(UnwritableError, match="No space left"):
         check_access(storage)
 

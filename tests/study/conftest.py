@@ -16,7 +16,14 @@ from study.plan.done import Work
 from study.plan.plan import planned_trial
 from study.records.parts import table_bytes
 from study.records.studies import Attempt, StudyStore
-from study.records.types import CohortInfo, EvalRecord, Failure, FitRecord, PlannedTrial
+from study.records.types import (
+    CohortInfo,
+    EvalRecord,
+    Failure,
+    FitRecord,
+    PlannedTrial,
+    StudyRecord,
+)
 from study.trials.order import TrialOrder
 from trainables.slices import Slices
 from trainables.spec import TrialSpec
@@ -210,6 +217,46 @@ def put_trial(make_fit: Callable[..., FitRecord]) -> Callable[..., None]:
             )
 
     return put
+
+
+@pytest.fixture
+def finished_study(
+    local_study: StudyStore,
+    paper_cohorts: tuple[CohortInfo, ...],
+    make_trial: Callable[..., PlannedTrial],
+    make_fit: Callable[..., FitRecord],
+    put_trial: Callable[..., None],
+) -> StudyStore:
+    """Two finished trials of the baseline with parts, identities that hold, and an index."""
+    from study.records.index import refresh_index
+    from trainables.registry import describe
+
+    baseline = describe("intensity")
+    trials = tuple(make_trial("intensity", "T1w", seed=seed) for seed in (0, 1))
+    local_study.write_study(
+        StudyRecord(
+            study=local_study.name,
+            grid="g",
+            synthetic=False,
+            detectors={"intensity": baseline},
+            cohorts=paper_cohorts,
+            trials=trials,
+            created=FINISHED,
+            updated=FINISHED,
+        )
+    )
+    for trial in trials:
+        put_trial(local_study, trial, {"intensity": 0.7})
+        mine = local_study.trial(trial.trial_id)
+        fit = make_fit(
+            trial,
+            train_keys=("key-of-ixi-T1w",),
+            recipe_version=baseline.version,
+            parts=mine.attempt().put_all({"model.safetensors": b"weights"}),
+        )
+        mine.write_fit(fit)
+    refresh_index(local_study)
+    return local_study
 
 
 class SmallData:

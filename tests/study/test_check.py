@@ -17,13 +17,11 @@ from study.errors import DamagedError
 from study.records.identities import Problem
 from study.records.index import refresh_index
 from study.records.studies import StudyStore
-from study.records.types import CohortInfo, FitRecord, PlannedTrial, StudyRecord
 from study.report.report import as_json, make_report
 from study.store.check import Finding, check_store
 from study.store.command import app
 from study.store.repair import repair_store
 from study.store.sweep import sweep, sweep_shards
-from trainables.registry import describe
 
 Put = Callable[..., None]
 
@@ -34,39 +32,8 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def study(
-    local_study: StudyStore,
-    paper_cohorts: tuple[CohortInfo, ...],
-    make_trial: Callable[..., PlannedTrial],
-    make_fit: Callable[..., FitRecord],
-    put_trial: Put,
-) -> StudyStore:
-    """Two finished trials with parts, identities that hold, and an index."""
-    trials = tuple(make_trial("intensity", "T1w", seed=seed) for seed in (0, 1))
-    local_study.write_study(
-        StudyRecord(
-            study=local_study.name,
-            grid="g",
-            synthetic=False,
-            detectors={"intensity": describe("intensity")},
-            cohorts=paper_cohorts,
-            trials=trials,
-            created="2026-01-02T03:04:05.678+00:00",
-            updated="2026-01-02T03:04:05.678+00:00",
-        )
-    )
-    for trial in trials:
-        put_trial(local_study, trial, {"intensity": 0.7})
-        mine = local_study.trial(trial.trial_id)
-        fit = make_fit(
-            trial,
-            train_keys=("key-of-ixi-T1w",),
-            recipe_version=describe("intensity").version,
-            parts=mine.attempt().put_all({"model.safetensors": b"weights"}),
-        )
-        mine.write_fit(fit)
-    refresh_index(local_study)
-    return local_study
+def study(finished_study: StudyStore) -> StudyStore:
+    return finished_study
 
 
 def findings(store: Path) -> list[Finding]:

@@ -25,7 +25,7 @@ from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
 from study.records.identities import Problem
 from study.records.studies import StudyStore
-from study.records.types import CohortInfo, FitRecord, PlannedTrial, StudyRecord
+from study.records.types import CohortInfo, PlannedTrial, StudyRecord
 from study.report.report import make_report
 from study.store.check import Finding, check_store
 from study.store.repair import repair_store
@@ -41,22 +41,8 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def study(
-    local_study: StudyStore,
-    paper_cohorts: tuple[CohortInfo, ...],
-    make_trial: Callable[..., PlannedTrial],
-    make_fit: Callable[..., FitRecord],
-    put_trial: Put,
-) -> StudyStore:
-    """Two finished trials with parts."""
-    trials = tuple(make_trial("intensity", "T1w", seed=seed) for seed in (0, 1))
-    local_study.write_study(study_record(local_study, paper_cohorts, trials))
-    for trial in trials:
-        put_trial(local_study, trial, {"intensity": 0.7})
-        mine = local_study.trial(trial.trial_id)
-        parts = mine.attempt().put_all({"model.safetensors": b"weights"})
-        mine.write_fit(make_fit(trial, parts=parts))
-    return local_study
+def study(finished_study: StudyStore) -> StudyStore:
+    return finished_study
 
 
 def study_record(
