@@ -41,10 +41,14 @@ class ChecksumCache:
 
     @classmethod
     def load(cls, storage: Storage) -> ChecksumCache:
-        """Read the cache of a store; one that is missing or damaged counts as empty."""
+        """Read the cache of a store; one that is missing or damaged counts as empty.
+
+        Raises:
+            StorageError: If the store cannot be read.
+        """
         try:
             return cls(_entries(storage.read(CACHE_PATH)))
-        except OSError:
+        except (FileNotFoundError, DamagedFileError):
             return cls()  # nothing but time is lost with it
 
     def save(self, storage: Storage) -> None:
