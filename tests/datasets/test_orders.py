@@ -122,6 +122,6 @@ def test_orders_give_the_same_slices_through_deepbet(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.nii.gz"
         image.as_reoriented(ORDERS[number]).to_filename(path)
         scan = Scan("01", "", "T1w", path, (tmp_path / "lesion.nii",))
-        found.append(prepared(scan, store, f"order{number}"))
+        found.append(prepared(scan, store, f"{number:020x}"))
     assert same_slices(found[0], found[1])
     assert same_slices(found[0], found[2])
