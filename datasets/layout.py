@@ -17,6 +17,8 @@ class Kind(StrEnum):
     STUDY = "study"
     HEARTBEAT = "heartbeat"
     INDEX = "index"
+    COPY = "copy"
+    """What a node has copied."""
     FIT = "fit"
     CHECKPOINT = "checkpoint"
     FIT_PART = "part of a fit"
@@ -50,6 +52,7 @@ _PATTERNS = {
     Kind.STUDY: rf"{_STUDY}/study\.json",
     Kind.HEARTBEAT: rf"{_STUDY}/progress\.json",
     Kind.INDEX: rf"{_STUDY}/index\.parquet",
+    Kind.COPY: rf"{_STUDY}/copies/[0-9a-f]{{32}}\.json",
     Kind.FIT: rf"{_TRIAL}/manifest\.json",
     Kind.CHECKPOINT: rf"{_TRIAL}/checkpoint\.json",
     Kind.FIT_PART: rf"{_TRIAL}/{_PART}",
@@ -61,14 +64,15 @@ _PATTERNS = {
     Kind.CHECKSUMS: r"shards/checksums\.json",
     Kind.RETRIES: r"shards/retries\.json",
     Kind.UNFINISHED: (
-        rf"(?:shards|shards/{_KEY}|shards/scans/{_KEY}|{_STUDY}|{_TRIAL}|{_TRIAL}/{ATTEMPT}"
+        rf"(?:shards|shards/{_KEY}|shards/scans/{_KEY}|{_STUDY}|{_STUDY}/copies|{_TRIAL}"
+        rf"|{_TRIAL}/{ATTEMPT}"
         rf"|{_EVAL}|{_EVAL}/{ATTEMPT})/{_UNFINISHED}"
     ),
     Kind.SET_ASIDE: rf"{DAMAGED}/.+",
 }
 
 _FOLDERS = re.compile(
-    rf"shards(?:/scans(?:/{_KEY})?|/{_KEY})?|studies(?:/[^/]+(?:/trials)?)?"
+    rf"shards(?:/scans(?:/{_KEY})?|/{_KEY})?|studies(?:/[^/]+(?:/trials|/copies)?)?"
     rf"|studies/[^/]+/trials/{_KEY}(?:/eval(?:/{_KEY})?)?"
     rf"|studies/[^/]+/trials/{_KEY}(?:/eval/{_KEY})?/(?:attempts|{ATTEMPT})"
 )

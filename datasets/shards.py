@@ -178,7 +178,20 @@ def read_slices(storage: Storage, record: ScanRecord) -> SliceColumns:
     """
     if record.status != "ok":
         raise ValueError(f"the scan {record.key} was quarantined and has no slices")
-    data = storage.read(record.part, record.sha256)
+    return slices_of(storage, record, storage.read(record.part, record.sha256))
+
+
+def slices_of(storage: Storage, record: ScanRecord, data: bytes) -> SliceColumns:
+    """The slices in the bytes of a scan's part.
+
+    Args:
+        storage: The store that they are from, for messages.
+        record: Of the scan.
+        data: The part, checked.
+
+    Raises:
+        StorageError: If its columns are not those of this version.
+    """
     try:
         table = pq.read_table(pa.BufferReader(data), schema=SCHEMA)
     except (pa.ArrowException, OSError) as error:

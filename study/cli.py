@@ -27,7 +27,7 @@ from study.errors import (
 from study.records.studies import StudyStore, study_names
 from study.records.types import StudyRecord
 from study.terminal import complain, say_aside, write_out_what_is_lacking
-from trainables.arithmetic import Arithmetic
+from trainables.arithmetic import Arithmetic, DeviceChoice
 
 DEFAULT_STORE = "runs"
 
@@ -220,6 +220,18 @@ _WORDS = {
     "normalisation": "normalisation",
     "brain_mask": "brain mask",
 }
+
+
+def device_choice(name: str) -> DeviceChoice:
+    """What networks train on, as a user named it.
+
+    Raises:
+        UsageError: If there is no such choice.
+    """
+    names = get_args(DeviceChoice)
+    if name not in names:
+        raise UsageError(f"unknown device {name!r}; choose one of: {', '.join(names)}")
+    return cast("DeviceChoice", name)
 
 
 def arithmetic(name: str) -> Arithmetic:

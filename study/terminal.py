@@ -7,6 +7,7 @@ characters are written out and no markup is read.
 
 from __future__ import annotations
 
+import math
 import sys
 import unicodedata
 from typing import Any, TextIO, cast
@@ -76,3 +77,15 @@ def write_out_what_is_lacking() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             cast("Any", cast("TextIO", stream)).reconfigure(errors="backslashreplace")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: ``2 h 05 min``, ``3 min 20 s``, ``12 s``; a dash if unknown."""
+    if seconds is None or not math.isfinite(seconds):
+        return "—"
+    whole = max(0, round(seconds))  # a clock may have gone back
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole} s"

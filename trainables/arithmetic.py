@@ -16,6 +16,9 @@ Precision = Literal["bfloat16", "float32"]
 Arithmetic = Literal["auto", "float32", "bfloat16"]
 """What may be asked for: one of the two, or whichever is faster where the networks train."""
 
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+"""What networks may be asked to train on: GPUs where there are any, CPUs, or GPUs."""
+
 _ONEDNN_WITHOUT = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 """Values of ``ONEDNN_MAX_CPU_ISA`` that keep oneDNN, which does torch's convolutions, from using
 instructions for bfloat16."""

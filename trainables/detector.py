@@ -80,6 +80,8 @@ class Detector(Protocol):
     VERSION: ClassVar[int]
     TRAINS_BY_EPOCHS: ClassVar[bool]
     """Whether more epochs go on training. If not, a fit is one epoch whatever is asked."""
+    USES_GPU: ClassVar[bool]
+    """Whether a GPU makes it faster. If not, its trials run on CPUs and leave GPUs to others."""
 
     @classmethod
     def smallest(cls) -> AnyParams:
@@ -199,6 +201,9 @@ class Declared:
     """Raised whenever the same specification and data would fit to other weights than before. It
     begins with 2, the last value of the number that all models once shared."""
 
+    USES_GPU: ClassVar[bool] = True
+    """Whether a GPU makes it faster."""
+
     @classmethod
     def smallest(cls) -> AnyParams:
         """The smallest settings that suffice for the contract tests; by default the defaults."""
@@ -214,6 +219,7 @@ class FitsAtOnce(Declared, ABC):
     """Base of detectors whose fit is a single epoch: nothing of it is ever continued."""
 
     TRAINS_BY_EPOCHS: ClassVar[bool] = False
+    USES_GPU: ClassVar[bool] = False
 
     @abstractmethod
     def state(self) -> State:

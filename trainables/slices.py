@@ -1,8 +1,8 @@
-"""Slices in memory: the one place that holds the view shared by all trials of a node.
+"""Slices: the one place that holds the view shared by all trials of a node.
 
-The arrays may lie in Ray's object store, mapped by every worker. ``torch.from_numpy`` gives a
-writable tensor over such read-only memory, so a single in-place operation would change the data of
-every trial of the node: batches are therefore always copies.
+The arrays may be files that every worker maps, and larger than memory. ``torch.from_numpy`` gives a
+writable tensor over such read-only memory, and writing there ends the process: batches are
+therefore always copies.
 
 Shape legend: N slices of a set, B of a batch, H = W = 128 pixels.
 """
@@ -10,7 +10,7 @@ Shape legend: N slices of a set, B of a batch, H = W = 128 pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,7 @@ class Slices:
         subject_N: int32 index into ``subjects``.
         slice_index_N: int32 index of the axial slice in its RAS volume, 0 the most inferior.
         subjects: ``cohort/subject`` names, in the order of the rows.
+        kept: What has to live as long as the arrays, such as the lock of their files.
     """
 
     images_NHW: NDArray[np.float16]
@@ -56,6 +57,7 @@ class Slices:
     subject_N: NDArray[np.int32]
     slice_index_N: NDArray[np.int32]
     subjects: tuple[str, ...]
+    kept: object = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.images_NHW)
@@ -91,6 +93,7 @@ class Slices:
             subject_N=self.subject_N[rows] - np.int32(first),
             slice_index_N=self.slice_index_N[rows],
             subjects=self.subjects[first:last],
+            kept=self.kept,
         )
 
     def split(self, fraction: float) -> tuple[Slices, Slices | None]:

@@ -16,7 +16,8 @@ from dashboard.failures import failures, setting, show_failure
 from dashboard.frame import Frame, current, empty, guarded, synthetic_note, title
 from dashboard.reader import StudyView
 from dashboard.text import figure_text, markdown_text
-from study.progress.live import duration, epochs_of
+from study.progress.live import epochs_of
+from study.terminal import duration
 from study.progress.liveness import heartbeat_age
 from study.records.heartbeats import Progress, RunningTrial
 

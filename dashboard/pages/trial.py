@@ -29,7 +29,7 @@ from dashboard.frame import (
 from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import ShowcaseMaps, outline, region_mask, score_range
 from dashboard.text import figure_text, markdown_text
-from study.progress.live import duration
+from study.terminal import duration
 from study.report.formats import METRIC_LABELS
 
 MOST_OPTIONS = 100

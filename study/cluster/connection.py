@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -9,15 +10,16 @@ import socket
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from study.cluster.code import staged_code
+from study.cluster.head import HeadWatch
 from study.cluster.orphans import end_orphans
 from study.cluster.processes import RAYLET, command_line, descendants, is_running, terminate
 from study.cluster.ulimits import check_limits
-from trainables.arithmetic import Precision, fast_precision
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -26,10 +28,12 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",
     "TUNE_WARN_THRESHOLD_S": "60",
 }
 """Telemetry, Tune's own files and interrupt handling off: the store and the driver do that. Workers
-run at the driver's priority: Ray's own default of nice 15 starves a study on a busy machine."""
+run at the driver's priority: Ray's own default of nice 15 starves a study on a busy machine. How
+many trials wait at Ray is decided by study.trials.places."""
 
 RAY_DIED = (
     "Ray's own process on this machine has died: killed, or out of memory; nothing that was "
@@ -40,6 +44,7 @@ TOKEN = Path("~/.ray/auth_token").expanduser()
 """Where Ray keeps the token of the clusters of this user."""
 
 _REACH_S = 10.0
+_LONGEST = 300
 _START_TRIES = 4
 
 
@@ -86,7 +91,8 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
         check_limits(os.cpu_count() or 1)
         end_orphans()
     on_term = signal.getsignal(signal.SIGTERM)
-    _start(ray, target, verbose=verbose)
+    with _code(target) as runtime_env:
+        _start(ray, target, runtime_env, verbose=verbose)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_term)  # Ray has put one of its own there
     try:
@@ -107,32 +113,49 @@ def is_local(address: str | None) -> bool:
     return (address or os.environ.get("RAY_ADDRESS") or "local") == "local"
 
 
-def own_raylet() -> int | None:
-    """Ray's central process on this machine, if this process has started it."""
+@contextmanager
+def watched(ray: Any) -> Iterator[Callable[[], None]]:
+    """A function that finds out early what Ray takes a minute to see, and ends this process for.
+
+    It raises a ConnectionError if Ray's central process on this machine has died, which this
+    process has started, or if the head of another cluster does not answer any more.
+    """
     for process in descendants(os.getpid()):
         if RAYLET in command_line(process):
-            return process
-    return None
+            yield functools.partial(_check_raylet, process)
+            return
+    head = HeadWatch(str(ray.get_runtime_context().gcs_address))
+    head.start()
+    try:
+        yield head.check
+    finally:
+        head.stop()
 
 
-def check_raylet(process: int | None) -> None:
-    """Find out at once what Ray takes half a minute to see, and then ends this process for.
-
-    Args:
-        process: From :func:`own_raylet`.
-
-    Raises:
-        ConnectionError: If it has died.
-    """
-    if process is not None and not is_running(process):
+def _check_raylet(process: int) -> None:
+    if not is_running(process):
         raise ConnectionError(RAY_DIED)
 
 
-def _start(ray: Any, target: str, *, verbose: bool) -> None:
+@contextmanager
+def _code(target: str) -> Iterator[dict[str, Any] | None]:
+    """This project's code for the nodes of a cluster, which need not have it installed.
+
+    A job has brought it along already.
+    """
+    if target == "local" or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        yield None
+        return
+    with staged_code() as folder:
+        yield {"working_dir": str(folder)}
+
+
+def _start(ray: Any, target: str, runtime_env: dict[str, Any] | None, *, verbose: bool) -> None:
     for tries in range(1, _START_TRIES + 1):
         try:
             ray.init(
                 address=target,
+                runtime_env=runtime_env,
                 include_dashboard=False if target == "local" else None,
                 log_to_driver=verbose,
                 logging_level=logging.INFO if verbose else logging.CRITICAL,
@@ -143,6 +166,13 @@ def _start(ray: Any, target: str, *, verbose: bool) -> None:
                 f"copy of its token in {TOKEN}"
             ) from error
         except Exception as error:
+            if target != "local":
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise ConnectionError(
+                    f"the Ray cluster at {target!r} cannot be used from here: "
+                    f"{reason[:_LONGEST].rstrip('.')}; run this on one of its machines, or submit "
+                    "the study with study.submit"
+                ) from error
             # Ray gives its own processes 30 s, which a very busy machine can miss, and says so
             # with a bare Exception.
             if "timed out during startup" not in str(error):
@@ -170,39 +200,3 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
     except (OSError, OverflowError) as error:
         raise ConnectionError(f"there is no Ray cluster at {address!r}: {error}") from error
-
-
-def core_count(ray: Any) -> int:
-    """CPU cores that the cluster offers."""
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
-
-
-def fast_precisions(ray: Any) -> list[Precision]:
-    """The faster arithmetic of each node that will train: those with a GPU, if there are any."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    name = "GPU" if any(node["Resources"].get("GPU") for node in nodes) else "CPU"
-    training = [node for node in nodes if node["Resources"].get(name)]
-    strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-    needs = {"num_gpus": 0.01} if name == "GPU" else {}
-    asked = [
-        ray.remote(num_cpus=0, scheduling_strategy=strategy(node["NodeID"], soft=False), **needs)(
-            fast_precision
-        ).remote("cuda" if name == "GPU" else "cpu")
-        for node in training
-    ]
-    found: list[Precision] = ray.get(asked)
-    return found
-
-
-def card_gib(ray: Any) -> float:
-    """Memory in GiB of a GPU of the cluster, which must have one; waits until one is free."""
-    task = ray.remote(num_gpus=1, num_cpus=0)(_this_card_gib)
-    gib: float = ray.get(task.remote())
-    return gib
-
-
-def _this_card_gib() -> float:
-    import torch
-
-    total: int = torch.cuda.mem_get_info()[1]
-    return total / 2**30

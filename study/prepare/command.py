@@ -77,7 +77,10 @@ def prepare(order: Order, console: PlainConsole) -> bool:
     with ExitStack() as stack, view:
 
         def connect() -> Any:
-            return stack.enter_context(connection.connected(order.address, verbose=order.verbose))
+            ray = stack.enter_context(connection.connected(order.address, verbose=order.verbose))
+            if monitor.watch_ray is None:
+                monitor.watch_ray = stack.enter_context(connection.watched(ray))
+            return ray
 
         preparation = Preparation(
             order.cohorts,

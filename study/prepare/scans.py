@@ -11,8 +11,10 @@ from datasets.manifest import read_record, write_record
 from datasets.settings import PreprocessSettings
 from datasets.shards import process_scan
 from datasets.storage import Storage, StorageError
-from study.cluster.connection import RAY_DIED, card_gib, core_count
+from study.cluster.connection import RAY_DIED
 from study.cluster.memory import keep_freed, release
+from study.cluster.nodes import core_count
+from study.cluster.patience import WAIT_S, Patience
 from study.errors import PreparationError
 from study.prepare.limits import Limits, guarded
 from study.prepare.listing import ScanTask
@@ -21,9 +23,6 @@ from study.progress.monitor import Monitor
 SCAN_GIB = 2.0
 """Memory that Ray sets aside for a scan, so that no more run at once than a node can hold. deepbet
 takes 1.1 GiB, a scan of 256x256x256 voxels half a GiB beside it."""
-
-CARD_GIB = 4.0
-"""The same on a GPU, where there is one."""
 
 _TICK_S = 2.0
 _HOPELESS = 4
@@ -40,12 +39,14 @@ class ScanRunner:
         settings: PreprocessSettings,
         limits: Limits,
         monitor: Monitor,
+        wait_s: float = WAIT_S,
     ) -> None:
         self._store = store
         self._settings = settings
         self._limits = limits
         self._monitor = monitor
         self._ray = ray
+        self._patience = Patience(monitor.say, wait_s)
         self._changed: list[str] = []
         # Ray gives a task of one CPU one thread. One core a scan beats all cores for one scan:
         # only the network of deepbet would use them, and it scales badly.
@@ -96,6 +97,7 @@ class ScanRunner:
                 running[self._remote.remote(*order, self._limits)] = task
             done, _ = self._ray.wait(list(running), timeout=_TICK_S)
             self._monitor.check()
+            self._patience.check(moves=bool(self._ray.cluster_resources().get("CPU")))
             self._monitor.update()
             for ref in done:
                 task = running.pop(ref)
@@ -146,14 +148,13 @@ def _fault_name(error: Exception) -> str:
 
 
 def _needs(ray: Any) -> dict[str, Any]:
-    """What a scan reserves: memory, and a share of a GPU where there is one."""
+    """What a scan reserves beside a CPU: memory.
+
+    No GPU, so that scans get the same masks on every node, and none waits while CPUs are idle.
+    """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    most = max((int(node.get("memory", 0)) for node in nodes), default=0)
-    needs: dict[str, Any] = {"memory": min(int(SCAN_GIB * 2**30), most)}
-    if any(node.get("GPU") for node in nodes):
-        gib = card_gib(ray)
-        needs["num_gpus"] = 1.0 / max(1, int(gib // CARD_GIB))
-    return needs
+    most = max((int(node.get("memory", 0)) for node in nodes if node.get("CPU")), default=0)
+    return {"memory": min(int(SCAN_GIB * 2**30), most)} if most else {}
 
 
 def _process(task: ScanTask, settings: PreprocessSettings, uri: str, limits: Limits) -> None:

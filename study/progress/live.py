@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import suppress
 from types import TracebackType
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from study.progress.tracker import Tracker
 from study.records.heartbeats import RunningTrial, Stage
-from study.terminal import PlainConsole, shown
+from study.terminal import PlainConsole, duration, shown
 
 _CAPTIONS = {
     Stage.PREPARE: "preparing scans",
@@ -23,18 +22,6 @@ _CAPTIONS = {
     Stage.REPORT: "reporting",
 }
 _LINE_EVERY_S = 10.0
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them: ``2 h 05 min``, ``3 min 20 s``, ``12 s``; a dash if unknown."""
-    if seconds is None or not math.isfinite(seconds):
-        return "—"
-    whole = max(0, round(seconds))  # a clock may have gone back
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    if whole >= 60:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole} s"
 
 
 def epochs_of(trial: RunningTrial) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from study.cluster.connection import check_raylet
 from study.progress.heartbeat import Heartbeat
 from study.progress.live import View
 from study.progress.tracker import Tracker
@@ -19,13 +19,13 @@ class Monitor:
         tracker: How far the run is.
         view: Shows that to a person.
         heartbeat: Shows it to other processes, if they are to know; begins with the first update.
-        raylet: Ray's central process, if this run has started it.
+        watch_ray: Finds out whether Ray still lives, once it is there.
     """
 
     tracker: Tracker
     view: View
     heartbeat: Heartbeat | None = None
-    raylet: int | None = None
+    watch_ray: Callable[[], None] | None = None
     _has_reported_fault: bool = field(default=False, init=False)
 
     def say(self, sentence: str) -> None:
@@ -68,7 +68,8 @@ class Monitor:
         """
         if self.heartbeat is not None:
             self.heartbeat.check()
-        check_raylet(self.raylet)
+        if self.watch_ray is not None:
+            self.watch_ray()
 
     def _show(self) -> None:
         """Let other processes know, and say once if they can't."""

@@ -23,6 +23,7 @@ from study.errors import DamagedError, ForeignError
 from study.records.heartbeats import Progress
 from study.records.types import (
     Checkpoint,
+    CopyRecord,
     DescribedStudy,
     EvalRecord,
     FitRecord,
@@ -257,6 +258,19 @@ class StudyStore:
         _write(self.storage, "study.json", record)
         if is_named_otherwise:
             self.storage.delete("index.parquet")
+
+    def copy(self, name: str) -> CopyRecord | None:
+        """What a node has copied, by the name of its record, or None."""
+        return _read(self.storage, f"copies/{name}", CopyRecord)
+
+    def copies(self) -> list[CopyRecord]:
+        """What nodes have copied, the earliest first."""
+        found = (self.copy(name) for name in self.storage.names("copies"))
+        return sorted((c for c in found if c is not None), key=lambda c: c.finished)
+
+    def write_copy(self, record: CopyRecord) -> None:
+        """Take note of what a node has copied."""
+        _write(self.storage, f"copies/{uuid.uuid4().hex}.json", record)
 
     def progress(self) -> Progress | None:
         """The last heartbeat, or None."""

@@ -266,6 +266,28 @@ class DescribedStudy(BaseModel):
     cohorts: tuple[CohortInfo, ...] = ()
 
 
+class CopyRecord(Record):
+    """What a node has copied of the store, for nothing but to be looked at.
+
+    Attributes:
+        host: The node.
+        slices: Name of the set of slices, made of the checksums of its shards.
+        cohorts: Keys of the cohorts' shards.
+        n_slices: Slices of the set.
+        n_bytes: Bytes read from the store.
+        wall_s: Seconds it took.
+        finished: When, in UTC.
+    """
+
+    host: str
+    slices: str
+    cohorts: tuple[str, ...]
+    n_slices: Count
+    n_bytes: Count
+    wall_s: float
+    finished: str
+
+
 class StudyRecord(Record):
     """``study.json``: the grid, the data and the plan of a study; replaced by every run.
 

@@ -22,6 +22,7 @@ from study.cli import (
 )
 from study.cluster import connection
 from study.cluster.orphans import end_orphans
+from study.cluster.patience import WAIT_S
 from study.errors import EXIT_FAILED, EXIT_INTERRUPTED, TakenOverError
 from study.grids._grid import grid_names
 from study.plan.plan import MOST_TRIALS
@@ -97,6 +98,31 @@ def main(
             "instructions for it, decided when a study begins.",
         ),
     ] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda",
+            help="What networks train on: GPUs, CPUs, or auto: GPUs where there are any.",
+        ),
+    ] = "auto",
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            envvar="ANOMALY_STUDY_CACHE",
+            help="Where each machine keeps its copies of slices, 36 KB a slice; by default the "
+            "user's cache folder.",
+        ),
+    ] = None,
+    wait_for_nodes: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            max=MOST_SECONDS,
+            metavar="SECONDS",
+            help="How long to wait for a machine of a cluster to have room.",
+        ),
+    ] = WAIT_S,
     checkpoint_every: Annotated[
         float,
         typer.Option(
@@ -134,6 +160,9 @@ def main(
         verbose=verbose,
         precision=arithmetic(precision),
         checkpoint_s=checkpoint_every,
+        device=cli.device_choice(device),
+        cache=cache,
+        wait_s=wait_for_nodes,
     )
     settings = preprocess_settings(brain_extractor, normalisation, brain_mask)
     request = make_request(grid, cohorts, store, study, options, settings)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from datasets.access import check_access
 from datasets.storage import StorageError
 from study.cluster import connection
+from study.cluster.nodes import check_alike, needed_plugins
 from study.plan.cost import Pace, WorkCost, longest_first
 from study.plan.done import Work, count_trials, plan_trials, work_left
 from study.plan.plan import Plan
@@ -37,6 +38,7 @@ from study.run.request import Request
 from study.store.sweep import sweep
 from study.terminal import PlainConsole
 from study.trials.outcome import Outcome
+from study.trials.places import Places
 from study.trials.session import Session
 from trainables.arithmetic import Precision, fast_precision
 
@@ -65,6 +67,7 @@ class Driver:
         self._monitor = Monitor(self._tracker, self._view, self._heartbeat)
         self._stack = ExitStack()
         self._pace: Pace | None = None
+        self._places: Places | None = None
         self._has_access = False
         self._study_before = request.study.study()
         self._decision = Decision("float32", "")
@@ -117,8 +120,20 @@ class Driver:
         request = self._request
         context = connection.connected(request.options.address, verbose=request.options.verbose)
         ray = self._stack.enter_context(context)
-        self._monitor.raylet = connection.own_raylet()
+        if self._monitor.watch_ray is None:
+            self._monitor.watch_ray = self._stack.enter_context(connection.watched(ray))
         return ray
+
+    def _cluster(self) -> Places:
+        """Where trials run; the nodes are looked at once, and later now and then."""
+        if self._places is None:
+            options = self._request.options
+            is_local = connection.is_local(options.address)
+            places = Places(self._connect(), options.device, may_grow=not is_local)
+            for fault in places.faults:
+                self._say(f"{fault.words}; networks train on the CPU.")
+            self._places = places
+        return self._places
 
     def _decide(self, *, look: bool) -> None:
         """Decide on the arithmetic of this study's networks.
@@ -131,10 +146,10 @@ class Driver:
 
         def fast() -> Collection[Precision]:
             if connection.is_local(options.address):
-                return (fast_precision(local_device()),)
+                return (fast_precision(local_device(options.device)),)
             if before is not None and before.precision is not None and not look:
                 return (before.precision,)
-            return connection.fast_precisions(self._connect())
+            return self._cluster().precisions
 
         self._decision = decide(options.precision, before, fast)
 
@@ -160,21 +175,22 @@ class Driver:
         """Measure this machine for what is left, and say how long that will take."""
         if self._pace is None:
             self._decide(look=True)
-            is_local = connection.is_local(self._request.options.address)
-            device = local_device() if is_local else "cpu"
-            self._pace = pace_of(left, self._places(), device)
+            options = self._request.options
+            device = local_device(options.device) if connection.is_local(options.address) else "cpu"
+            self._pace = pace_of(left, self._count_places(), device)
             self._say(self._decision.words)
             if self._decision.warning:
                 self._say(self._decision.warning)
         costs = costs_of(left, [listing.info() for listing in listings], self._pace)
-        self._say(estimate(listings, costs, self._pace, self._places()).words)
+        self._say(estimate(listings, costs, self._pace, self._count_places()).words)
         return costs
 
-    def _places(self) -> int:
+    def _count_places(self) -> int:
         """How many trials will run at once, as far as that is known before Ray is there."""
-        if connection.is_local(self._request.options.address):
-            return local_places()
-        return connection.core_count(self._connect())
+        options = self._request.options
+        if connection.is_local(options.address):
+            return local_places(local_device(options.device))
+        return self._cluster().count
 
     def _plan(self, listings: Sequence[CohortListing]) -> StudyRecord:
         """Lay the grid over the prepared data."""
@@ -208,20 +224,25 @@ class Driver:
             self._monitor.begin(Stage.TRIALS)
             return Outcome()
         costs = self._say_estimate(listings, left)
-        self._tracker.expect(costs, self._places())
+        self._tracker.expect(costs, self._count_places())
         self._check_access()
         self._monitor.begin(Stage.TRIALS)
         from study.trials.execute import execute
 
+        if not connection.is_local(request.options.address):
+            check_alike(self._cluster().reports.values(), needed_plugins(record))
         options = request.options
         session = Session(
             study=request.study,
             store=request.store,
             connect=self._connect,
+            places=self._cluster,
             monitor=self._monitor,
             retry_failed=options.retry_failed,
             checkpoint_s=options.checkpoint_s,
             verbose=options.verbose,
+            cache=options.cache,
+            wait_s=options.wait_s,
         )
         return execute(longest_first(left, costs), record, index, listings, self._mend, session)
 

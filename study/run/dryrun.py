@@ -31,12 +31,13 @@ def print_plan(request: Request, console: PlainConsole) -> None:
         SourceError: If a cohort cannot be listed.
         StorageError: If the store cannot be read.
     """
+    device = local_device(request.options.device)
     listings = survey(request.cohorts, request.store, request.settings)
     infos = tuple(listing.info() for listing in listings)
     decision = decide(
         request.options.precision,
         request.study.study(),
-        lambda: (fast_precision(local_device()),),
+        lambda: (fast_precision(device),),
     )
     plan = request.plan(infos, decision.precision)
     index = load_index(request.study)
@@ -53,8 +54,8 @@ def print_plan(request: Request, console: PlainConsole) -> None:
     console.print(decision.words)
     if decision.warning:
         console.print(decision.warning)
-    places = local_places()
-    pace = pace_of(left, places, local_device())
+    places = local_places(device)
+    pace = pace_of(left, places, device)
     costs = costs_of(left, infos, pace)
     console.print(estimate(listings, costs, pace, places).words)
     if any(listing.manifest is None for listing in listings):

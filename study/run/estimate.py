@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from study.plan.cost import MOST_TRIALS_PER_GPU, Pace, WorkCost, makespan_s, measure_pace, work_cost
 from study.plan.done import Work
 from study.prepare.listing import CohortListing
-from study.progress.live import duration
 from study.records.types import CohortInfo
+from study.terminal import duration
 from trainables.spec import TrialSpec
 
 EXTRACT_S, READ_S, WRITE_S = 2.6, 0.7, 0.9
@@ -99,18 +99,28 @@ def pace_of(left: Sequence[Work], places: int, device: str = "cpu") -> Pace:
     return measure_pace([*specs, REFERENCE.completed()], cores=cores, device=device)
 
 
-def local_places() -> int:
-    """How many trials this machine runs at once, as far as that is known before Ray is there."""
+def local_places(device: str) -> int:
+    """How many trials this machine runs at once, as far as that is known before Ray is there.
+
+    Args:
+        device: What networks train on, from :func:`local_device`.
+    """
     cores = os.cpu_count() or 1
-    if local_device() == "cpu":
+    if device == "cpu":
         return cores
     import torch
 
     return min(cores, MOST_TRIALS_PER_GPU * torch.cuda.device_count())
 
 
-def local_device() -> str:
-    """What networks train on if this machine runs the trials."""
+def local_device(choice: str) -> str:
+    """What networks train on if this machine runs the trials.
+
+    Args:
+        choice: The user's: ``auto``, ``cpu`` or ``cuda``.
+    """
+    if choice != "auto":
+        return choice
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -9,13 +9,14 @@ from pathlib import Path
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
 from study import cli
+from study.cluster.patience import WAIT_S
 from study.grids._grid import Grid, grid_name, load_grid
 from study.plan.plan import Plan, build_plan
 from study.prepare.cohorts import Cohort, phantom_cohorts, phantom_folder, read_cohorts
 from study.records.studies import StudyStore
 from study.records.types import CohortInfo
 from study.trials.order import CHECKPOINT_S
-from trainables.arithmetic import Arithmetic, Precision
+from trainables.arithmetic import Arithmetic, DeviceChoice, Precision
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class RunOptions:
         verbose: Whether Ray and Tune may print.
         precision: Arithmetic of the networks, or ``auto``.
         checkpoint_s: How often a fit is kept within a long epoch, in seconds.
+        device: What networks train on.
+        cache: Folder of each node for its copies of slices, or None for that of its user.
+        wait_s: How long to wait for a node with room, in seconds.
     """
 
     seeds: int = 1
@@ -41,6 +45,9 @@ class RunOptions:
     verbose: bool = False
     precision: Arithmetic = "auto"
     checkpoint_s: float = CHECKPOINT_S
+    device: DeviceChoice = "auto"
+    cache: str | None = None
+    wait_s: float = WAIT_S
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ class _Check:
             Kind.STUDY: self._study,
             Kind.HEARTBEAT: lambda item: self._own_study(item).progress(),
             Kind.INDEX: lambda item: verify_index(self._own_study(item)),
+            Kind.COPY: lambda item: self._own_study(item).copy(item.path.rpartition("/")[2]),
             Kind.FIT: self._fit,
             Kind.CHECKPOINT: self._checkpoint,
             Kind.EVALUATION: self._evaluation,

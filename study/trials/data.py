@@ -1,33 +1,157 @@
-"""From shards to slices in memory: what trials are given."""
+"""From shards to slices: which sets of them trials are given, and in which order."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
 
-from datasets.manifest import CohortManifest, ScanRecord
+from datasets.identity import digest
+from datasets.manifest import CohortManifest, ScanRecord, read_manifest
+from datasets.scan import Role
 from datasets.shards import read_slices
-from datasets.storage import Storage
+from datasets.slice_cache import Copied, SetMember, SliceCache
+from datasets.storage import DamagedFileError, Storage, StorageError
+from study.prepare.listing import CohortListing
+from study.prepare.losses import lesion_outside_brain_share
 from trainables.slices import Slices
 
 _ORDER_SEED = 1
 """Of the order of subjects that train; another one holds out others."""
 
 
+@dataclass(frozen=True)
+class SliceSet:
+    """The slices of a test cohort, or the pooled ones of the train cohorts of a modality.
+
+    Attributes:
+        key: Made of the checksums of its scans' shards, in the set's order.
+        role: Whether it trains or tests, which decides on the order.
+        cohorts: Keys of the cohorts' shards.
+    """
+
+    key: str
+    role: Role
+    cohorts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StudySlices:
+    """The sets of a study, as small as it takes to find them: no slice is in memory for it.
+
+    Attributes:
+        train: By modality.
+        test: By (cohort, modality).
+        outside: Share of lesion voxels outside the brain masks, by (cohort, modality).
+    """
+
+    train: dict[str, SliceSet] = field(default_factory=dict)
+    test: dict[tuple[str, str], SliceSet] = field(default_factory=dict)
+    outside: dict[tuple[str, str], float | None] = field(default_factory=dict)
+
+    @property
+    def sets(self) -> list[SliceSet]:
+        """All of them."""
+        return [*self.train.values(), *self.test.values()]
+
+
+def study_slices(listings: Sequence[CohortListing], modalities: Iterable[str]) -> StudySlices:
+    """The sets of a study's prepared cohorts.
+
+    Args:
+        listings: The cohorts.
+        modalities: Those that trials are left of.
+    """
+    found = StudySlices()
+    for modality in sorted(set(modalities)):
+        here = [x for x in listings if x.modality == modality and x.manifest and x.info().n_slices]
+        train = [x.manifest for x in here if x.cohort.role == "train" and x.manifest]
+        test = [x for x in here if x.cohort.role == "test"]
+        if not train or not test:
+            continue
+        found.train[modality] = _set_of("train", train)
+        for listing in test:
+            place = (listing.cohort.name, modality)
+            if listing.manifest is not None:
+                found.test[place] = _set_of("test", [listing.manifest])
+                found.outside[place] = lesion_outside_brain_share(listing.manifest)
+    return found
+
+
+def mapped_slices(
+    cache: SliceCache, store: Storage, wanted: SliceSet
+) -> tuple[Slices, Copied | None]:
+    """The slices of a set, mapped from this node's copy, which is made if there is none.
+
+    Returns:
+        The slices, and what the copy took if it was made now.
+
+    Raises:
+        DamagedFileError: If a shard is damaged or gone; the message names it.
+        StorageError: If the store or the node's folder cannot be used.
+    """
+
+    def members() -> list[SetMember]:
+        manifests = [_manifest(store, key) for key in wanted.cohorts]
+        found = _members(wanted.role, manifests)
+        if _key_of(wanted.role, found) != wanted.key:
+            raise StorageError(
+                f"the shards of {', '.join(wanted.cohorts)} in the store {store.uri!r} have been "
+                "made anew since this study began to run; run the same command again"
+            )
+        return found
+
+    try:
+        mapped = cache.open(wanted.key, members, store, wanted.cohorts)
+    except FileNotFoundError as error:
+        raise DamagedFileError(str(error)) from error
+    slices = Slices(
+        mapped.images_NHW,
+        mapped.brain_bits_NK,
+        mapped.lesion_bits_NK,
+        mapped.subject_N,
+        mapped.slice_index_N,
+        mapped.subjects,
+        mapped,
+    )
+    return slices, mapped.copied
+
+
+def _manifest(store: Storage, key: str) -> CohortManifest:
+    manifest = read_manifest(store, key)
+    if manifest is None:
+        raise FileNotFoundError(f"no manifest of the shards {key} in the store {store.uri!r}")
+    return manifest
+
+
+def _set_of(role: Role, manifests: Sequence[CohortManifest]) -> SliceSet:
+    key = _key_of(role, _members(role, manifests))
+    return SliceSet(key, role, tuple(manifest.key for manifest in manifests))
+
+
+def _key_of(role: Role, members: Sequence[SetMember]) -> str:
+    return digest([role, [[m.subject, m.record.sha256] for m in members]])
+
+
+def _members(role: Role, manifests: Sequence[CohortManifest]) -> list[SetMember]:
+    records = _train_order(manifests) if role == "train" else _test_order(manifests)
+    return [SetMember(_subject(record), record) for record in records]
+
+
 def test_slices(store: Storage, manifest: CohortManifest) -> Slices:
-    """The slices of a test cohort, ordered by subject name.
+    """The slices of a test cohort in memory, ordered by subject name.
 
     Raises:
         StorageError: If a shard is missing or damaged; the message names it.
     """
-    return _slices(store, sorted(_usable([manifest]), key=_place))
+    return _slices(store, _test_order([manifest]))
 
 
 def train_slices(store: Storage, manifests: Iterable[CohortManifest]) -> Slices:
-    """The pooled slices of the train cohorts of a modality.
+    """The pooled slices of the train cohorts of a modality in memory.
 
     Subjects are ordered as by :func:`shared_order`, so that the last ones, which
     :meth:`Slices.split` holds out, come from every cohort by its share.
@@ -35,9 +159,17 @@ def train_slices(store: Storage, manifests: Iterable[CohortManifest]) -> Slices:
     Raises:
         StorageError: If a shard is missing or damaged; the message names it.
     """
+    return _slices(store, _train_order(manifests))
+
+
+def _test_order(manifests: Iterable[CohortManifest]) -> list[ScanRecord]:
+    return sorted(_usable(manifests), key=_place)
+
+
+def _train_order(manifests: Iterable[CohortManifest]) -> list[ScanRecord]:
     records = _usable(manifests)
     place = shared_order(_subjects(records))
-    return _slices(store, sorted(records, key=lambda r: (place[_subject(r)], *_place(r))))
+    return sorted(records, key=lambda r: (place[_subject(r)], *_place(r)))
 
 
 def shared_order(subjects: Mapping[str, Iterable[str]]) -> dict[str, int]:

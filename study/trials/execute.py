@@ -1,31 +1,27 @@
-"""From what is left of a plan to a Tune run: slices into Ray's object store, orders, searches."""
+"""From what is left of a plan to a Tune run: slices on every node, orders, searches."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets.storage import DamagedFileError, Storage
-from study.cluster.connection import card_gib, own_raylet
-from study.plan.cost import MOST_TRIALS_PER_GPU
+from datasets.storage import DamagedFileError
 from study.plan.done import Work
 from study.plan.plan import train_cohorts, train_keys
 from study.prepare.listing import CohortListing
-from study.prepare.losses import lesion_outside_brain_share
+from study.progress.monitor import Monitor
 from study.records.types import PlannedTrial, StudyRecord
-from study.trials.data import test_slices, train_slices
+from study.terminal import duration
+from study.trials.data import StudySlices, study_slices
+from study.trials.node import NodeSlices, copy_to_nodes
 from study.trials.order import TrialOrder
 from study.trials.outcome import Outcome
 from study.trials.search import LambdaSearch
 from study.trials.session import Session
-from study.trials.tuner import DataRefs, TuneRun, run_trials
-
-GPU_GIB_PER_TRIAL = 3.0
-"""What the largest cell of the paper's grid needs at a batch of 64, CUDA's own share included."""
+from study.trials.tuner import TuneRun, run_trials
 
 
 def execute(
@@ -61,12 +57,9 @@ def execute(
     if not known and not any(search.left for search in searches):
         return Outcome()
     ray = session.connect()
-    device, share = _share(ray)
-    # On this machine's own Ray, Tune asks for no place for a trial that has none, which would cost
-    # as much as a tiny trial; a cluster may grow.
-    slots = _places(ray, share)
+    places = session.places()
     tracker = session.monitor.tracker
-    tracker.expect(tracker.costs, slots)
+    tracker.expect(tracker.costs, places.count)
 
     def order_of(work: Work) -> TrialOrder:
         modality = work.trial.spec.modality
@@ -75,73 +68,70 @@ def execute(
             work,
             train_cohorts(modality, cohorts),
             train_keys(modality, cohorts),
-            device,
-            session.checkpoint_s,
+            checkpoint_s=session.checkpoint_s,
         )
+
+    def remake() -> StudySlices:
+        return study_slices(mend(listings), modalities)
 
     def order_of_point(trial: PlannedTrial) -> TrialOrder:
         return order_of(Work(trial, trial.evals, fit=True))
 
-    try:
-        refs = put_slices(ray, session.store, listings, mend)
-    except ray.exceptions.RayError as error:
-        raise ConnectionError(f"Ray cannot hold the slices: {error}") from error
+    node = NodeSlices(session.store.uri, session.study.name, session.cache, session.run)
+    modalities = sorted(
+        {work.trial.spec.modality for work in known}
+        | {search.modality for search in searches if search.left}
+    )
+    sets = copied_slices(ray, node, study_slices(listings, modalities), session.monitor, remake)
     return run_trials(
         TuneRun(
             orders=[order_of(work) for work in known],
             searches=searches,
             order_of=order_of_point,
             session=session,
-            refs=refs,
-            share=share,
-            at_once=slots if own_raylet() is not None else None,
+            sets=sets,
+            node=node,
+            places=places,
         )
     )
 
 
-def put_slices(
+def copied_slices(
     ray: Any,
-    store: Storage,
-    listings: Sequence[CohortListing],
-    mend: Callable[[Sequence[CohortListing]], Sequence[CohortListing]],
-) -> DataRefs:
-    """Put every cohort's slices once into Ray's object store.
+    node: NodeSlices,
+    sets: StudySlices,
+    monitor: Monitor,
+    remake: Callable[[], StudySlices],
+) -> StudySlices:
+    """See that every node has its own copy of the slices of a study.
 
-    Shards that turn out to be damaged or gone are prepared again first.
+    Args:
+        ray: Ray.
+        node: How a node gets at them.
+        sets: The slices.
+        monitor: Told how much was copied.
+        remake: Prepares again what is damaged or gone of the shards.
+
+    Returns:
+        The slices; others than before if shards were prepared again.
+
+    Raises:
+        StorageError: If the store or a node's folder cannot be used.
     """
+
+    def tick() -> None:
+        monitor.check()
+        monitor.update()
+
     try:
-        return _put(ray, store, listings)
-    except (DamagedFileError, FileNotFoundError):
-        return _put(ray, store, mend(listings))
-
-
-def _put(ray: Any, store: Storage, listings: Sequence[CohortListing]) -> DataRefs:
-    refs = DataRefs()
-    for modality in sorted({listing.modality for listing in listings}):
-        here = [x for x in listings if x.modality == modality and x.manifest and x.info().n_slices]
-        train = [x.manifest for x in here if x.cohort.role == "train" and x.manifest]
-        test = [x for x in here if x.cohort.role == "test"]
-        if not train or not test:
-            continue
-        refs.train[modality] = ray.put(train_slices(store, train))
-        for listing in test:
-            place = (listing.cohort.name, modality)
-            if listing.manifest is not None:
-                refs.test[place] = ray.put(test_slices(store, listing.manifest))
-                refs.outside[place] = lesion_outside_brain_share(listing.manifest)
-    return refs
-
-
-def _places(ray: Any, share: dict[str, float]) -> int:
-    """How many trials have room at once on what the cluster is now."""
-    have = ray.cluster_resources()
-    return max(1, min(int(have.get(name.upper(), 0) / share[name]) for name in share))
-
-
-def _share(ray: Any) -> tuple[str, dict[str, float]]:
-    """The device of trials and what each takes of it: a CPU, or a CPU and a share of a GPU."""
-    if not ray.cluster_resources().get("GPU"):
-        return "cpu", {"cpu": 1.0}
-    gib = card_gib(ray)
-    fitting = max(1, min(MOST_TRIALS_PER_GPU, math.floor(gib / GPU_GIB_PER_TRIAL)))
-    return "cuda", {"cpu": 1.0, "gpu": 1.0 / fitting}
+        copied = copy_to_nodes(ray, node, sets.sets, tick)
+    except DamagedFileError:
+        sets = remake()
+        copied = copy_to_nodes(ray, node, sets.sets, tick)
+    if copied.nodes:
+        nodes = "this machine" if copied.nodes == 1 else f"{copied.nodes} nodes"
+        monitor.say(
+            f"Slices copied to {nodes}: {copied.n_bytes / 2**20:,.0f} MiB of shards in "
+            f"{duration(copied.wall_s)}."
+        )
+    return sets

@@ -61,6 +61,21 @@ class LambdaSearch:
             self._add(value, point)
 
     @property
+    def model(self) -> str:
+        """The model whose parameter is searched."""
+        return self._search.spec.model
+
+    @property
+    def modality(self) -> str:
+        """That of its trials."""
+        return self._search.spec.modality
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether its points are given; if not, each is chosen by what the ones before reached."""
+        return bool(self._search.points)
+
+    @property
     def left(self) -> int:
         """Points that are still to be asked for."""
         return len(self._open) if self._search.points else self._left

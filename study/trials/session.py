@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from datasets.storage import Storage
+from study.cluster.patience import WAIT_S
 from study.progress.monitor import Monitor
 from study.records.studies import StudyStore
 from study.trials.order import CHECKPOINT_S
+from study.trials.places import Places
 
 
 @dataclass(frozen=True)
@@ -20,16 +23,24 @@ class Session:
         study: Where the records go.
         store: Where the shards lie.
         connect: Gives Ray; called only if there is something to do.
+        places: Gives where trials run; called once Ray is there.
         monitor: Told how far it is.
         retry_failed: Whether trials that failed run again.
         checkpoint_s: How often a fit is kept within a long epoch, in seconds.
         verbose: Whether Ray and Tune may print.
+        cache: Folder of each node for its copies of slices, or None for the user's own.
+        run: Name of this run.
+        wait_s: How long to wait for a node with room, in seconds.
     """
 
     study: StudyStore
     store: Storage
     connect: Callable[[], Any]
+    places: Callable[[], Places]
     monitor: Monitor
     retry_failed: bool = False
     checkpoint_s: float = CHECKPOINT_S
     verbose: bool = False
+    cache: str | None = None
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    wait_s: float = WAIT_S

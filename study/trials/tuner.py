@@ -11,19 +11,21 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
-import ray
 from ray import tune
 
-from datasets.storage import Storage, StorageError, UnwritableError
+from datasets.storage import StorageError, UnwritableError
 from study.cluster.memory import keep_freed, release
 from study.progress.events import EVENTS, Event
 from study.records.studies import StudyStore
 from study.records.types import PlannedTrial
+from study.trials.data import StudySlices
+from study.trials.node import NodeSlices
 from study.trials.order import TrialOrder
 from study.trials.outcome import Outcome
+from study.trials.places import Places
 from study.trials.search import LambdaSearch
 from study.trials.searcher import ORDER, OfThisProcess, PlanSearcher
 from study.trials.session import Session
@@ -39,43 +41,21 @@ STEP_S = 0.2
 
 
 @dataclass(frozen=True)
-class DataRefs:
-    """Slices in Ray's object store, mapped without a copy by every worker of a node.
+class _NodeData:
+    """The slices that one trial may ask for, mapped when it does."""
 
-    Attributes:
-        train: Reference to the pooled healthy slices, by modality.
-        test: Reference to a test cohort's slices, by (cohort, modality).
-        outside: Share of lesion voxels outside the brain masks, by (cohort, modality).
-    """
-
-    train: dict[str, Any] = field(default_factory=dict)
-    test: dict[tuple[str, str], Any] = field(default_factory=dict)
-    outside: dict[tuple[str, str], float | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _WorkerData:
-    """The slices that one trial may ask for, fetched when it does."""
-
-    refs: DataRefs
+    sets: StudySlices
     modality: str
+    node: NodeSlices
 
     def train(self) -> Slices:
-        return _slices(self.refs.train[self.modality])
+        return self.node.slices(self.sets.train[self.modality])
 
     def test(self, cohort: str) -> Slices:
-        return _slices(self.refs.test[cohort, self.modality])
+        return self.node.slices(self.sets.test[cohort, self.modality])
 
     def lesion_outside_brain_share(self, cohort: str) -> float | None:
-        return self.refs.outside.get((cohort, self.modality))
-
-
-def _slices(ref: Any) -> Slices:
-    try:
-        slices: Slices = ray.get(ref)
-    except ray.exceptions.RayError as error:
-        raise StorageError(f"the slices in Ray's object store are lost: {error}") from error
-    return slices
+        return self.sets.outside.get((cohort, self.modality))
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]
@@ -83,20 +63,22 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
     _events: Iterator[Event]
 
-    def setup(self, config: dict[str, Any], refs: DataRefs, uri: str, study: str) -> None:
+    def setup(
+        self, config: dict[str, Any], sets: StudySlices, node: NodeSlices, study: str
+    ) -> None:
         """Prepare the process, then the first trial."""
         import torch
 
         torch.set_num_threads(1)  # one CPU trial = one thread
         keep_freed()
-        self._refs = refs
-        self._study = StudyStore.open(Storage.open(uri), study)
+        self._sets, self._node = sets, node
+        self._study = StudyStore.open(node.store, study)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Turn to another trial without a new process."""
         order = ORDER.validate_json(new_config["order"])
-        data = _WorkerData(self._refs, order.spec.modality)
+        data = _NodeData(self._sets, order.spec.modality, self._node)
         self._events = run_trial(order, data, self._study)
         release()  # the last trial's
         return True
@@ -135,18 +117,18 @@ class TuneRun:
         searches: The searches.
         order_of: Makes an order of a search's trial.
         session: Where it takes place.
-        refs: The slices.
-        share: CPUs and GPUs of one trial.
-        at_once: How many trials have room at once, if that is known.
+        sets: The slices.
+        node: How a node gets at them.
+        places: Where trials run.
     """
 
     orders: Sequence[TrialOrder]
     searches: Sequence[LambdaSearch]
     order_of: Callable[[PlannedTrial], TrialOrder]
     session: Session
-    refs: DataRefs
-    share: dict[str, float] = field(default_factory=lambda: {"cpu": 1.0})
-    at_once: int | None = None
+    sets: StudySlices
+    node: NodeSlices
+    places: Places
 
 
 class _StopWhenUnwritable(OfThisProcess, tune.Stopper):  # type: ignore[misc]
@@ -165,13 +147,11 @@ class _StopWhenUnwritable(OfThisProcess, tune.Stopper):  # type: ignore[misc]
 def run_trials(run: TuneRun) -> Outcome:
     """Run all trials to their records."""
     total = len(run.orders) + sum(search.left for search in run.searches)
-    first = _tune(run, PlanSearcher(run.orders, run.searches, run.order_of), total)
+    first = _tune(run, PlanSearcher(run.orders, run.searches, run.order_of, run.places), total)
     watches = [first]
     if first.alone and not first.unwritable:
-        share = {**run.share, "gpu": 1.0} if "gpu" in run.share else run.share
-        alone = PlanSearcher(first.alone, (), run.order_of)
-        last_try = replace(run, share=share, at_once=1)
-        watches.append(_tune(last_try, alone, len(first.alone), begin_again=0))
+        alone = PlanSearcher(first.alone, (), run.order_of, run.places, one_by_one=True)
+        watches.append(_tune(run, alone, len(first.alone), begin_again=0))
     return Outcome(
         lost=tuple(sentence for watch in watches for sentence in watch.lost),
         unwritable=any(watch.unwritable for watch in watches),
@@ -184,19 +164,12 @@ def _tune(
 ) -> Watch:
     """Run the trials of a searcher, beginning them again so often after a lost worker."""
     session = run.session
-    watch = Watch(session.study, searcher, run.searches, session.monitor)
-    actor = tune.with_parameters(
-        TrialActor, refs=run.refs, uri=session.store.uri, study=session.study.name
-    )
+    watch = Watch(searcher, run.searches, session, run.places)
+    actor = tune.with_parameters(TrialActor, sets=run.sets, node=run.node, study=session.study.name)
     with tempfile.TemporaryDirectory(prefix="anomaly-study-") as scratch:
         tune.Tuner(
-            tune.with_resources(actor, run.share),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                num_samples=count,
-                reuse_actors=True,
-                max_concurrent_trials=run.at_once,
-            ),
+            tune.with_resources(actor, _resources),
+            tune_config=tune.TuneConfig(search_alg=searcher, num_samples=count, reuse_actors=True),
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=scratch,
@@ -210,3 +183,8 @@ def _tune(
             ),
         ).fit()
     return watch
+
+
+def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What Ray reserves for a trial."""
+    return tune.PlacementGroupFactory([config["resources"]])

@@ -10,13 +10,14 @@ from typing import Any
 from ray import tune
 
 from datasets.storage import StorageError, UnwritableError
+from study.cluster.patience import Patience
 from study.progress.events import EVENTS, Event
-from study.progress.monitor import Monitor
 from study.records.names import spec_label
-from study.records.studies import StudyStore
 from study.trials.order import TrialOrder
+from study.trials.places import Places
 from study.trials.search import LambdaSearch
 from study.trials.searcher import OfThisProcess, PlanSearcher
+from study.trials.session import Session
 from study.trials.trial import record_loss
 
 _LONGEST = 200
@@ -36,12 +37,15 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
 
     def __init__(
         self,
-        study: StudyStore,
         searcher: PlanSearcher,
         searches: Sequence[LambdaSearch],
-        monitor: Monitor,
+        session: Session,
+        places: Places,
     ) -> None:
-        self._study = study
+        monitor = session.monitor
+        self._study = session.study
+        self._places = places
+        self._patience = Patience(monitor.say, session.wait_s)
         self._searcher = searcher
         self._searches = searches
         self._monitor = monitor
@@ -56,12 +60,14 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial begins, or begins again on another worker."""
         order = self._order(trial)
+        self._searcher.started(trial.trial_id)
         self._tracker.trial_started(order.work.trial.trial_id, order.spec, time.monotonic())
         self._monitor.update()
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has lost its worker and waits for another."""
         self.workers_lost += 1
+        self._searcher.lost(trial.trial_id)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -110,14 +116,20 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune has gone around once more; here alone it lets errors through as they are."""
         for trial in self._over:
-            self._searcher.by_tune_id.pop(trial.trial_id, None)
+            self._searcher.over(trial.trial_id)
             _forget(trial)
         self._over.clear()
         self._monitor.check()
+        self._places.refresh()
+        waiting = self._searcher.waiting
+        self._patience.check(
+            moves=self._searcher.running.total() > 0 or not waiting.total(),
+            needs_card=any(place.gpu for place, count in waiting.items() if count),
+        )
         self._monitor.update()
 
     def _order(self, trial: Any) -> TrialOrder:
-        return self._searcher.by_tune_id[trial.trial_id]
+        return self._searcher.order(trial.trial_id)
 
     def _fail(self, order: TrialOrder, reason: str) -> None:
         """Take in that a trial has failed, and say so as it happens."""

@@ -20,13 +20,13 @@ from rich.table import Table
 
 from study import cli
 from study.errors import EXIT_USAGE
-from study.progress.live import View, duration
+from study.progress.live import View
 from study.progress.tracker import Tracker
 from study.records.heartbeats import Stage
 from study.report.formats import inert, table_csv, table_latex, text_table
 from study.report.paper import paper_mixture
 from study.report.table_one import Cell, TableOne
-from study.terminal import PlainConsole, complain, echo, one_line, say_aside, shown
+from study.terminal import PlainConsole, complain, duration, echo, one_line, say_aside, shown
 
 EVIL = "[/x] [red]\x1b[31m\x1b]0;title\x07\x9b31m\r\u202etxt\x00 :smile: [link=http://x]y[/link]"
 SAFE = r"[/x] [red]\x1b[31m\x1b]0;title\x07\x9b31m\r\u202etxt\x00 :smile: [link=http://x]y[/link]"

@@ -25,6 +25,7 @@ FILES: dict[str, str] = {
     "studies/S/study.json": r"studies/[^/]+/study\.json",
     "studies/S/progress.json": r"studies/[^/]+/progress\.json",
     "studies/S/index.parquet": r"studies/[^/]+/index\.parquet",
+    "studies/S/copies/U.json": r"studies/[^/]+/copies/\w+\.json",
     "trials/T/manifest.json": rf"{_TRIAL}/manifest\.json",
     "trials/T/checkpoint.json": rf"{_TRIAL}/checkpoint\.json",
     **{
@@ -49,6 +50,7 @@ FOLDERS: dict[str, str] = {
     "shards/KEY/": r"shards/(?!scans$)\w+",
     "studies/": "studies",
     "studies/S/": "studies/[^/]+",
+    "studies/S/copies/": "studies/[^/]+/copies",
     "studies/S/trials/": "studies/[^/]+/trials",
     "trials/T/": _TRIAL,
     "trials/T/attempts/": rf"{_TRIAL}/attempts",
@@ -62,7 +64,14 @@ FOLDERS: dict[str, str] = {
 
 _STATUSES = {"failed": " (failed)", "quarantined": " (set aside)"}
 
-CACHES = frozenset(("shards/checksums.json", "studies/S/index.parquet", "studies/S/progress.json"))
+CACHES = frozenset(
+    (
+        "shards/checksums.json",
+        "studies/S/index.parquet",
+        "studies/S/progress.json",
+        "studies/S/copies/U.json",
+    )
+)
 """Files that may be older than the store, or missing, and nothing is lost."""
 NO_RECORD = frozenset((Kind.UNFINISHED, Kind.SET_ASIDE))
 """Kinds of file that no store has that is as it should be."""

@@ -1,0 +1,413 @@
+"""A node's own copy of slices: shards unpacked once into files that all processes there map.
+
+Images in shards are compressed, and a training step wants some of them in any order; a cohort may
+be larger than memory. So the first process of a node that wants a set of slices unpacks it into a
+folder of the cache, under a lock, and every one maps the files: the kernel keeps in memory what is
+used, once for all of them, and drops the rest.
+
+A set is addressed by its content, the order of its scans included. Its ``manifest.json`` is written
+last and has the checksum of every file; each run checks them once.
+
+Shape legend: N slices of a set, H = W = 128 pixels, K = 2048 bytes of bits.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import math
+import mmap
+import os
+import re
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from datasets.files import read_regular
+from datasets.manifest import Count, ScanRecord
+from datasets.settings import SIZE
+from datasets.shards import IMAGE_BYTES, MASK_BYTES, slices_of
+from datasets.storage import Storage, StorageError
+
+SLICE_BYTES = IMAGE_BYTES + 2 * MASK_BYTES + 8
+"""What a slice takes in the cache: image, two masks, its subject and its place."""
+
+_VERSION = 1
+_MANIFEST, _CHECKED, _USED = "manifest.json", "checked-", "used"
+_NAME = re.compile(r"(?P<key>[0-9a-f]{20})(?P<rest>\.[0-9a-f]{32})?")
+_NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
+
+
+class CacheError(StorageError):
+    """The folder of a node's own copies cannot be used; the message says what would help."""
+
+
+@dataclass(frozen=True)
+class SetMember:
+    """A scan's place in a set.
+
+    Attributes:
+        subject: ``cohort/subject``; the scans of one stand together.
+        record: The scan, with status ``ok``.
+    """
+
+    subject: str
+    record: ScanRecord
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    size: Count
+    sha256: str
+
+
+class SetManifest(BaseModel):
+    """What a folder of the cache holds.
+
+    Attributes:
+        version: Of this layout.
+        n_slices: Number of slices.
+        subjects: ``cohort/subject``, in the order of the rows.
+        store: URI of the store it was copied from.
+        cohorts: Keys of its cohorts' shards there.
+        files: Size and checksum of each file, by name.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int = _VERSION
+    n_slices: Count
+    subjects: tuple[str, ...]
+    store: str
+    cohorts: tuple[str, ...]
+    files: dict[str, _File]
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What it took to copy a set to a node.
+
+    Attributes:
+        n_slices: Slices of the set.
+        n_bytes: Bytes read from the store.
+        wall_s: Seconds.
+    """
+
+    n_slices: int
+    n_bytes: int
+    wall_s: float
+
+
+@dataclass(frozen=True)
+class MappedSlices:
+    """The arrays of a set, mapped read-only; the set is not removed while one of these lives.
+
+    Attributes:
+        images_NHW: float16 images.
+        brain_bits_NK: Packed brain masks.
+        lesion_bits_NK: Packed lesion masks.
+        subject_N: int32 index into ``subjects``.
+        slice_index_N: int32 index of the axial slice in its RAS volume.
+        subjects: ``cohort/subject`` names.
+        cohorts: Keys of its cohorts' shards.
+        copied: What it took, if this call has copied the set.
+    """
+
+    images_NHW: NDArray[np.float16]
+    brain_bits_NK: NDArray[np.uint8]
+    lesion_bits_NK: NDArray[np.uint8]
+    subject_N: NDArray[np.int32]
+    slice_index_N: NDArray[np.int32]
+    subjects: tuple[str, ...]
+    cohorts: tuple[str, ...]
+    copied: Copied | None
+    _lock: BinaryIO
+
+
+_FILES: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+    "images.f2": (np.dtype("<f2"), (SIZE, SIZE)),
+    "brain.u1": (np.dtype("u1"), (MASK_BYTES,)),
+    "lesion.u1": (np.dtype("u1"), (MASK_BYTES,)),
+    "subject.i4": (np.dtype("<i4"), ()),
+    "slice_index.i4": (np.dtype("<i4"), ()),
+}
+"""Type and shape of a row of each file."""
+
+
+def default_cache() -> Path:
+    """Where this machine's user keeps copies unless told otherwise."""
+    return platformdirs.user_cache_path("anomaly-study") / "slices"
+
+
+@dataclass(frozen=True)
+class SliceCache:
+    """The copies of one folder.
+
+    Attributes:
+        folder: The folder; made when it is needed.
+        run: Name of the run that wants slices: what it has checked it does not check again.
+    """
+
+    folder: Path
+    run: str
+
+    def open(
+        self,
+        key: str,
+        members: Callable[[], Sequence[SetMember]],
+        store: Storage,
+        cohorts: Sequence[str],
+    ) -> MappedSlices:
+        """Map a set, which is copied from the store first if this node has none, or a damaged one.
+
+        Args:
+            key: The set's name: the same only for the same scans in the same order.
+            members: Gives its scans, those of a subject together; asked for a copy only.
+            store: Where their shards lie.
+            cohorts: Keys of their cohorts, for those who tidy up.
+
+        Raises:
+            CacheError: If the folder cannot be written, or has too little room.
+            FileNotFoundError: If a shard is gone.
+            ChecksumError: If a shard is damaged.
+            StorageError: If the store cannot be read.
+        """
+        try:
+            found = self._find(key)
+            if found is not None:
+                return found
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _locked(self.folder / f"{key}.lock"):
+                found = self._find(key)  # another process may have been faster
+                if found is not None:
+                    return found
+                copied = self._copy(key, members(), store, tuple(cohorts))
+                found = self._find(key)
+        except StorageError:
+            raise
+        except FileNotFoundError as error:
+            if error.filename is None:  # a shard, as the store tells it
+                raise
+            raise self._cannot(error) from error
+        except OSError as error:
+            raise self._cannot(error) from error
+        if found is None:
+            raise CacheError(
+                f"the slices copied to {str(self.folder)!r} vanished or changed at once"
+            )
+        return replace(found, copied=copied)
+
+    def prune(
+        self, is_needed: Callable[[SetManifest, float], bool], *, dry_run: bool = False
+    ) -> list[Path]:
+        """Remove sets that are needed no more and that no process uses, and what was not finished.
+
+        Args:
+            is_needed: Whether a set is, by its manifest and the time of its last use in seconds
+                since the epoch.
+            dry_run: Only tell.
+
+        Returns:
+            The folders that are gone, or would be.
+        """
+        gone = []
+        for place in sorted(self.folder.glob("*")) if self.folder.is_dir() else ():
+            found = _NAME.fullmatch(place.name)
+            if found is None or place.is_symlink() or not place.is_dir():
+                continue
+            with suppress(OSError), _locked(self.folder / f"{found['key']}.lock", wait=False):
+                manifest = None if found["rest"] else _read_manifest(place)
+                if manifest is not None:
+                    if is_needed(manifest, (place / _USED).stat().st_mtime):
+                        continue
+                    with _locked(place / _USED, wait=False):
+                        _remove(place, dry_run=dry_run)
+                else:
+                    _remove(place, dry_run=dry_run)
+                gone.append(place)
+        return gone
+
+    def _find(self, key: str) -> MappedSlices | None:
+        """Map a set whose files are what they were, or None; they are read once by each run."""
+        place = self.folder / key
+        manifest = _read_manifest(place)
+        if manifest is None:
+            return None
+        lock = _in_use(place / _USED)
+        if not _has_right_sizes(place, manifest):
+            return None
+        checked = place / f"{_CHECKED}{self.run}"
+        if not checked.is_file():
+            if any(_sha256(place / name) != file.sha256 for name, file in manifest.files.items()):
+                return None
+            checked.touch()
+        images, brain, lesion, subject, index = (
+            _map(place / name, manifest.n_slices) for name in _FILES
+        )
+        return MappedSlices(
+            images, brain, lesion, subject, index, manifest.subjects, manifest.cohorts, None, lock
+        )
+
+    def _copy(
+        self, key: str, members: Sequence[SetMember], store: Storage, cohorts: tuple[str, ...]
+    ) -> Copied:
+        """Unpack the shards of a set beside its place, then put it there."""
+        began = time.perf_counter()
+        count = sum(member.record.n_slices for member in members)
+        for left in self.folder.glob(f"{key}.*"):  # of a process that was killed
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+        self._check_room(count)
+        aside = self.folder / f"{key}.{uuid.uuid4().hex}"
+        aside.mkdir()
+        try:
+            subjects = tuple(name for name, _ in groupby(members, key=lambda m: m.subject))
+            files, n_bytes = _unpack(aside, members, store)
+            manifest = SetManifest(
+                n_slices=count, subjects=subjects, store=store.uri, cohorts=cohorts, files=files
+            )
+            (aside / f"{_CHECKED}{self.run}").touch()
+            (aside / _USED).touch()
+            (aside / _MANIFEST).write_text(manifest.model_dump_json())
+            place = self.folder / key
+            if place.exists():  # damaged; who has mapped it keeps what it has
+                place.rename(self.folder / f"{key}.{uuid.uuid4().hex}")
+            aside.rename(place)
+        finally:
+            for left in self.folder.glob(f"{key}.*"):
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+        return Copied(count, n_bytes, time.perf_counter() - began)
+
+    def _check_room(self, n_slices: int) -> None:
+        needed, free = n_slices * SLICE_BYTES, shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise CacheError(
+                f"the slices need {needed / 2**30:.2f} GiB in {str(self.folder)!r}, which has "
+                f"{free / 2**30:.2f} GiB left; make room there, or name another folder with --cache"
+            )
+
+    def _cannot(self, error: OSError) -> CacheError:
+        return CacheError(
+            f"the slices cannot be copied to {str(self.folder)!r} on {socket.gethostname()}: "
+            f"{error.strerror or error}; make room there, or name another folder with --cache"
+        )
+
+
+def _unpack(
+    folder: Path, members: Sequence[SetMember], store: Storage
+) -> tuple[dict[str, _File], int]:
+    """Write the files of a set, one scan in memory at a time.
+
+    Returns:
+        The files, and how many bytes were read from the store.
+    """
+    number, previous, n_bytes = -1, None, 0
+    hashes = {name: hashlib.sha256() for name in _FILES}
+    sizes = dict.fromkeys(_FILES, 0)
+    with ExitStack() as stack:
+        streams = {name: stack.enter_context((folder / name).open("xb")) for name in _FILES}
+        for member in members:
+            if member.subject != previous:
+                number, previous = number + 1, member.subject
+            data = store.read(member.record.part, member.record.sha256)
+            n_bytes += len(data)
+            part = slices_of(store, member.record, data)
+            rows = (
+                part.images_NHW,
+                part.brain_bits_NK,
+                part.lesion_bits_NK,
+                np.full(len(part.images_NHW), number, "<i4"),
+                part.slice_index_N,
+            )
+            for (name, (dtype, _)), values in zip(_FILES.items(), rows, strict=True):
+                packed = np.ascontiguousarray(values, dtype).data.cast("B")
+                streams[name].write(packed)
+                hashes[name].update(packed)
+                sizes[name] += len(packed)
+        for stream in streams.values():
+            stream.flush()
+            os.fsync(stream.fileno())
+    files = {name: _File(size=sizes[name], sha256=hashes[name].hexdigest()) for name in _FILES}
+    return files, n_bytes
+
+
+def _map(path: Path, n_slices: int) -> NDArray[Any]:
+    """The rows of a file, mapped read-only."""
+    dtype, shape = _FILES[path.name]
+    if not n_slices:
+        return np.empty((0, *shape), dtype)
+    with path.open("rb") as stream:
+        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.frombuffer(mapped, dtype).reshape(n_slices, *shape)
+
+
+def _read_manifest(place: Path) -> SetManifest | None:
+    """The manifest of a folder, or None if it has none of this version."""
+    try:
+        manifest = SetManifest.model_validate_json(read_regular(place / _MANIFEST))
+    except (OSError, ValidationError):
+        return None
+    return manifest if manifest.version == _VERSION and set(manifest.files) == set(_FILES) else None
+
+
+def _has_right_sizes(place: Path, manifest: SetManifest) -> bool:
+    for name, (dtype, shape) in _FILES.items():
+        size = manifest.n_slices * dtype.itemsize * math.prod(shape)
+        path = place / name
+        if not path.is_file() or not path.stat().st_size == manifest.files[name].size == size:
+            return False
+    return True
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _in_use(path: Path) -> BinaryIO:
+    """A file whose lock says that its set is in use, for as long as it is open."""
+    path.touch()
+    handle: BinaryIO = path.open("rb")
+    _lock(handle, fcntl.LOCK_SH)
+    return handle
+
+
+@contextmanager
+def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Nobody else has this lock meanwhile.
+
+    Raises:
+        BlockingIOError: If others have it and one shall not wait.
+    """
+    with path.open("ab") as handle:
+        _lock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+
+
+def _lock(handle: BinaryIO, how: int) -> None:
+    """Lock a file; on a filesystem without locks two may do the same work, and the last wins."""
+    try:
+        fcntl.flock(handle, how)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+
+
+def _remove(place: Path, *, dry_run: bool) -> None:
+    if not dry_run:
+        shutil.rmtree(place)
