@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,8 @@ def process_scan(
     key: str,
     storage: Storage,
     content_key: str | None = None,
+    *,
+    image: Path | None = None,
 ) -> ScanRecord:
     """Prepare one scan and write its part and record, whatever was there before.
 
@@ -105,6 +108,7 @@ def process_scan(
         storage: The store.
         content_key: The scan's key by its content, to find out whether its files are still those
             that it was made of; without it, that is not looked at.
+        image: Where its source has found it, if the files given are copies.
 
     Raises:
         ScanChangedError: If its files have changed since; nothing is written then.
@@ -120,7 +124,7 @@ def process_scan(
         subject=scan.subject,
         session=scan.session,
         modality=scan.modality,
-        image=str(scan.image),
+        image=str(image or scan.image),
     )
     prepared, reason = _attempt(scan, role, settings)
     if content_key is not None:

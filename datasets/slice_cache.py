@@ -29,7 +29,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -135,7 +135,7 @@ class MappedSlices:
     subjects: tuple[str, ...]
     cohorts: tuple[str, ...]
     copied: Copied | None
-    _lock: BinaryIO
+    _use: _Use
 
 
 _FILES: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
@@ -247,7 +247,7 @@ class SliceCache:
         manifest = _read_manifest(place)
         if manifest is None:
             return None
-        lock = _in_use(place / _USED)
+        use = _Use(place / _USED)
         if not _has_right_sizes(place, manifest):
             return None
         checked = place / f"{_CHECKED}{self.run}"
@@ -259,7 +259,7 @@ class SliceCache:
             _map(place / name, manifest.n_slices) for name in _FILES
         )
         return MappedSlices(
-            images, brain, lesion, subject, index, manifest.subjects, manifest.cohorts, None, lock
+            images, brain, lesion, subject, index, manifest.subjects, manifest.cohorts, None, use
         )
 
     def _copy(
@@ -379,12 +379,17 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _in_use(path: Path) -> BinaryIO:
-    """A file whose lock says that its set is in use, for as long as it is open."""
-    path.touch()
-    handle: BinaryIO = path.open("rb")
-    _lock(handle, fcntl.LOCK_SH)
-    return handle
+class _Use:
+    """A lock that says that a set is in use, for as long as this lives."""
+
+    def __init__(self, path: Path) -> None:
+        path.touch()
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        _lock(self._descriptor, fcntl.LOCK_SH)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
 
 
 @contextmanager
@@ -395,14 +400,14 @@ def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         BlockingIOError: If others have it and one shall not wait.
     """
     with path.open("ab") as handle:
-        _lock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        _lock(handle.fileno(), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
 
 
-def _lock(handle: BinaryIO, how: int) -> None:
+def _lock(descriptor: int, how: int) -> None:
     """Lock a file; on a filesystem without locks two may do the same work, and the last wins."""
     try:
-        fcntl.flock(handle, how)
+        fcntl.flock(descriptor, how)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

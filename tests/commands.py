@@ -94,6 +94,7 @@ def begin(words: list[str], outputs: Path, cwd: Path | None = None, **environmen
     clean = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     clean |= {_MARK: mark, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
     clean["RAY_worker_niceness"] = "0"  # somebody waits for these workers
+    clean.setdefault("ANOMALY_STUDY_CACHE", str(outputs / "slices"))
     with out_path.open("wb") as out, out_path.with_suffix(".err").open("wb") as err:
         process = subprocess.Popen(
             [sys.executable, *words],

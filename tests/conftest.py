@@ -56,6 +56,14 @@ def _main_stays() -> Iterator[None]:
     sys.modules["__main__"] = main
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test leaves copies of slices in the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANOMALY_STUDY_CACHE", str(tmp_path_factory.mktemp("slices")))
+        yield
+
+
 Start = Callable[..., Command]
 Run = Callable[..., Command]
 

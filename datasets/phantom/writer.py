@@ -87,9 +87,7 @@ def ensure(root: Path, options: PhantomOptions, run: Run | None = None) -> None:
 
 def missing(root: Path, options: PhantomOptions) -> tuple[int, ...]:
     """Numbers, from 0, of the subjects that are not completely written."""
-    return tuple(
-        i for i in range(options.subjects) if not (root / _done_path(options, i)).is_file()
-    )
+    return tuple(i for i in range(options.subjects) if not (root / last_file(options, i)).is_file())
 
 
 def write_subject(root: Path, options: PhantomOptions, index: int) -> None:
@@ -185,8 +183,8 @@ def _nifti(voxels: NDArray[np.generic], grid: SamplingGrid, axes: str, tilt: flo
     return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
 
 
-def _done_path(options: PhantomOptions, index: int) -> str:
-    """The file of a subject that is written last."""
+def last_file(options: PhantomOptions, index: int) -> str:
+    """The path, below the phantom's folder, of the file of a subject that is written last."""
     last = min(LAYOUTS[options.layout].views)
     return _layouts.image_path(options.layout, index, last)
 

@@ -83,6 +83,12 @@ class Cohort(BaseModel):
         """Whether the scans are made by the phantom."""
         return self.source == "phantom"
 
+    def stored_below(self, store: Storage) -> str:
+        """Where the scans lie in a store; empty if they lie in a folder, as all real ones do."""
+        if self.options is None or store.is_local:
+            return ""
+        return f"phantom/{self.root.name}"
+
     @property
     def module(self) -> Any:
         """The source's module, with ``list_scans``."""
@@ -187,7 +193,12 @@ def _cohort(name: str, table: Any, path: Path) -> Cohort:
 
 
 def phantom_folder(store: Storage) -> Path:
-    """Where the built-in cohorts are written: beside a local store's data, or in the cache."""
+    """Where the built-in cohorts lie on this machine.
+
+    That is beside a local store's data; of any other store, whose nodes write them there, it is a
+    folder of its own in the user's cache.
+    """
     if store.is_local:
         return Path(store.root) / "phantom"
-    return platformdirs.user_cache_path("anomaly-study") / "phantom"
+    mark = hashlib.sha256(store.uri.encode()).hexdigest()[:8]
+    return platformdirs.user_cache_path("anomaly-study") / "phantom" / mark

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from datasets.checksums import ChecksumCache, scan_checksums, scan_key
 from datasets.errors import SourceError
@@ -33,6 +34,8 @@ class ScanTask:
         role: Of the cohort.
         key: The scan's key.
         content_key: Its key if it was never tried again, see :mod:`datasets.retries`.
+        stored: Where its files lie in the store, and the folder that stands for it here; None if
+            they lie where the scan says.
     """
 
     scan: Scan
@@ -40,6 +43,7 @@ class ScanTask:
     role: Role
     key: str
     content_key: str
+    stored: tuple[str, Path] | None = None
 
     @property
     def name(self) -> str:
@@ -147,7 +151,7 @@ class Surveyor:
         """List all scans, see :func:`survey`."""
         found: list[CohortListing] = []
         for cohort in cohorts:
-            if cohort.options is not None and not is_written(cohort):
+            if cohort.options is not None and not is_written(cohort, self.store):
                 found += [
                     CohortListing(cohort, modality, "", (), (), cohort.options.subjects)
                     for modality in cohort.modalities
@@ -185,7 +189,9 @@ class Surveyor:
         checksums = scan_checksums(scan, self.cache)
         key = scan_key(scan, cohort.name, cohort.role, self.settings, checksums)
         retried = retried_key(key, self.retries.get(key, 0))
-        return ScanTask(scan, cohort.name, cohort.role, retried, key)
+        below = cohort.stored_below(self.store)
+        stored = (below, cohort.root) if below else None
+        return ScanTask(scan, cohort.name, cohort.role, retried, key, stored)
 
     def _manifest(self, key: str) -> CohortManifest | None:
         """The manifest of a cohort; one that is damaged is made again from the scans' records."""
@@ -206,6 +212,13 @@ def _nothing(cohort: Cohort, modality: str, listing: Listing) -> str:
     return f"{sentence}; left out: {first.path}: {first.reason}{more}"
 
 
-def is_written(cohort: Cohort) -> bool:
-    """Whether a cohort's scans are there; a phantom's may have to be written first."""
-    return not cohort.synthetic or (cohort.root / MARKER).is_file()
+def is_written(cohort: Cohort, store: Storage) -> bool:
+    """Whether a cohort's scans are there; a phantom's may have to be written first.
+
+    Raises:
+        StorageError: If the store cannot be reached.
+    """
+    if not cohort.synthetic:
+        return True
+    below = cohort.stored_below(store)
+    return (cohort.root / MARKER).is_file() and (not below or store.exists(f"{below}/{MARKER}"))

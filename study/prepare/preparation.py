@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from datasets.checksums import ChecksumCache
+from datasets.errors import SourceError
 from datasets.manifest import (
     CohortManifest,
     ScanRecord,
@@ -20,17 +20,20 @@ from datasets.manifest import (
     record_path,
     write_manifest,
 )
-from datasets.phantom import writer
 from datasets.retries import read_retries, retried_key, write_retries
 from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
-from datasets.storage import DamagedFileError, Storage
+from datasets.storage import DamagedFileError, Storage, StorageError
+from study.cluster.patience import WAIT_S, Patience
 from study.errors import PreparationError
 from study.prepare.cohorts import Cohort
 from study.prepare.limits import Limits
 from study.prepare.listing import CohortListing, ScanTask, Surveyor, is_written, scan_name
+from study.prepare.phantoms import write_phantoms
 from study.prepare.scans import ScanRunner
 from study.progress.monitor import Monitor
 from study.records.heartbeats import Stage
+
+_TICK_S = 2.0
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Preparation:
         monitor: Told how far it is.
         limits: Of one scan.
         foreseen: Told what there is, once, before any scan of it is prepared.
+        wait_s: How long to wait for a node with room, in seconds.
         prepared: Number of scans that were prepared, not found.
     """
 
@@ -55,6 +59,7 @@ class Preparation:
     monitor: Monitor
     limits: Limits = field(default_factory=Limits)
     foreseen: Callable[[Sequence[CohortListing]], None] = lambda listings: None
+    wait_s: float = WAIT_S
     prepared: int = 0
     _set_aside_now: set[str] = field(default_factory=set)
     _has_foreseen: bool = False
@@ -76,8 +81,8 @@ class Preparation:
         )
         listings = surveyor.survey(self.cohorts)
         self._foresee(listings)
-        if not all(is_written(cohort) for cohort in self.cohorts):
-            self._write_phantoms()
+        if not all(is_written(cohort, self.store) for cohort in self.cohorts):
+            write_phantoms(self.cohorts, self.store, self._run_all)
             listings = surveyor.survey(self.cohorts)
         unfinished = [listing for listing in listings if listing.manifest is None]
         if unfinished:
@@ -144,7 +149,7 @@ class Preparation:
         self._begin(len(tasks))
         if tasks:
             runner = ScanRunner(
-                self.connect(), self.store, self.settings, self.limits, self.monitor
+                self.connect(), self.store, self.settings, self.limits, self.monitor, self.wait_s
             )
             runner.run(tasks, works=works)
             self.prepared += len(tasks)
@@ -206,20 +211,28 @@ class Preparation:
         write_manifest(self.store, manifest)
         return replace(listing, manifest=manifest)
 
-    def _write_phantoms(self) -> None:
-        for cohort in self.cohorts:
-            if cohort.options is not None:
-                run_all = partial(self._run_all, f"writing phantom {cohort.name}")
-                writer.ensure(cohort.root, cohort.options, run_all)
-
     def _run_all(self, caption: str, task: Callable[[int], None], indices: Sequence[int]) -> None:
         ray = self.connect()
         remote = ray.remote(_call)
         self._begin(len(indices), caption)
         left = [remote.remote(task, index) for index in indices]
+        patience = Patience(self.monitor.say, self.wait_s)
         while left:
-            done, left = ray.wait(left)
-            ray.get(done)
+            done, left = ray.wait(left, timeout=_TICK_S)
+            patience.check(moves=bool(done or ray.cluster_resources().get("CPU")))
+            try:
+                ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, StorageError):
+                    raise error.cause from error
+                if isinstance(error.cause, OSError):
+                    raise SourceError(f"cannot write the phantom: {error.cause}") from error
+                raise
+            except ray.exceptions.RayError as error:
+                reason = " ".join(str(error).split())
+                raise ConnectionError(
+                    f"a node was lost that wrote the phantom: {reason}"
+                ) from error
             self._step(len(done))
 
     def _looked(self, done: int, total: int) -> None:

@@ -18,6 +18,7 @@ from study.cluster.patience import WAIT_S, Patience
 from study.errors import PreparationError
 from study.prepare.limits import Limits, guarded
 from study.prepare.listing import ScanTask
+from study.prepare.phantoms import scan_files
 from study.progress.monitor import Monitor
 
 SCAN_GIB = 2.0
@@ -166,9 +167,16 @@ def _process(task: ScanTask, settings: PreprocessSettings, uri: str, limits: Lim
 
     keep_freed()
     try:
-        with guarded(limits, last_word):
+        with scan_files(task, store) as scan, guarded(limits, last_word):
             process_scan(
-                task.scan, task.cohort, task.role, settings, task.key, store, task.content_key
+                scan,
+                task.cohort,
+                task.role,
+                settings,
+                task.key,
+                store,
+                task.content_key,
+                image=task.scan.image,
             )
     finally:
         release()

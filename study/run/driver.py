@@ -78,6 +78,7 @@ class Driver:
             self._connect,
             self._monitor,
             foreseen=self._foresee,
+            wait_s=request.options.wait_s,
         )
 
     def run(self) -> bool:

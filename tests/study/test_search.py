@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
@@ -14,6 +15,7 @@ from study.records.index import load_index
 from study.records.studies import StudyStore
 from study.records.types import CohortInfo, FitRecord, PlannedSearch, PlannedTrial, StudyRecord
 from study.trials.order import TrialOrder
+from study.trials.places import Places
 from study.trials.search import LambdaSearch
 from study.trials.searcher import PlanSearcher
 
@@ -215,6 +217,20 @@ def _rebuilt(record: StudyRecord, study: StudyStore) -> list[LambdaSearch]:
     return [LambdaSearch(search, record.cohorts, index) for search in record.searches]
 
 
+class TwoThreads:
+    """What Ray tells of a machine with two CPU cores."""
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "NodeID": "n",
+                "Alive": True,
+                "NodeManagerAddress": "127.0.0.1",
+                "Resources": {"CPU": 2.0},
+            }
+        ]
+
+
 AUC_AT = {"atlas": 0.1, "brats": 0.0001}
 """Where the objective of each cohort is highest."""
 
@@ -231,16 +247,19 @@ def _run(
     most: int = 1000,
 ) -> list[PlannedTrial]:
     """Hand out the searches' points as Tune gets them, two at a time, and record their results."""
-    searcher = PlanSearcher([], searches, order_of)
-    at_work: list[PlannedTrial] = []
+    searcher = PlanSearcher([], searches, order_of, Places(TwoThreads(), "cpu", may_grow=False))
+    at_work: list[str] = []
     done: list[PlannedTrial] = []
     for number in range(most):
-        if searcher.suggest(f"tune-{number}") != "FINISHED":
-            at_work.append(searcher.by_tune_id[f"tune-{number}"].work.trial)
+        handed = searcher.suggest(f"tune-{number}")
+        if isinstance(handed, dict):
+            searcher.started(f"tune-{number}")
+            at_work.append(f"tune-{number}")
         elif not at_work:
             break
-        if len(at_work) == 2 or number == most - 1 or f"tune-{number}" not in searcher.by_tune_id:
-            trial = at_work.pop(0)
+        if len(at_work) == 2 or number == most - 1 or not isinstance(handed, dict):
+            name = at_work.pop(0)
+            trial = searcher.order(name).work.trial
             for cohort in (e.cohort for e in trial.evals):
                 auc = {"outlier_sum": _auc_on(cohort, trial)}
                 put_trial(study, trial, auc, cohorts=[cohort])
@@ -248,6 +267,7 @@ def _run(
                     search.evaluated(trial.trial_id, cohort, auc)
             for search in searches:
                 search.ended(trial.trial_id)
+            searcher.over(name)
             done.append(trial)
     return done
 
