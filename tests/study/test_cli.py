@@ -177,8 +177,12 @@ def test_a_damaged_study_is_a_sentence_and_status_1(call: Call, tmp_path: Path) 
     assert len(outcome.err.strip().splitlines()) == 1
 
 
-def test_an_unreachable_store_is_a_sentence_and_status_1(call: Call) -> None:
-    uri = "s3://key:secret@bucket/x?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-1"
+def test_an_unreachable_store_is_a_sentence_and_status_1(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    uri = "s3://bucket/x?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-1"
     outcome = call("report", "--store", uri)
     assert outcome.status == 1
     assert "127.0.0.1" in outcome.err
