@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dashboard.hosts import host_name
+from datasets.uris import check_no_secret
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def parse_options(arguments: Sequence[str]) -> DashboardOptions:
     parser.add_argument(
         "--store",
         action="append",
+        type=_uri,
         metavar="URI",
         help="folder or URI of a store (default: runs); may be given several times",
     )
@@ -57,6 +59,15 @@ def parse_options(arguments: Sequence[str]) -> DashboardOptions:
         study=read.study,
         hosts=tuple(dict.fromkeys(read.host)),
     )
+
+
+def _uri(text: str) -> str:
+    """A store's URI, which the command line and the page would show to everyone."""
+    try:
+        check_no_secret(text)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _host(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from datasets.deadlines import LIMIT_S, WithDeadline, sentence, within
+from datasets.uris import check_no_secret
 
 S3_TIMEOUT_S = 3.0
 """How long an S3 server may say nothing: Amazon's own default, which Arrow takes as well."""
@@ -20,6 +22,9 @@ S3_TRIES = 5
 gone for some seconds is waited for, and one that never answers is given up after half a minute."""
 
 _LONGEST = 300
+_NO_BUCKET = re.compile("Bucket '.*' not found")
+_OBJECT_STORES = ("s3", "gcs", "abfs")
+_REFUSALS = ("access_denied", "http status 403", "permission_denied", "forbidden")
 _WRONG_NAMES = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 
 
@@ -34,14 +39,17 @@ def open_filesystem(uri: str) -> tuple[pafs.FileSystem, str, str]:
 
     Raises:
         ConnectionError: If what it names does not answer or fails; the message is a sentence.
-        OSError: If it names none.
+        OSError: If it names none, or has a key or a password.
     """
+    check_no_secret(uri)
     if any("\ud800" <= sign <= "\udfff" or sign == "\0" for sign in uri):
         raise OSError(f"cannot open the store {shown(uri)}: no name has such signs")
     try:
         filesystem, root = _open_remote(uri) if "://" in uri else _open_local(uri)
     except OSError as error:
-        raise ConnectionError(f"cannot open the store {shown(uri)}: {sentence(error)}") from error
+        # Arrow looks for the region of an S3 bucket, if the URI does not name one.
+        kind = OSError if _NO_BUCKET.search(str(error)) else ConnectionError
+        raise kind(f"cannot open the store {shown(uri)}: {sentence(error)}") from error
     except (pa.ArrowException, ValueError, RuntimeError) as error:
         raise OSError(f"cannot open the store {shown(uri)}: {sentence(error)}") from error
     root = root.rstrip("/")
@@ -53,6 +61,26 @@ def open_filesystem(uri: str) -> tuple[pafs.FileSystem, str, str]:
         _look(root, uri)
         return filesystem, root, uri if "://" in uri else root
     return filesystem, root, uri
+
+
+def missing_bucket(filesystem: pafs.FileSystem, root: str) -> str | None:
+    """The bucket of an object store's folder if there is none of that name; asks once.
+
+    A bucket that may not be looked at counts as there: its files may be used all the same.
+
+    Raises:
+        OSError: If the store does not answer.
+    """
+    if filesystem.type_name.removeprefix("py::") not in _OBJECT_STORES:
+        return None
+    bucket = root.split("/", 1)[0]
+    try:
+        kind = filesystem.get_file_info(bucket).type
+    except OSError as error:
+        if any(word in str(error).lower() for word in _REFUSALS):
+            return None
+        raise
+    return bucket if kind == pafs.FileType.NotFound else None
 
 
 def shown(uri: str) -> str:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pyarrow.fs as pafs
 
 from datasets.files import RefusedFileError, read_regular
-from datasets.filesystems import open_filesystem
+from datasets.filesystems import missing_bucket, open_filesystem
 from datasets.local_tree import (
     Entry,
     delete_empty_folder,
@@ -210,6 +210,17 @@ class Storage:
         if self.is_local:
             return os.path.isdir(self.root)
         return bool(self._kind(self.root) != pafs.FileType.NotFound)
+
+    def missing_bucket(self) -> str | None:
+        """The name of the bucket that the root lies in, if an object store has none of that name.
+
+        Raises:
+            StorageError: If the store cannot be reached.
+        """
+        try:
+            return missing_bucket(self.filesystem, self.root)
+        except OSError as error:
+            raise StorageError(f"cannot reach the store {self.uri!r}: {error}") from error
 
     def names(self, path: str = "") -> tuple[str, ...]:
         """Sorted names of the files and folders directly below a folder; empty if it is missing.

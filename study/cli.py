@@ -7,29 +7,41 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, NoReturn, cast, get_args
+from typing import Annotated, Any, NoReturn, TypeVar, cast, get_args
 
 import typer
 
 from datasets.deadlines import is_waiting, n_given_up
 from datasets.errors import ExtractorError, SourceError
+from datasets.filesystems import shown
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage, StorageError
 from study.errors import (
-    EXIT_FAILED,
+    EXIT_BROKE,
+    EXIT_INTERRUPTED,
     EXIT_USAGE,
     CohortsError,
     PlanError,
     PreparationError,
     UsageError,
 )
+from study.interrupts import SENTENCE
 from study.records.studies import StudyStore, study_names
 from study.records.types import StudyRecord
 from study.terminal import complain, say_aside, write_out_what_is_lacking
 from trainables.arithmetic import Arithmetic, DeviceChoice
 
 DEFAULT_STORE = "runs"
+
+EXIT_STATUSES = (
+    "Exit status: 0 done; 1 it broke, or what it looks at is damaged; 2 wrong use; 3 finished, and "
+    "some trials or scans failed, which is recorded; 130 interrupted."
+)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _NO_ROOM = ("failed to map segment", "cannot allocate memory", "can't start new thread")
 
@@ -45,7 +57,34 @@ StudyOption = Annotated[
 
 def new_app() -> typer.Typer:
     """A command-line application that leaves errors to :func:`run`."""
-    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    return _App(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        epilog=EXIT_STATUSES,
+    )
+
+
+class _App(typer.Typer):
+    """An application each of whose commands says that it was interrupted."""
+
+    def command(self, *arguments: Any, **options: Any) -> Callable[[_Command], _Command]:
+        """Add a command; see :class:`typer.Typer`."""
+        add = super().command(*arguments, **{"epilog": EXIT_STATUSES, **options})
+
+        def decorate(function: _Command) -> _Command:
+            @wraps(function)
+            def told(*values: Any, **named: Any) -> Any:
+                try:
+                    return function(*values, **named)
+                except KeyboardInterrupt as error:
+                    say_aside(SENTENCE)
+                    raise typer.Exit(EXIT_INTERRUPTED) from error
+
+            add(told)
+            return function
+
+        return decorate
 
 
 def run(app: typer.Typer) -> None:
@@ -63,12 +102,12 @@ def run(app: typer.Typer) -> None:
         _end(EXIT_USAGE, before)
     except (StorageError, ConnectionError, PreparationError) as error:
         complain(error)
-        _end(EXIT_FAILED, before)
+        _end(EXIT_BROKE, before)
     except (MemoryError, ImportError, OSError, RuntimeError) as error:
         if not _is_lack(error):
             raise
         complain(_lack(error))
-        _end(EXIT_FAILED, before)
+        _end(EXIT_BROKE, before)
 
 
 def _is_lack(error: Exception) -> bool:
@@ -115,7 +154,8 @@ def open_store(uri: str) -> Storage:
     """A store, which need not exist yet.
 
     Raises:
-        UsageError: If the URI cannot be understood, or a file is in its place.
+        UsageError: If the URI cannot be understood, a file is in its place, or its bucket is not
+            there.
         StorageError: If it does not answer.
     """
     try:
@@ -129,6 +169,12 @@ def open_store(uri: str) -> Storage:
         found = next(path for path in (place, *place.parents) if path.exists())
         if not found.is_dir():
             raise UsageError(f"the store {uri!r} has to be a folder, but {found} is a file")
+    bucket = store.missing_bucket()
+    if bucket is not None:
+        raise UsageError(
+            f"there is no bucket {bucket!r}, which the store {shown(uri)} lies in: make it first, "
+            "or correct the name"
+        )
     return store
 
 

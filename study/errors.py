@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from datasets.storage import DamagedFileError
 
-EXIT_FAILED = 1
+EXIT_BROKE = 1
+"""A command could not do what it is for, or what it looks at is damaged."""
+
 EXIT_USAGE = 2
+"""A wrong option, path, file or address: nothing was begun."""
+
+EXIT_SOME_FAILED = 3
+"""A command has done all there is to do, and some trials or scans failed, which is recorded."""
+
 EXIT_INTERRUPTED = 130
+"""Ctrl-C, SIGTERM, or a job that was stopped."""
 
 
 class UsageError(ValueError):

@@ -17,9 +17,9 @@ from dashboard.frame import Frame, current, empty, guarded, synthetic_note, titl
 from dashboard.reader import StudyView
 from dashboard.text import figure_text, markdown_text
 from study.progress.live import epochs_of
-from study.terminal import duration
 from study.progress.liveness import heartbeat_age
 from study.records.heartbeats import Progress, RunningTrial
+from study.terminal import duration
 
 MOST_CURVES = 6
 MOST_ROWS = 200

@@ -29,8 +29,8 @@ from dashboard.frame import (
 from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import ShowcaseMaps, outline, region_mask, score_range
 from dashboard.text import figure_text, markdown_text
-from study.terminal import duration
 from study.report.formats import METRIC_LABELS
+from study.terminal import duration
 
 MOST_OPTIONS = 100
 

@@ -193,7 +193,7 @@ def _check_reachable(address: str) -> None:
     Raises:
         ConnectionError: If nobody listens at that host and port.
     """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         return  # local, auto: no place to look at
     try:

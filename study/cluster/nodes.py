@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from study.records.types import StudyRecord
 from trainables.arithmetic import Precision, fast_precision
 
 LOOK_S = 60.0
@@ -152,11 +151,11 @@ def check_alike(reports: Iterable[NodeReport], plugins: Iterable[str]) -> None:
             )
 
 
-def needed_plugins(record: StudyRecord) -> list[str]:
-    """The plug-ins of packages of others that a study uses, as :class:`NodeReport` has them."""
-    models = [f"{_PLUGINS[0]}:{name}" for name in record.detectors]
-    sources = [f"{_PLUGINS[1]}:{cohort.source}" for cohort in record.cohorts]
-    return sorted({*models, *sources} & set(_plugins()))
+def foreign_plugins(models: Iterable[str], sources: Iterable[str]) -> list[str]:
+    """The plug-ins of packages of others among some, as :class:`NodeReport` has them."""
+    named = [f"{_PLUGINS[0]}:{name}" for name in models]
+    named += [f"{_PLUGINS[1]}:{name}" for name in sources]
+    return sorted(set(named) & set(_plugins()))
 
 
 def _report(node: Node, *, cards: bool) -> NodeReport:

@@ -19,8 +19,9 @@ from datasets.storage import Storage, StorageError
 from study import cli
 from study.cli import BrainMaskOption, ExtractorOption, NormalisationOption, preprocess_settings
 from study.cluster import connection
+from study.cluster.addresses import check_address
 from study.cluster.orphans import end_orphans
-from study.errors import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
+from study.errors import EXIT_BROKE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 from study.grids._grid import grid_names, load_grid
 from study.prepare.cohorts import Cohort, phantom_cohorts, phantom_folder, read_cohorts
 from study.prepare.limits import Limits
@@ -64,11 +65,11 @@ class Order:
     verbose: bool
 
 
-def prepare(order: Order, console: PlainConsole) -> bool:
+def prepare(order: Order, console: PlainConsole) -> int:
     """Prepare all scans, then say what became of them.
 
     Returns:
-        Whether every cohort has a scan that can be used.
+        The exit status: whether scans were set aside, and every cohort has one that can be used.
     """
     _check_access(order.store)
     tracker = Tracker()
@@ -104,7 +105,10 @@ def prepare(order: Order, console: PlainConsole) -> bool:
     print_summary(listings, preparation.prepared, console)
     for page in pages:
         console.print(f"Report: {page}", soft_wrap=True)
-    return all(listing.info().n_scans for listing in listings)
+    infos = [listing.info() for listing in listings]
+    if not all(info.n_scans for info in infos):
+        return EXIT_BROKE
+    return EXIT_SOME_FAILED if any(info.n_quarantined for info in infos) else 0
 
 
 def _check_access(store: Storage) -> None:
@@ -234,6 +238,7 @@ def main(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray has to say.")] = False,
 ) -> None:
     """Prepare the scans of all cohorts; running it again goes on and redoes only what changed."""
+    check_address(address)
     connection.configure(verbose=verbose, address=address)
     place = cli.open_store(store)
     order = Order(
@@ -257,7 +262,7 @@ def _drive(order: Order, console: PlainConsole) -> int:
     cli.end_in_order_on_signals()
     end_orphans()  # also where there is nothing left to do that needs Ray
     try:
-        return 0 if prepare(order, console) else EXIT_FAILED
+        return prepare(order, console)
     except KeyboardInterrupt:
         console.print(
             "Interrupted; every finished scan is kept. The same command goes on from here."

@@ -10,7 +10,7 @@ import typer
 
 from datasets.storage import StorageError
 from study import cli
-from study.errors import EXIT_FAILED
+from study.errors import EXIT_BROKE
 from study.progress.liveness import is_alive
 from study.records.studies import StudyStore
 from study.report.report import Report, as_csv, as_json, as_latex, make_report, print_report
@@ -56,7 +56,7 @@ def main(
         problems = report.problems.words(report.store)
         if problems:
             say_aside(problems)
-    raise typer.Exit(EXIT_FAILED if report.problems.lose_results else 0)
+    raise typer.Exit(EXIT_BROKE if report.problems.lose_results else 0)
 
 
 def _running(study: StudyStore) -> int:

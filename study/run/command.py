@@ -21,9 +21,10 @@ from study.cli import (
     preprocess_settings,
 )
 from study.cluster import connection
+from study.cluster.addresses import check_address
 from study.cluster.orphans import end_orphans
 from study.cluster.patience import WAIT_S
-from study.errors import EXIT_FAILED, EXIT_INTERRUPTED, TakenOverError
+from study.errors import EXIT_BROKE, EXIT_INTERRUPTED, TakenOverError
 from study.grids._grid import grid_names
 from study.plan.plan import MOST_TRIALS
 from study.progress.heartbeat import check_free
@@ -42,7 +43,7 @@ def _drive(request: Request, console: PlainConsole) -> int:
     cli.end_in_order_on_signals()
     end_orphans()  # also where there is nothing left to do that needs Ray
     try:
-        return 0 if Driver(request, console).run() else EXIT_FAILED
+        return Driver(request, console).run()
     except KeyboardInterrupt:
         console.print(
             "Interrupted; every finished epoch is kept, and a long one up to its last checkpoint. "
@@ -53,7 +54,7 @@ def _drive(request: Request, console: PlainConsole) -> int:
         return EXIT_INTERRUPTED
     except TakenOverError as error:
         console.print(str(error), soft_wrap=True)
-        return EXIT_FAILED
+        return EXIT_BROKE
 
 
 def _this_command() -> str:
@@ -150,6 +151,7 @@ def main(
     ] = False,
 ) -> None:
     """Run a study from scans to table 1; running it again resumes it."""
+    check_address(address)
     connection.configure(verbose=verbose, address=address)
     options = RunOptions(
         seeds=seeds,

@@ -14,7 +14,8 @@ import pyarrow as pa
 from datasets.access import check_access
 from datasets.storage import StorageError
 from study.cluster import connection
-from study.cluster.nodes import check_alike, needed_plugins
+from study.cluster.nodes import check_alike, foreign_plugins
+from study.errors import EXIT_BROKE, EXIT_SOME_FAILED
 from study.plan.cost import Pace, WorkCost, longest_first
 from study.plan.done import Work, count_trials, plan_trials, work_left
 from study.plan.plan import Plan
@@ -81,11 +82,11 @@ class Driver:
             wait_s=request.options.wait_s,
         )
 
-    def run(self) -> bool:
+    def run(self) -> int:
         """Prepare, plan, run, report.
 
         Returns:
-            Whether all is well: no trial of the plan has failed or has no record.
+            The exit status: whether trials or scans failed, or trials have no record.
 
         Raises:
             TakenOverError: If another driver has taken over.
@@ -115,7 +116,9 @@ class Driver:
                 self._tracker.begin(Stage.STOPPED)
                 self._tracker.needs_cleanup = True
                 raise
-        return self._report(record, index, outcome)
+        status = self._report(record, index, outcome)
+        set_aside = any(listing.info().n_quarantined for listing in listings)
+        return EXIT_SOME_FAILED if set_aside and not status else status
 
     def _connect(self) -> Any:
         request = self._request
@@ -231,7 +234,9 @@ class Driver:
         from study.trials.execute import execute
 
         if not connection.is_local(request.options.address):
-            check_alike(self._cluster().reports.values(), needed_plugins(record))
+            sources = {cohort.source for cohort in record.cohorts}
+            plugins = foreign_plugins(record.detectors, sources)
+            check_alike(self._cluster().reports.values(), plugins)
         options = request.options
         session = Session(
             study=request.study,
@@ -276,7 +281,7 @@ class Driver:
             sweep(self._request.store, self._request.study)
             self._tracker.needs_cleanup = False
 
-    def _report(self, record: StudyRecord, index: pa.Table, outcome: Outcome) -> bool:
+    def _report(self, record: StudyRecord, index: pa.Table, outcome: Outcome) -> int:
         request = self._request
         report = make_report(request.study, record, index=index)
         print_report(report, self._console)
@@ -302,7 +307,9 @@ class Driver:
                 f"{report.trials.failed} trials failed; the dashboard shows why. "
                 "--retry-failed runs them again."
             )
-        return not (outcome.lost or counts.failed or missing or report.problems.lose_results)
+        if outcome.lost or outcome.unwritable or missing or report.problems.lose_results:
+            return EXIT_BROKE
+        return EXIT_SOME_FAILED if counts.failed else 0
 
     def _say_quarantined(self, listings: Sequence[CohortListing]) -> None:
         for listing in listings:

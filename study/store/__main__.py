@@ -1,7 +1,10 @@
 """``python -m study.store``."""
 
-from study import cli
-from study.store.command import app
+from study.interrupts import told
 
 if __name__ == "__main__":
-    cli.run(app)
+    with told():
+        from study import cli
+        from study.store.command import app
+
+        cli.run(app)

@@ -9,7 +9,7 @@ import typer
 
 from datasets.storage import Storage
 from study import cli
-from study.errors import EXIT_FAILED, UsageError
+from study.errors import EXIT_BROKE, UsageError
 from study.progress.heartbeat import holder
 from study.store.check import check_store
 from study.store.contents import study_folders
@@ -41,7 +41,7 @@ def check(uri: UriArgument = cli.DEFAULT_STORE) -> None:
     echo(f"{right} files are right, {wrong} are wrong{notes}")
     if wrong:
         echo(f"set aside what can be made again: python -m study.store repair {_quoted(uri)}")
-    raise typer.Exit(EXIT_FAILED if wrong else 0)
+    raise typer.Exit(EXIT_BROKE if wrong else 0)
 
 
 @app.command()
@@ -70,7 +70,7 @@ def repair(
     echo(f"{taken} files {'would be ' if dry_run else ''}set aside, {left} are left as they are")
     if taken and not dry_run:
         echo("The same study.run and study.prepare commands make them again.")
-    raise typer.Exit(EXIT_FAILED if left else 0)
+    raise typer.Exit(EXIT_BROKE if left else 0)
 
 
 @app.command()
@@ -95,7 +95,7 @@ def gc(
     for sentence in swept.kept:
         echo(f"kept: {sentence}")
     echo(f"{len(swept.paths)} files {'would be ' if dry_run else ''}removed")
-    raise typer.Exit(EXIT_FAILED if swept.kept else 0)
+    raise typer.Exit(EXIT_BROKE if swept.kept else 0)
 
 
 def _refuse_running(store: Storage) -> None:

@@ -1,7 +1,10 @@
 """``python -m study.submit``."""
 
-from study import cli
-from study.submit.command import app
+from study.interrupts import told
 
 if __name__ == "__main__":
-    cli.run(app)
+    with told():
+        from study import cli
+        from study.submit.command import app
+
+        cli.run(app)

@@ -93,9 +93,11 @@ def server() -> Iterator[Guarded]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(filesystems, "S3_TRIES", 1)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        where = f"s3://key:secret@guarded?{query}"
+        patch.setenv("AWS_ACCESS_KEY_ID", "key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        where = f"s3://guarded?{query}"
         Storage.open(f"{where}&allow_bucket_creation=true").filesystem.create_dir("guarded")
-        found.uri = f"s3://key:secret@guarded/store?{query}"
+        found.uri = f"s3://guarded/store?{query}"
         yield found
     http.shutdown()
     thread.join()
@@ -119,3 +121,23 @@ def test_a_right_that_is_missing_on_s3_is_named(
     assert all(kind_of(path) is Kind.UNFINISHED for path in left), "gc removes it"
     for path in left:
         storage.delete(path)
+
+
+def test_a_bucket_that_is_not_there_is_named_by_one_request(server: Guarded) -> None:
+    storage = Storage.open(server.uri)
+    assert storage.missing_bucket() is None
+    server.seen.clear()
+    other = Storage.open(server.uri.replace("//guarded/", "//other/"))
+    assert other.missing_bucket() == "other"
+    assert server.seen == ["HEAD"]
+
+
+def test_a_bucket_that_may_not_be_looked_at_counts_as_there(
+    server: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "refused", {"HEAD", "LIST"})
+    assert Storage.open(server.uri).missing_bucket() is None
+
+
+def test_a_disk_has_no_buckets(tmp_path: Path) -> None:
+    assert Storage.open(str(tmp_path / "store")).missing_bucket() is None

@@ -20,6 +20,7 @@ from datasets import filesystems
 from datasets.deadlines import WithDeadline, within
 from datasets.filesystems import open_filesystem
 from datasets.storage import Storage, StorageError
+from datasets.uris import check_no_secret
 
 IMPOSSIBLE = {
     "~no-such-user-here/x": "home directory",
@@ -49,6 +50,74 @@ def test_what_is_no_place_for_a_store_is_a_sentence(uri: str) -> None:
     assert len(message.splitlines()) == 1
     assert len(message) < 1000
     message.encode("utf-8")
+
+
+HIDDEN = "Hidden/Thing1"
+
+WITH_SECRETS = [
+    "s3://{user}:{secret}@bucket/x",
+    "S3://{user}:{secret}@bucket/x",
+    "s3://{user}@bucket/x",
+    "s3://{user}%3A{secret}%40bucket/x",
+    "s3://:{secret}@bucket/x",
+    "s3://{user}:123/{secret}@bucket/x",
+    "s3:/{user}:{secret}@bucket/x",
+    "s3:{user}:{secret}@bucket",
+    "gs://{user}:{secret}@bucket/x",
+    "hdfs://{user}@host:8020/x",
+    "abfs://:{secret}@account.blob.core.windows.net/c/x",
+    "file://{user}:{secret}@/x",
+    "nosuch://{user}:{secret}@x",
+    "s3://bucket/x?access_key={user}&secret_key={secret}",
+    "s3://bucket/x?region=r&SECRET_KEY={secret}",
+    "s3://bucket/x?secret%5Fkey={secret}",
+    "s3://bucket/x?se%63ret-key={secret}",
+    "s3://bucket/x?region=r%26secret_key={secret}",
+    "s3://bucket/x?region=r;session_token={secret}",
+    "gs://bucket/x?credentials={secret}",
+    "abfs://c@a/x?account_key={secret}",
+    "abfs://c@a/x?sas_token={secret}",
+    "abfs://c@a/x?sig={secret}",
+    "abfs://c@a/x?client_secret={secret}",
+    "hdfs://host/x?password={secret}",
+    "s3://bucket/x?X-Amz-Signature={secret}",
+]
+
+
+@pytest.mark.parametrize("uri", WITH_SECRETS)
+def test_a_uri_with_a_secret_is_refused_and_none_of_it_repeated(uri: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        Storage.open(uri.format(user="ShownUser", secret=HIDDEN))
+    message = str(caught.value)
+    assert "Hidden" not in message
+    assert "Thing1" not in message
+    assert "ShownUser" not in message
+    assert "bucket" not in message.partition("://…")[0]
+    assert len(message.splitlines()) == 1
+    if uri.startswith("s3://"):
+        assert "AWS_ACCESS_KEY_ID" in message
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://bucket/keys/x?region=eu-north-1&endpoint_override=h:1&scheme=http",
+        "s3://bucket/a@b?region=eu-north-1",
+        "gs://anonymous@bucket/x",
+        "abfs://container@account/x",
+        "abfs://container@account/x?credential_kind=anonymous",
+        "/data/secret_key=1/a@b",
+        "runs?token=x",
+        "file:///data/key@home",
+    ],
+)
+def test_a_uri_without_a_secret_is_not_taken_for_one(uri: str) -> None:
+    check_no_secret(uri)
+
+
+def test_a_host_with_a_port_is_no_password() -> None:
+    check_no_secret("hdfs://host:8020/x")
+    check_no_secret("hdfs://[::1]:8020/x?replication=2")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="to become another user one has to be root")
@@ -124,13 +193,19 @@ def silent() -> Iterator[Silent]:
         connection.close()
 
 
+def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+
 def test_a_silent_s3_is_asked_a_few_times_and_given_up(
     silent: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filesystems, "S3_TIMEOUT_S", 1.0)
     monkeypatch.setattr(filesystems, "S3_TRIES", 2)
     query = f"endpoint_override=127.0.0.1:{silent.port}&scheme=http&region=us-east-1"
-    store = Storage.open(f"s3://key:secret@bucket/x?{query}")
+    _keys(monkeypatch)
+    store = Storage.open(f"s3://bucket/x?{query}")
     with pytest.raises(StorageError, match="Timeout was reached"):
         store.names()
     assert len(silent.connections) == 2
@@ -138,10 +213,11 @@ def test_a_silent_s3_is_asked_a_few_times_and_given_up(
 
 def test_the_limits_of_s3_hold_in_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filesystems, "S3_TIMEOUT_S", 2.0)
-    store = Storage.open("s3://key:secret@bucket/x?endpoint_override=h:1&region=eu-north-1")
+    _keys(monkeypatch)
+    store = Storage.open("s3://bucket/x?endpoint_override=h:1&region=eu-north-1")
     _, (options,) = pickle.loads(pickle.dumps(store)).filesystem.__reduce__()  # noqa: S301
     assert options["request_timeout"] == options["connect_timeout"] == 2.0
-    assert (options["access_key"], options["region"]) == ("key", "eu-north-1")
+    assert options["region"] == "eu-north-1"
     assert options["endpoint_override"] == "h:1"
 
 

@@ -143,6 +143,19 @@ _RUN = ("run", "--grid", "smoke")
         (("submit", "--grid", "smoke", "--nope"), r"[Nn]o such option.*--nope"),
         (("store", "check", "{tmp}/empty"), r"there is no store at '.*empty'"),
         (("store", "gc", "{tmp}/empty"), r"there is no store at '.*empty'"),
+        ((*_RUN, "--store", "s3://"), r"cannot open the store 's3://': it has to be a folder"),
+        ((*_RUN, "--store", "s3:///x"), r"cannot open the store 's3:///x': Missing bucket"),
+        ((*_RUN, "--store", "gs://"), r"cannot open the store 'gs://': it has to be a folder"),
+        (("prepare", "--store", "://x"), r"cannot open the store '://x': Cannot parse"),
+        (("report", "--store", "s3://"), r"cannot open the store 's3://'"),
+        (("store", "check", "://x"), r"cannot open the store '://x'"),
+        ((*_RUN, "--address", "ray://h:10001"), r"--address 'ray://h:10001' .* study\.submit"),
+        ((*_RUN, "--address", "http://h:8265"), r"--address 'http://h:8265' .* --job-server"),
+        ((*_RUN, "--address", "http://u:p@h:8265"), r"--address 'http://…@h:8265' "),
+        ((*_RUN, "--address", "head"), r"--address 'head' .* HOST:PORT, such as head:6379"),
+        ((*_RUN, "--address", "head:99999"), r"--address 'head:99999' .* HOST:PORT"),
+        ((*_RUN, "--address", ""), r"--address '' is no address"),
+        (("prepare", "--address", "https://h"), r"--address 'https://h' .* --job-server"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -168,6 +181,56 @@ def test_wrong_use_ends_with_one_sentence_and_status_2(
     assert sorted(tmp_path.rglob("*")) == before, "wrong use leaves nothing behind"
 
 
+@pytest.mark.parametrize("command", [_RUN, ("prepare",)], ids=str)
+@pytest.mark.parametrize("address", ["ray://h:10001", "http://h:8265", "garbage", "h:0"])
+def test_a_wrong_address_in_the_environment_is_named_with_its_variable(
+    call: Call,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    address: str,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    outcome = call(*command, "--store", tmp_path / "runs")
+    assert outcome.status == 2
+    assert f"RAY_ADDRESS '{address}'" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+_STORE_COMMANDS: list[tuple[str, ...]] = [
+    (*_RUN, "--store"),
+    (*_RUN, "--dry-run", "--store"),
+    ("prepare", "--store"),
+    ("report", "--store"),
+    ("store", "check"),
+    ("store", "gc"),
+    ("store", "repair"),
+]
+
+
+@pytest.mark.parametrize("words", _STORE_COMMANDS, ids=" ".join)
+def test_every_command_says_that_there_is_no_such_bucket(
+    call: Call, words: tuple[str, ...], s3_bucket: str
+) -> None:
+    outcome = call(*words, f"s3://no-such-bucket/x?{s3_bucket}")
+    assert outcome.status == 2
+    assert "error: there is no bucket 'no-such-bucket'" in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", _STORE_COMMANDS, ids=" ".join)
+def test_every_command_refuses_a_key_in_the_stores_uri_and_hides_it(
+    call: Call, words: tuple[str, ...]
+) -> None:
+    for uri in ("s3://SHOWN:HIDDEN@bucket/x", "s3://bucket/x?secret_key=HIDDEN"):
+        outcome = call(*words, uri)
+        assert outcome.status == 2
+        assert "AWS_ACCESS_KEY_ID" in outcome.err
+        assert len(outcome.err.splitlines()) == 1
+        for part in ("HIDDEN", "SHOWN", "bucket"):
+            assert part not in outcome.err + outcome.out
+
+
 def test_a_damaged_study_is_a_sentence_and_status_1(call: Call, tmp_path: Path) -> None:
     (tmp_path / "studies/mine").mkdir(parents=True)
     (tmp_path / "studies/mine/study.json").write_text('{"study": 3')
@@ -177,8 +240,12 @@ def test_a_damaged_study_is_a_sentence_and_status_1(call: Call, tmp_path: Path) 
     assert len(outcome.err.strip().splitlines()) == 1
 
 
-def test_an_unreachable_store_is_a_sentence_and_status_1(call: Call) -> None:
-    uri = "s3://key:secret@bucket/x?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-1"
+def test_an_unreachable_store_is_a_sentence_and_status_1(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    uri = "s3://bucket/x?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-1"
     outcome = call("report", "--store", uri)
     assert outcome.status == 1
     assert "127.0.0.1" in outcome.err

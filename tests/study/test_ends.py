@@ -16,7 +16,7 @@ import pytest
 from datasets.storage import Storage, StorageError
 from study import cli
 from study.cluster import ulimits
-from study.errors import EXIT_FAILED
+from study.errors import EXIT_BROKE
 from tests.listings import unprivileged
 
 
@@ -76,7 +76,7 @@ LACKS = [
 def test_a_lack_of_memory_or_threads_is_a_sentence(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _end_with(error, monkeypatch) == EXIT_FAILED
+    assert _end_with(error, monkeypatch) == EXIT_BROKE
     text = capsys.readouterr().err
     assert text.startswith("error: the memory and threads that this command may have are not")
     assert len(text.splitlines()) == 1
@@ -108,7 +108,7 @@ def test_with_little_address_space_commands_end_in_a_sentence(tmp_path: Path) ->
         ("study.prepare", "--grid", "smoke", "--store", store),
     ):
         ended = _limited(resource.RLIMIT_AS, 700_000 * 1024, *words)
-        assert ended.returncode == EXIT_FAILED
+        assert ended.returncode == EXIT_BROKE
         assert ended.stderr.startswith("error: ")
         assert "ulimit -v" in ended.stderr
         assert len(ended.stderr.splitlines()) == 1
@@ -117,7 +117,7 @@ def test_with_little_address_space_commands_end_in_a_sentence(tmp_path: Path) ->
 def test_ray_is_not_started_where_files_are_too_few(tmp_path: Path) -> None:
     words = ("study.prepare", "--grid", "smoke", "--store", str(tmp_path / "runs"))
     ended = _limited(resource.RLIMIT_NOFILE, 64, *words)
-    assert ended.returncode == EXIT_FAILED
+    assert ended.returncode == EXIT_BROKE
     assert "ulimit -n" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
 
@@ -152,7 +152,7 @@ def test_a_command_ends_at_once_where_it_may_not_write(
         monkeypatch.setattr(sys, "argv", [command, "--grid", "smoke", "--store", str(store)])
         with pytest.raises(SystemExit) as ended:
             cli.run(app)
-        assert ended.value.code == EXIT_FAILED
+        assert ended.value.code == EXIT_BROKE
         assert "no right to write files in 'shards'" in capsys.readouterr().err
         assert [path.name for path in store.iterdir()] == ["shards"], "no phantom was written"
 
