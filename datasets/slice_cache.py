@@ -24,7 +24,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -38,6 +38,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from datasets.files import read_regular
 from datasets.manifest import Count, ScanRecord
+from datasets.selfdigest import has_changed, json_with_digest
 from datasets.settings import SIZE
 from datasets.shards import IMAGE_BYTES, MASK_BYTES, slices_of
 from datasets.storage import Storage, StorageError
@@ -135,7 +136,18 @@ class MappedSlices:
     subjects: tuple[str, ...]
     cohorts: tuple[str, ...]
     copied: Copied | None
+    _images: mmap.mmap | None
     _use: _Use
+
+    def prefetch(self, rows: Iterable[int]) -> None:
+        """Let the kernel read some images while one does something else.
+
+        Without it each image that is not in memory is waited for, a few pages at a time.
+        """
+        if self._images is None or not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        for row in rows:
+            self._images.madvise(mmap.MADV_WILLNEED, int(row) * IMAGE_BYTES, IMAGE_BYTES)
 
 
 _FILES: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
@@ -255,11 +267,19 @@ class SliceCache:
             if any(_sha256(place / name) != file.sha256 for name, file in manifest.files.items()):
                 return None
             checked.touch()
-        images, brain, lesion, subject, index = (
-            _map(place / name, manifest.n_slices) for name in _FILES
-        )
+        mapped = [_map(place / name, manifest.n_slices) for name in _FILES]
+        images, brain, lesion, subject, index = (array for array, _ in mapped)
         return MappedSlices(
-            images, brain, lesion, subject, index, manifest.subjects, manifest.cohorts, None, use
+            images,
+            brain,
+            lesion,
+            subject,
+            index,
+            manifest.subjects,
+            manifest.cohorts,
+            None,
+            mapped[0][1],
+            use,
         )
 
     def _copy(
@@ -282,7 +302,8 @@ class SliceCache:
             )
             (aside / f"{_CHECKED}{self.run}").touch()
             (aside / _USED).touch()
-            (aside / _MANIFEST).write_text(manifest.model_dump_json())
+            data = json_with_digest(manifest.model_dump_json().encode())
+            (aside / _MANIFEST).write_bytes(data)
             place = self.folder / key
             if place.exists():  # damaged; who has mapped it keeps what it has
                 place.rename(self.folder / f"{key}.{uuid.uuid4().hex}")
@@ -346,20 +367,23 @@ def _unpack(
     return files, n_bytes
 
 
-def _map(path: Path, n_slices: int) -> NDArray[Any]:
-    """The rows of a file, mapped read-only."""
+def _map(path: Path, n_slices: int) -> tuple[NDArray[Any], mmap.mmap | None]:
+    """The rows of a file, mapped read-only, and the mapping."""
     dtype, shape = _FILES[path.name]
     if not n_slices:
-        return np.empty((0, *shape), dtype)
+        return np.empty((0, *shape), dtype), None
     with path.open("rb") as stream:
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    return np.frombuffer(mapped, dtype).reshape(n_slices, *shape)
+    return np.frombuffer(mapped, dtype).reshape(n_slices, *shape), mapped
 
 
 def _read_manifest(place: Path) -> SetManifest | None:
     """The manifest of a folder, or None if it has none of this version."""
     try:
-        manifest = SetManifest.model_validate_json(read_regular(place / _MANIFEST))
+        data = read_regular(place / _MANIFEST)
+        if has_changed(data):
+            return None
+        manifest = SetManifest.model_validate_json(data)
     except (OSError, ValidationError):
         return None
     return manifest if manifest.version == _VERSION and set(manifest.files) == set(_FILES) else None

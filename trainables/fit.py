@@ -212,7 +212,10 @@ class Training:
         while here < last:
             self._set_learning_rate(total)
             generator.manual_seed(_step_seed(self.seed, self.steps))
-            loss = objective(self._images(train, batches[here]), generator)
+            images = self._images(train, batches[here])
+            if here + 1 < len(batches):
+                train.prefetch(batches[here + 1])
+            loss = objective(images, generator)
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimiser.step()
             self._optimiser.zero_grad(set_to_none=True)

@@ -9,13 +9,21 @@ Shape legend: N slices of a set, B of a batch, H = W = 128 pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets.settings import SIZE
+
+
+class ReadsAhead(Protocol):
+    """Files that images are mapped from."""
+
+    def prefetch(self, rows: Iterable[int]) -> None:
+        """Let the kernel read the images of some rows of the files."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,8 @@ class Slices:
         subject_N: int32 index into ``subjects``.
         slice_index_N: int32 index of the axial slice in its RAS volume, 0 the most inferior.
         subjects: ``cohort/subject`` names, in the order of the rows.
-        kept: What has to live as long as the arrays, such as the lock of their files.
+        files: Of arrays that are mapped files, what can read ahead.
+        first: The row of those files that row 0 is.
     """
 
     images_NHW: NDArray[np.float16]
@@ -57,7 +66,8 @@ class Slices:
     subject_N: NDArray[np.int32]
     slice_index_N: NDArray[np.int32]
     subjects: tuple[str, ...]
-    kept: object = field(default=None, repr=False, compare=False)
+    files: ReadsAhead | None = field(default=None, repr=False, compare=False)
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.images_NHW)
@@ -82,6 +92,15 @@ class Slices:
         """
         return np.array(self.images_NHW[rows])
 
+    def prefetch(self, rows: NDArray[np.intp]) -> None:
+        """Tell that some slices' images will be wanted soon, where they may not be in memory.
+
+        Args:
+            rows: Which slices.
+        """
+        if self.files is not None:
+            self.files.prefetch((rows + self.first).tolist())
+
     def between(self, first: int, last: int) -> Slices:
         """The slices of the subjects ``first`` to ``last`` - 1, as views of the same arrays."""
         start, stop = (int(i) for i in np.searchsorted(self.subject_N, (first, last)))
@@ -93,7 +112,8 @@ class Slices:
             subject_N=self.subject_N[rows] - np.int32(first),
             slice_index_N=self.slice_index_N[rows],
             subjects=self.subjects[first:last],
-            kept=self.kept,
+            files=self.files,
+            first=self.first + start,
         )
 
     def split(self, fraction: float) -> tuple[Slices, Slices | None]:

@@ -52,13 +52,15 @@ class Patience:
         waited = now - self._since
         if waited >= self._wait_s:
             raise ConnectionError(
-                f"{self._what(needs_card)}, for {duration(waited)}; add nodes, or free some, and "
-                "run the same command again: it goes on from here (--wait-for-nodes waits longer)"
+                f"{self._what(needs_card)} ({duration(waited)} by now); add nodes, or free some, "
+                "and run the same command again: it goes on from here (--wait-for-nodes waits "
+                "longer)"
             )
         if not self._has_told and waited >= min(TELL_S, self._wait_s / 2):
             self._has_told = True
             left = duration(self._wait_s - waited)
-            self._say(f"{self._what(needs_card)}; waiting up to {left} for one.")
+            what = self._what(needs_card)
+            self._say(f"{what[0].upper()}{what[1:]}; waiting up to {left} more.")
 
     def _what(self, needs_card: bool) -> str:
         have = self._count()
@@ -66,7 +68,7 @@ class Patience:
             return "no node of the cluster has a GPU"
         if not have.get("CPU"):
             return "no node of the cluster has a CPU"
-        return "no node of the cluster has room, for others use it"
+        return "nothing has begun: others use the cluster's nodes, or they are slow to start"
 
 
 def _cluster_resources() -> dict[str, float]:

@@ -13,6 +13,7 @@ from study.errors import EXIT_BROKE, UsageError
 from study.progress.heartbeat import holder
 from study.store.check import check_store
 from study.store.contents import study_folders
+from study.store.copies import prune_copies
 from study.store.repair import repair_store
 from study.store.sweep import Swept, sweep, sweep_shards
 from study.terminal import echo, say_aside
@@ -79,10 +80,20 @@ def gc(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what would be removed.")
     ] = False,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            envvar="ANOMALY_STUDY_CACHE",
+            help="Where this machine keeps its copies of slices, as study.run was told.",
+        ),
+    ] = None,
 ) -> None:
     """Remove what no record needs: the leftovers of attempts that were interrupted.
 
-    Where a record cannot be read, what it may name is kept; links are not followed.
+    Where a record cannot be read, what it may name is kept; links are not followed. This machine's
+    copies of slices go too where this store has none of their cohorts any more, or nobody has used
+    them for 30 days.
     """
     store = _existing(uri)
     _refuse_running(store)
@@ -92,9 +103,13 @@ def gc(
     swept += sweep_shards(store, dry_run=dry_run)
     for path in swept.paths:
         echo(path)
+    copies = prune_copies(store, cache, dry_run=dry_run)
+    for place in copies:
+        echo(f"copy of slices: {place}")
     for sentence in swept.kept:
         echo(f"kept: {sentence}")
-    echo(f"{len(swept.paths)} files {'would be ' if dry_run else ''}removed")
+    copied = f" and {len(copies)} copies of slices" if copies else ""
+    echo(f"{len(swept.paths)} files{copied} {'would be ' if dry_run else ''}removed")
     raise typer.Exit(EXIT_BROKE if swept.kept else 0)
 
 

@@ -72,11 +72,11 @@ def study_slices(listings: Sequence[CohortListing], modalities: Iterable[str]) -
         test = [x for x in here if x.cohort.role == "test"]
         if not train or not test:
             continue
-        found.train[modality] = _set_of("train", train)
+        found.train[modality] = slice_set("train", train)
         for listing in test:
             place = (listing.cohort.name, modality)
             if listing.manifest is not None:
-                found.test[place] = _set_of("test", [listing.manifest])
+                found.test[place] = slice_set("test", [listing.manifest])
                 found.outside[place] = lesion_outside_brain_share(listing.manifest)
     return found
 
@@ -127,7 +127,8 @@ def _manifest(store: Storage, key: str) -> CohortManifest:
     return manifest
 
 
-def _set_of(role: Role, manifests: Sequence[CohortManifest]) -> SliceSet:
+def slice_set(role: Role, manifests: Sequence[CohortManifest]) -> SliceSet:
+    """The set of a test cohort, or of the train cohorts of a modality."""
     key = _key_of(role, _members(role, manifests))
     return SliceSet(key, role, tuple(manifest.key for manifest in manifests))
 

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from study.cluster.nodes import Node, NodeReport, ask_nodes, nodes_of
 from study.plan.cost import MOST_TRIALS_PER_GPU
@@ -25,6 +25,13 @@ FEWEST_WAITING = 8
 
 REFRESH_S = 20.0
 """How often a cluster is asked which nodes it has by now."""
+
+
+class Ask(Protocol):
+    """How nodes are asked what they are, see :func:`study.cluster.nodes.ask_nodes`."""
+
+    def __call__(self, ray: Any, nodes: Sequence[Node], *, cards: bool) -> list[NodeReport]:
+        """What some nodes tell, their cards included if that is wanted."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +126,16 @@ class Places:
         may_grow: Whether nodes may join, so that some trials wait at Ray for more room.
     """
 
-    def __init__(self, ray: Any, device: DeviceChoice, *, may_grow: bool) -> None:
+    def __init__(
+        self, ray: Any, device: DeviceChoice, *, may_grow: bool, ask: Ask = ask_nodes
+    ) -> None:
         """Look at the nodes.
 
         Args:
             ray: Ray.
             device: What networks train on: ``auto`` takes cards where there are any.
             may_grow: Whether nodes may join.
+            ask: Lets nodes tell what they are.
 
         Raises:
             ConnectionError: If a card cannot be used that is to be, or no node answers.
@@ -134,7 +144,7 @@ class Places:
         self.reports: dict[str, NodeReport] = {}
         self.faults: list[CardFault] = []
         self.may_grow = may_grow
-        self._ray = ray
+        self._ray, self._ask = ray, ask
         self._device = device
         self._looked = -math.inf
         self.refresh()
@@ -172,7 +182,7 @@ class Places:
         living = {node.node_id for node in nodes}
         new = [node for node in nodes if node.node_id not in self.reports]
         if (new and self.may_grow) or any(node.gpus for node in new):
-            for report in ask_nodes(self._ray, new, cards=self._device != "cpu"):
+            for report in self._ask(self._ray, new, cards=self._device != "cpu"):
                 self.reports[report.node.node_id] = report
                 if report.card_fault:
                     self._take_fault(CardFault(report.node.host, report.card_fault))

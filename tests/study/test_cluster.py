@@ -14,13 +14,14 @@ pytestmark = pytest.mark.slow
 CODE = """
 import os
 from study.cluster import connection
+from study.trials.places import Places
 
 os.environ.pop("RAY_worker_niceness", None)  # nothing but what the project sets itself
 os.nice(3)
 connection.configure(verbose=False)
 with connection.connected(None, verbose=False) as ray:
     niceness = ray.get(ray.remote(lambda: __import__("os").nice(0)).remote())
-    print("niceness", niceness, "arithmetic", *connection.fast_precisions(ray))
+    print("niceness", niceness, "arithmetic", *Places(ray, "auto", may_grow=True).precisions)
 """
 
 

@@ -51,6 +51,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "`spec`": TrialSpec,
     "`provenance`": types.Provenance,
     "`studies/STUDY/progress.json`": heartbeats.Progress,
+    "`studies/STUDY/copies/COPY.json`": types.CopyRecord,
     "An entry of `running`": heartbeats.RunningTrial,
     f"`{TRIAL}/manifest.json`": types.FitRecord,
     f"`{TRIAL}/checkpoint.json`": types.Checkpoint,
