@@ -38,6 +38,8 @@ _STOP_LOOK_S = 0.5
 
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 _OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+_LOGGERS = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 T = TypeVar("T")
@@ -240,14 +242,14 @@ class JobServer:
             raise UnknownJobError(f"the cluster at {self.url!r} knows no job {job!r}") from error
 
     def _ask(self, ask: Callable[[], T], limit_s: float) -> T:
-        from ray.exceptions import AuthenticationError
-
         try:
             return within(limit_s, ask)
-        except AuthenticationError as error:
-            raise ConnectionError(_refusal(self.url, str(error))) from error
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise LostError(_words(error)) from error
+        except Exception as error:
+            if type(error).__name__ != "AuthenticationError":  # Ray's own, which is loaded late
+                raise
+            raise ConnectionError(_refusal(self.url, str(error))) from error
 
 
 class _Log:
@@ -295,9 +297,12 @@ def check_url(url: str) -> None:
 
 
 def _connect(url: str) -> Any:
+    if any(os.environ.get(name) for name in _TOKENS):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # which Ray reads when it is loaded
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     with _without(_OVERRIDES):  # which Ray would believe more than what it is told
         return JobSubmissionClient(url)
 
@@ -342,17 +347,23 @@ def _as_info(details: Any) -> JobInfo:
 
 def _refusal(url: str, error: str) -> str:
     """Why a job server has refused this user, and where Ray looks for the token."""
-    missing = "Authentication required" in error
-    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
-        how = "set RAY_AUTH_MODE=token, and the cluster's token in RAY_AUTH_TOKEN"
-    elif missing:
-        how = "put the cluster's token in RAY_AUTH_TOKEN"
-    elif os.environ.get("RAY_AUTH_TOKEN"):
-        how = "put the cluster's own token in RAY_AUTH_TOKEN"
-    else:
-        how = "get the cluster's own token anew"
-    what = "it wants a token" if missing else "the token is not the cluster's"
+    if "Authentication required" in error:
+        what = "it wants a token, and none was sent"
+    elif "Authentication failed" in error:
+        what = f"the token{_source()} is not the cluster's"
+    else:  # of Ray on this machine, such as a file that cannot be opened
+        what = error.partition(". ")[0]
+    is_off = os.environ.get("RAY_AUTH_MODE", "token").lower() != "token"
+    mode = "set RAY_AUTH_MODE=token, and " if is_off else ""
     return (
-        f"the Ray job server at {url!r} refused this user, {what}: {how}, or copy its file to "
-        f"{connection.TOKEN}, or name it in RAY_AUTH_TOKEN_PATH"
+        f"the Ray job server at {url!r} refused this user: {what}; {mode}put the cluster's token in "
+        f"RAY_AUTH_TOKEN, name its file in RAY_AUTH_TOKEN_PATH, or copy that to {connection.TOKEN}"
     )
+
+
+def _source() -> str:
+    """Where Ray took the token from: the first of these that is there."""
+    for name in _TOKENS:
+        if os.environ.get(name):
+            return f" of {name}"
+    return f" in {connection.TOKEN}"

@@ -114,7 +114,7 @@ def _follow(server: JobServer, job: str, *, again: str) -> int:
     def write(text: str) -> None:
         nonlocal seen
         seen = True
-        sys.stdout.write(shown(text))
+        sys.stdout.write(shown(text.expandtabs()))
         sys.stdout.flush()
 
     try:
@@ -129,7 +129,7 @@ def _follow(server: JobServer, job: str, *, again: str) -> int:
         if not seen:
             raise
         raise ConnectionError(
-            f"the cluster at {server.url!r} knows the job {job} no more, since its head was started "
+            f"the cluster at {server.url!r} knows the job {job} no more: its head has been started "
             f"anew; {again} goes on from the study's store"
         ) from None
     except LostError as error:
