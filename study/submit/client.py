@@ -167,6 +167,7 @@ class JobServer:
         while True:
             before, lost = log.n_seen, "the log has ended, and the job has not"
             try:
+                self.info(job)  # a head that was started anew does not know it
                 asyncio.run(self._copy_log(job, log))
                 found = self.info(job)
                 if found.has_ended:
@@ -177,6 +178,9 @@ class JobServer:
                 pauses = iter(PAUSES_S)
             pause_s = next(pauses, None)
             if pause_s is None:
+                found = self.info(job)
+                if found.has_ended:
+                    return found  # though its log is lost
                 raise LostError(lost)
             time.sleep(pause_s)
 
