@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from datasets.deadlines import within
-from study.cluster import connection
 from study.errors import UsageError
+from study.submit import server
 from study.terminal import one_line
 
 ANSWER_S = 30.0
@@ -37,9 +33,6 @@ _LONGEST = 300
 _STOP_LOOK_S = 0.5
 
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
-_OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-_LOGGERS = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 T = TypeVar("T")
@@ -85,10 +78,10 @@ class JobServer:
             UsageError: If the URL cannot be one of a job server.
             ConnectionError: If nobody answers there, or refuses this user.
         """
-        check_url(url)
+        server.check_url(url)
         self.url = url.rstrip("/")
         try:
-            self._client = self._ask(lambda: _connect(self.url), ANSWER_S)
+            self._client = self._ask(lambda: server.connect(self.url), ANSWER_S)
         except LostError as error:
             raise LostError(
                 f"there is no Ray job server at {self.url!r}, or it does not answer: {error}; "
@@ -253,7 +246,7 @@ class JobServer:
         except Exception as error:
             if type(error).__name__ != "AuthenticationError":  # Ray's own, which is loaded late
                 raise
-            raise ConnectionError(_refusal(self.url, str(error))) from error
+            raise ConnectionError(server.refusal(self.url, str(error))) from error
 
 
 class _Log:
@@ -273,51 +266,6 @@ class _Log:
         self.n_seen = max(self.n_seen, self._n_read)
         if text[known:]:
             self._write(text[known:])
-
-
-def check_url(url: str) -> None:
-    """Refuse what cannot be the address of a job server.
-
-    Raises:
-        UsageError: If it is; the message says what would be right.
-    """
-    right = "it has to be such as http://head:8265"
-    if "@" in url:
-        raise UsageError(
-            "the URL of --job-server has a user or a password, which the list of processes shows "
-            f"to everyone: {right}"
-        )
-    if url.startswith("ray://"):
-        raise UsageError(f"--job-server {url!r} is for Ray's client, no job server: {right}")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"--job-server {url!r} is no URL of a job server: {right}")
-    if port is None and parts.scheme == "http":
-        raise UsageError(f"--job-server {url!r} has no port: {right}")
-
-
-def _connect(url: str) -> Any:
-    if any(os.environ.get(name) for name in _TOKENS):
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # which Ray reads when it is loaded
-    from ray.job_submission import JobSubmissionClient
-
-    for name in _LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with _without(_OVERRIDES):  # which Ray would believe more than what it is told
-        return JobSubmissionClient(url)
-
-
-@contextmanager
-def _without(names: tuple[str, ...]) -> Iterator[None]:
-    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
 
 
 def _log_errors() -> tuple[type[Exception], ...]:
@@ -347,27 +295,3 @@ def _as_info(details: Any) -> JobInfo:
         exit_code=details.driver_exit_code,
         since=since.isoformat(timespec="seconds") if since else "",
     )
-
-
-def _refusal(url: str, error: str) -> str:
-    """Why a job server has refused this user, and where Ray looks for the token."""
-    if "Authentication required" in error:
-        what = "it wants a token, and none was sent"
-    elif "Authentication failed" in error:
-        what = f"the token{_source()} is not the cluster's"
-    else:  # of Ray on this machine, such as a file that cannot be opened
-        what = error.partition(". ")[0]
-    is_off = os.environ.get("RAY_AUTH_MODE", "token").lower() != "token"
-    mode = "set RAY_AUTH_MODE=token, and " if is_off else ""
-    return (
-        f"the Ray job server at {url!r} refused this user: {what}; {mode}put the cluster's token in "
-        f"RAY_AUTH_TOKEN, name its file in RAY_AUTH_TOKEN_PATH, or copy that to {connection.TOKEN}"
-    )
-
-
-def _source() -> str:
-    """Where Ray took the token from: the first of these that is there."""
-    for name in _TOKENS:
-        if os.environ.get(name):
-            return f" of {name}"
-    return f" in {connection.TOKEN}"

@@ -12,8 +12,9 @@ import pytest
 
 from study.errors import UsageError
 from study.submit import client
-from study.submit.client import JobServer, LostError, UnknownJobError, check_url
+from study.submit.client import JobServer, LostError, UnknownJobError
 from study.submit.command import _exit_status, _follow, _stop
+from study.submit.server import check_url
 from study.submit.submission import environment, make_submission
 from tests.jobservers import Head, job, serving
 
