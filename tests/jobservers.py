@@ -25,6 +25,7 @@ class Head:
         cut: The log is cut off without a word after so many signs, for each connection in turn;
             when none is left, it ends in order.
         forgets: Whether it knows no job any more once a log was cut off.
+        refuses: What it says to whoever sends a job.
         n_tails: How often a log was asked for.
     """
 
@@ -34,6 +35,7 @@ class Head:
     log: str = ""
     cut: list[int] = field(default_factory=list)
     forgets: bool = False
+    refuses: str = ""
     n_tails: int = 0
 
     def end(self, **changes: Any) -> None:
@@ -104,7 +106,15 @@ def _application(head: Head) -> web.Application:
         await answer.close()
         return answer
 
+    async def begin(_: web.Request) -> web.Response:
+        return web.Response(status=400, text=head.refuses)
+
+    async def package(_: web.Request) -> web.Response:
+        return web.Response()
+
     application = web.Application()
+    application.router.add_post("/api/jobs/", begin)
+    application.router.add_get("/api/packages/{protocol}/{name}", package)
     application.router.add_get("/api/version", version)
     application.router.add_get("/api/jobs/{job}", info)
     application.router.add_post("/api/jobs/{job}/stop", stop)

@@ -128,7 +128,10 @@ class JobServer:
                 SEND_S,
             )
         except LostError as error:
-            raise ConnectionError(f"the cluster at {self.url!r} took no job: {error}") from error
+            reason = str(error)
+            for value in filter(None, (environment or {}).values()):
+                reason = reason.replace(value, "…")
+            raise ConnectionError(f"the cluster at {self.url!r} took no job: {reason}") from None
 
     def info(self, job: str) -> JobInfo:
         """What the cluster says of a job.

@@ -62,7 +62,7 @@ def test_a_head_that_is_lost_ends_with_the_command_to_go_on(
     head.cut = [20] * 99
     server = JobServer(head.url)
     with pytest.raises(ConnectionError) as caught:
-        _follow(server, "a-job", again="the same submission")
+        _follow(server, "a-job", is_new=True)
     message = str(caught.value)
     assert f"python -m study.submit --job-server {head.url} --follow a-job" in message
     assert "the same submission goes on from the study's store" in message
@@ -72,7 +72,23 @@ def test_a_head_that_is_lost_ends_with_the_command_to_go_on(
 def test_a_head_that_was_started_anew_knows_the_job_no_more(head: Head) -> None:
     head.cut, head.forgets = [20], True
     with pytest.raises(ConnectionError, match=r"knows the job a-job no more: .* started anew"):
-        _follow(JobServer(head.url), "a-job", again="the same submission")
+        _follow(JobServer(head.url), "a-job")
+
+
+def test_a_job_that_was_just_begun_and_is_forgotten_is_no_wrong_use(head: Head) -> None:
+    head.jobs.clear()
+    with pytest.raises(ConnectionError, match="the same submission goes on"):
+        _follow(JobServer(head.url), "a-job", is_new=True)
+
+
+def test_a_job_that_is_refused_is_told_without_the_values_of_its_variables(
+    head: Head, tmp_path: Path
+) -> None:
+    head.refuses = "no such field: {'MY_TOKEN': 'HIDDEN'}"
+    (tmp_path / "x.py").touch()
+    with pytest.raises(ConnectionError, match=r"took no job: .*no such field") as caught:
+        JobServer(head.url).submit("a-job", "x", tmp_path, {"MY_TOKEN": "HIDDEN", "EMPTY": ""})
+    assert "HIDDEN" not in str(caught.value)
 
 
 def test_a_job_that_nobody_knows_is_wrong_use(head: Head) -> None:
@@ -81,7 +97,7 @@ def test_a_job_that_nobody_knows_is_wrong_use(head: Head) -> None:
         for ask in (
             lambda name=name: server.info(name),
             lambda name=name: server.stop(name),
-            lambda name=name: _follow(server, name, again=""),
+            lambda name=name: _follow(server, name),
         ):
             with pytest.raises(UnknownJobError):
                 ask()
