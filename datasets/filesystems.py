@@ -24,7 +24,7 @@ gone for some seconds is waited for, and one that never answers is given up afte
 _LONGEST = 300
 _NO_BUCKET = re.compile("Bucket '.*' not found")
 _OBJECT_STORES = ("s3", "gcs", "abfs")
-_REFUSALS = ("access_denied", "http status 403", "permission_denied", "forbidden")
+_REFUSED = re.compile(r"access.denied|permission.denied|forbidden|\b403\b", re.IGNORECASE)
 _WRONG_NAMES = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 
 
@@ -77,7 +77,7 @@ def missing_bucket(filesystem: pafs.FileSystem, root: str) -> str | None:
     try:
         kind = filesystem.get_file_info(bucket).type
     except OSError as error:
-        if any(word in str(error).lower() for word in _REFUSALS):
+        if _REFUSED.search(str(error)):
             return None
         raise
     return bucket if kind == pafs.FileType.NotFound else None

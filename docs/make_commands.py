@@ -19,7 +19,8 @@ _HEAD = """\
 
 Made from each command's `--help` by `python docs/make_commands.py`; a test fails when it differs.
 Only the names of the grids are left out: they are those of the files in `study/grids/`.
-Exit status: 0 done, 1 something failed and is recorded, 2 wrong use, 130 interrupted.
+Exit status: 0 done; 1 it broke, or what it looks at is damaged; 2 wrong use; 3 finished, and some
+trials or scans failed, which is recorded; 130 interrupted.
 """
 
 

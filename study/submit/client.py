@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from datasets.deadlines import within
-from study.cluster import connection
 from study.errors import UsageError
+from study.submit import server
 from study.terminal import one_line
 
 ANSWER_S = 30.0
@@ -37,7 +33,6 @@ _LONGEST = 300
 _STOP_LOOK_S = 0.5
 
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
-_OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 T = TypeVar("T")
@@ -83,10 +78,10 @@ class JobServer:
             UsageError: If the URL cannot be one of a job server.
             ConnectionError: If nobody answers there, or refuses this user.
         """
-        check_url(url)
+        server.check_url(url)
         self.url = url.rstrip("/")
         try:
-            self._client = self._ask(lambda: _connect(self.url), ANSWER_S)
+            self._client = self._ask(lambda: server.connect(self.url), ANSWER_S)
         except LostError as error:
             raise LostError(
                 f"there is no Ray job server at {self.url!r}, or it does not answer: {error}; "
@@ -133,7 +128,10 @@ class JobServer:
                 SEND_S,
             )
         except LostError as error:
-            raise ConnectionError(f"the cluster at {self.url!r} took no job: {error}") from error
+            reason = str(error)
+            for value in filter(None, (environment or {}).values()):
+                reason = reason.replace(value, "…")
+            raise ConnectionError(f"the cluster at {self.url!r} took no job: {reason}") from None
 
     def info(self, job: str) -> JobInfo:
         """What the cluster says of a job.
@@ -165,6 +163,7 @@ class JobServer:
         while True:
             before, lost = log.n_seen, "the log has ended, and the job has not"
             try:
+                self.info(job)  # a head that was started anew does not know it
                 asyncio.run(self._copy_log(job, log))
                 found = self.info(job)
                 if found.has_ended:
@@ -175,6 +174,9 @@ class JobServer:
                 pauses = iter(PAUSES_S)
             pause_s = next(pauses, None)
             if pause_s is None:
+                found = self.info(job)
+                if found.has_ended:
+                    return found  # though its log is lost
                 raise LostError(lost)
             time.sleep(pause_s)
 
@@ -240,14 +242,14 @@ class JobServer:
             raise UnknownJobError(f"the cluster at {self.url!r} knows no job {job!r}") from error
 
     def _ask(self, ask: Callable[[], T], limit_s: float) -> T:
-        from ray.exceptions import AuthenticationError
-
         try:
             return within(limit_s, ask)
-        except AuthenticationError as error:
-            raise ConnectionError(_refusal(self.url, str(error))) from error
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise LostError(_words(error)) from error
+        except Exception as error:
+            if type(error).__name__ != "AuthenticationError":  # Ray's own, which is loaded late
+                raise
+            raise ConnectionError(server.refusal(self.url, str(error))) from error
 
 
 class _Log:
@@ -267,48 +269,6 @@ class _Log:
         self.n_seen = max(self.n_seen, self._n_read)
         if text[known:]:
             self._write(text[known:])
-
-
-def check_url(url: str) -> None:
-    """Refuse what cannot be the address of a job server.
-
-    Raises:
-        UsageError: If it is; the message says what would be right.
-    """
-    right = "it has to be such as http://head:8265"
-    if "@" in url:
-        raise UsageError(
-            "the URL of --job-server has a user or a password, which the list of processes shows "
-            f"to everyone: {right}"
-        )
-    if url.startswith("ray://"):
-        raise UsageError(f"--job-server {url!r} is for Ray's client, no job server: {right}")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"--job-server {url!r} is no URL of a job server: {right}")
-    if port is None and parts.scheme == "http":
-        raise UsageError(f"--job-server {url!r} has no port: {right}")
-
-
-def _connect(url: str) -> Any:
-    from ray.job_submission import JobSubmissionClient
-
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    with _without(_OVERRIDES):  # which Ray would believe more than what it is told
-        return JobSubmissionClient(url)
-
-
-@contextmanager
-def _without(names: tuple[str, ...]) -> Iterator[None]:
-    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
 
 
 def _log_errors() -> tuple[type[Exception], ...]:
@@ -337,22 +297,4 @@ def _as_info(details: Any) -> JobInfo:
         message=details.message or "",
         exit_code=details.driver_exit_code,
         since=since.isoformat(timespec="seconds") if since else "",
-    )
-
-
-def _refusal(url: str, error: str) -> str:
-    """Why a job server has refused this user, and where Ray looks for the token."""
-    missing = "Authentication required" in error
-    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
-        how = "set RAY_AUTH_MODE=token, and the cluster's token in RAY_AUTH_TOKEN"
-    elif missing:
-        how = "put the cluster's token in RAY_AUTH_TOKEN"
-    elif os.environ.get("RAY_AUTH_TOKEN"):
-        how = "put the cluster's own token in RAY_AUTH_TOKEN"
-    else:
-        how = "get the cluster's own token anew"
-    what = "it wants a token" if missing else "the token is not the cluster's"
-    return (
-        f"the Ray job server at {url!r} refused this user, {what}: {how}, or copy its file to "
-        f"{connection.TOKEN}, or name it in RAY_AUTH_TOKEN_PATH"
     )

@@ -70,9 +70,9 @@ def main(
         if not wait:
             echo(f"follow it with: {_command(server, '--follow', job)}")
             return
-        raise typer.Exit(_follow(server, job, again="the same submission"))
+        raise typer.Exit(_follow(server, job, is_new=True))
     if follow is not None:
-        raise typer.Exit(_follow(server, follow, again="a new submission of its study"))
+        raise typer.Exit(_follow(server, follow))
     if status is not None:
         echo(_status_line(status, server.info(status)))
     if stop is not None:
@@ -107,14 +107,21 @@ def _send(server: JobServer, submission: Submission) -> str:
     return job
 
 
-def _follow(server: JobServer, job: str, *, again: str) -> int:
-    """Print the log of a job to its end; returns the exit status for it."""
-    seen = False
+def _follow(server: JobServer, job: str, *, is_new: bool = False) -> int:
+    """Print the log of a job to its end; returns the exit status for it.
+
+    Args:
+        server: Its job server.
+        job: Its name.
+        is_new: Whether this command has begun it.
+    """
+    is_known = is_new
+    again = "the same submission" if is_new else "a new submission of its study"
 
     def write(text: str) -> None:
-        nonlocal seen
-        seen = True
-        sys.stdout.write(shown(text))
+        nonlocal is_known
+        is_known = True
+        sys.stdout.write(shown(text.expandtabs()))
         sys.stdout.flush()
 
     try:
@@ -126,10 +133,10 @@ def _follow(server: JobServer, job: str, *, again: str) -> int:
         )
         return EXIT_INTERRUPTED
     except UnknownJobError:
-        if not seen:
+        if not is_known:
             raise
         raise ConnectionError(
-            f"the cluster at {server.url!r} knows the job {job} no more, since its head was started "
+            f"the cluster at {server.url!r} knows the job {job} no more: its head has been started "
             f"anew; {again} goes on from the study's store"
         ) from None
     except LostError as error:

@@ -127,8 +127,7 @@ def _cohorts(path: Path) -> bytes:
 
 def _check_store(uri: str, note: Callable[[str], None]) -> None:
     if "://" not in uri and not PurePosixPath(uri).is_absolute():
-        if uri != cli.DEFAULT_STORE:
-            Storage.open(uri)  # s3:bucket is no path
+        cli.open_store(uri)  # s3:bucket is no path either, and may have a key in it
         raise UsageError(
             f"the store {shown(uri)} is no absolute path: name with --store a folder that all of "
             "the cluster's machines have, or a URI such as s3://bucket/x"

@@ -53,7 +53,7 @@ def test_too_little_memory_is_tried_once_more_alone_and_a_lost_worker_again(
         # Ray of this command's own: a cluster's processes do not see its environment
         words = ("--seeds", "2", "--address", "local", *more)
         grid = GRID.replace("HOWS", repr(hows))
-        return tiny(tmp_path, *words, grid=grid, status=1, **environment)
+        return tiny(tmp_path, *words, grid=grid, status=3, **environment)
 
     first = run()
     assert "6 of 10 trials done, 4 failed" in first.out

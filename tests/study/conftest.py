@@ -25,6 +25,7 @@ from study.records.types import (
     StudyRecord,
 )
 from study.trials.order import TrialOrder
+from tests.calls import Call, calling
 from trainables.slices import Slices
 from trainables.spec import TrialSpec
 
@@ -46,6 +47,12 @@ def s3_bucket() -> Iterator[str]:
         )
         yield query
     server.stop()
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
+    with calling(monkeypatch, capsys) as run:
+        yield run
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import os
-import pkgutil
 import re
 import socket
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +15,17 @@ import click
 import pytest
 import typer
 
-import study
 from study import cli
 from study.cluster import connection
 from study.cluster.processes import process_identity, process_space
 from study.records.heartbeats import Progress
 from study.records.studies import StudyStore
-
-
-def _apps() -> dict[str, typer.Typer]:
-    """Every module of the study that is a command."""
-    names = [m.name for m in pkgutil.iter_modules(study.__path__) if m.ispkg]
-    folders = [Path(path) for path in study.__path__]
-    found = [n for n in names if any((f / n / "__main__.py").is_file() for f in folders)]
-    return {name: importlib.import_module(f"study.{name}.command").app for name in found}
+from tests.calls import Call, apps
 
 
 def _commands() -> list[tuple[str, tuple[str, ...], click.Command]]:
     found = []
-    for name, app in _apps().items():
+    for name, app in apps().items():
         command = typer.main.get_command(app)
         subcommands = getattr(command, "commands", None)
         if subcommands is None:
@@ -48,37 +36,6 @@ def _commands() -> list[tuple[str, tuple[str, ...], click.Command]]:
 
 
 COMMANDS = _commands()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    status: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Outcome]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
-    """Runs a command within this process, as ``python -m study.NAME ARGS...`` would."""
-    before = dict(os.environ)
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(name: str, *arguments: str | Path) -> Outcome:
-        monkeypatch.setattr(sys, "argv", [f"study.{name}", *map(str, arguments)])
-        status = 0
-        try:
-            cli.run(_apps()[name])
-        except SystemExit as end:
-            status = int(end.code or 0)
-        captured = capsys.readouterr()
-        return Outcome(status, captured.out, captured.err)
-
-    yield run
-    os.environ.clear()
-    os.environ.update(before)
 
 
 def test_the_commands_are_those_of_the_design() -> None:
@@ -102,7 +59,7 @@ def test_help_lists_every_option_and_says_what_it_is_for(
             assert shown in text, f"{option} is not in the help of {name}"
 
 
-@pytest.mark.parametrize("name", sorted(_apps()))
+@pytest.mark.parametrize("name", sorted(apps()))
 def test_an_unknown_option_is_named(call: Call, name: str) -> None:
     outcome = call(name, "--no-such-option")
     assert outcome.status == 2

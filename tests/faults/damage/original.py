@@ -111,7 +111,7 @@ def make(folder: str, address: str) -> None:
         (original.folder / f"{name}.py").write_text(text)
     _write_scans(original)
     _prepare(original, address)
-    for grid, status in (("begin_a", 0), ("a", 1)):  # a trial of the latter fails
+    for grid, status in (("begin_a", 0), ("a", 3)):  # a trial of the latter fails
         words = original.run_words(grid, original.store, address)
         _expect(status, run_command("study.run", *words))
     leave_cut_off(

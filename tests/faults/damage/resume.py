@@ -104,7 +104,7 @@ class Resumer:
                 raise RuntimeError(ended.fault)
             outcome.add(Wrong.TRACEBACK, f"run: {ended.fault}")
             return None
-        if ended.status not in (0, 1) or "Store:" not in ended.out:
+        if ended.status not in (0, 1, 3) or "Store:" not in ended.out:
             sentence = f"study {study} cannot be run: {_last(ended)}"
             if outcome is None:
                 raise RuntimeError(sentence)

@@ -97,7 +97,7 @@ def test_the_command_mends_reports_and_names_what_it_set_aside(
     part = Path(store.full(next(r.part for r in records.values() if r.subject == "h001")))
     part.write_bytes(part.read_bytes()[:-5] + b"wrong")
     status, output = _run(cohorts, store, "--report", str(tmp_path / "pages"))
-    assert status == 0, output
+    assert status == 3, output
     assert f"{part.name}' in the store" in output
     assert "preparing healthy h001 T1w again" in output
     assert f"set aside: stroke s001 T1w: {scan}" in output
