@@ -5,7 +5,7 @@ STORE ?= runs
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help install study test faults kills damage lint docs bench dashboard screenshots browser clean
+.PHONY: help install study test faults kills damage lint docs bench dashboard screenshots browser network clean
 
 help:
 	@echo "make study [GRID=paper] [STORE=runs] [ARGS='--cohorts cohorts.toml']   run a study to its table"
@@ -29,7 +29,7 @@ dashboard: install
 	@$(BIN)/python -m streamlit run dashboard/app.py -- --store $(STORE) $(ARGS)
 
 # Two processes: much of the time goes into waiting for Ray and browsers.
-test: install browser
+test: install browser network
 	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 # Kills of every kind, several of each, then damages of every kind of file; the tests do a few.
@@ -63,6 +63,12 @@ browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 		{ $(SUDO) apt-get update -qq && \
 		  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+
+# The program that makes networks, for the tests of a cluster of several machines.
+network:
+	@command -v ip >/dev/null || \
+		{ $(SUDO) apt-get update -qq && \
+		  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends iproute2; }
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

@@ -36,7 +36,8 @@ class _Groups(LoadScopeScheduling):  # type: ignore[misc]
         path = Path(nodeid.partition("::")[0])
         if path.parent.name == "faults":
             return "faults"
-        return "smoke" if path.stem in ("test_browser", "test_study") else str(path)
+        shares_smoke = path.parent.name == "cluster" or path.stem in ("test_browser", "test_study")
+        return "smoke" if shares_smoke else str(path)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
