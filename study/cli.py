@@ -261,6 +261,18 @@ BrainMaskOption = Annotated[
 ]
 
 
+WaitOption = Annotated[
+    float,
+    typer.Option(
+        "--wait-for-nodes",
+        min=1,
+        max=1e6,
+        metavar="SECONDS",
+        help="How long to wait for a machine of a cluster to have room.",
+    ),
+]
+
+
 _WORDS = {
     "brain_extractor": "brain extractor",
     "normalisation": "normalisation",

@@ -21,6 +21,7 @@ from study.cli import BrainMaskOption, ExtractorOption, NormalisationOption, pre
 from study.cluster import connection
 from study.cluster.addresses import check_address
 from study.cluster.orphans import end_orphans
+from study.cluster.patience import WAIT_S
 from study.errors import EXIT_BROKE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 from study.grids._grid import grid_names, load_grid
 from study.prepare.cohorts import Cohort, phantom_cohorts, phantom_folder, read_cohorts
@@ -52,6 +53,7 @@ class Order:
         verify: Whether to check what was prepared earlier.
         retry: Whether to try again what was set aside earlier.
         verbose: Whether Ray may print.
+        wait_s: How long to wait for a node with room, in seconds.
     """
 
     cohorts: tuple[Cohort, ...]
@@ -63,6 +65,7 @@ class Order:
     verify: bool
     retry: bool
     verbose: bool
+    wait_s: float = WAIT_S
 
 
 def prepare(order: Order, console: PlainConsole) -> int:
@@ -90,6 +93,7 @@ def prepare(order: Order, console: PlainConsole) -> int:
             connect,
             monitor,
             order.limits,
+            wait_s=order.wait_s,
         )
         listings = preparation.run()
         if order.retry:
@@ -235,6 +239,7 @@ def main(
     address: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster; without it, this machine.")
     ] = None,
+    wait_for_nodes: cli.WaitOption = WAIT_S,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray has to say.")] = False,
 ) -> None:
     """Prepare the scans of all cohorts; running it again goes on and redoes only what changed."""
@@ -251,6 +256,7 @@ def main(
         verify=verify,
         retry=retry_set_aside,
         verbose=verbose,
+        wait_s=wait_for_nodes,
     )
     console = new_console()
     if cohorts is None:

@@ -115,15 +115,7 @@ def main(
             "user's cache folder.",
         ),
     ] = None,
-    wait_for_nodes: Annotated[
-        float,
-        typer.Option(
-            min=1,
-            max=MOST_SECONDS,
-            metavar="SECONDS",
-            help="How long to wait for a machine of a cluster to have room.",
-        ),
-    ] = WAIT_S,
+    wait_for_nodes: cli.WaitOption = WAIT_S,
     checkpoint_every: Annotated[
         float,
         typer.Option(

@@ -8,6 +8,7 @@ workers again and again, has a last try at the end, with nothing beside it.
 
 from __future__ import annotations
 
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +63,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
     """A worker process that does one trial after another."""
 
     _events: Iterator[Event]
+    _fault: str
 
     def setup(
         self, config: dict[str, Any], sets: StudySlices, node: NodeSlices, study: str
@@ -78,6 +80,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Turn to another trial without a new process."""
         order = ORDER.validate_json(new_config["order"])
+        self._fault = _why_unusable(order.device)
         data = _NodeData(self._sets, order.spec.modality, self._node)
         self._events = run_trial(order, data, self._study)
         release()  # the last trial's
@@ -88,6 +91,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
         Each step costs a round trip to the driver, which tiny trials would wait for most of all.
         """
+        if self._fault:  # of this node, and none of the trial's
+            return _report_events([], done=True) | {"lost": self._fault, "unwritable": False}
         events: list[Event] = []
         began = time.monotonic()
         try:
@@ -102,6 +107,20 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
             lost = {"lost": str(error), "unwritable": isinstance(error, UnwritableError)}
             return _report_events(events, done=True) | lost
         return _report_events(events, done=False)
+
+
+def _why_unusable(device: str) -> str:
+    """Why a device of this node cannot be used, such as that of a node that has joined later."""
+    if device == "cpu":
+        return ""
+    import torch
+
+    if torch.cuda.is_available():
+        return ""
+    return (
+        f"Ray counts a GPU on {socket.gethostname()} that torch there cannot use; mend its driver "
+        "or torch, or start that node with --num-gpus=0"
+    )
 
 
 def _report_events(events: list[Event], *, done: bool) -> dict[str, Any]:
