@@ -5,6 +5,7 @@ Running the same command again resumes a study: what the store has is not done a
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -61,6 +62,11 @@ def _this_command() -> str:
     """The command as one would type it again."""
     words = [word for word in sys.argv[1:] if word != "--take-over"]
     return shlex.join([interpreter(), "-m", "study.run", *words])
+
+
+def _absolute(folder: str | None) -> str | None:
+    """A folder as other processes find it; what ``~`` stands for is each machine's own."""
+    return folder if folder is None or folder.startswith("~") else os.path.abspath(folder)
 
 
 app = cli.new_app()
@@ -155,7 +161,7 @@ def main(
         precision=arithmetic(precision),
         checkpoint_s=checkpoint_every,
         device=cli.device_choice(device),
-        cache=cache,
+        cache=_absolute(cache),
         wait_s=wait_for_nodes,
     )
     settings = preprocess_settings(brain_extractor, normalisation, brain_mask)

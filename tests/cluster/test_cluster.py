@@ -149,6 +149,11 @@ def test_a_study_outlives_a_machine_and_ends_as_on_one(
     assert fits[trial].provenance.host == "w2"
     assert fits[trial].attempts > 1
     assert {fit.provenance.host for fit in fits.values()} == set(WORKERS)
+    copied = [(copy.host, copy.slices) for copy in study.copies()]
+    assert len(copied) == len(set(copied)), "each node copies each set once"
+    assert {host: sum(h == host for h, _ in copied) for host in WORKERS} == dict.fromkeys(
+        WORKERS, 5
+    )
     alone = StudyStore.open(Storage.open(str(smoke_store)), "smoke-phantom")
     assert study_content(study) == study_content(alone)
     assert _rows(run, cluster.bucket.uri_here("one")) == _rows(run, smoke_store)
