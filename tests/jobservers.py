@@ -88,9 +88,9 @@ def _application(head: Head) -> web.Application:
         return web.json_response({"stopped": True})
 
     async def tail(request: web.Request) -> web.StreamResponse:
+        head.n_tails += 1
         if request.match_info["job"] not in head.jobs:
             return web.Response(status=404)
-        head.n_tails += 1
         answer = web.WebSocketResponse()
         await answer.prepare(request)
         if head.cut:

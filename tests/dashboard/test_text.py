@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,3 +30,15 @@ def test_stores_keep_their_order_and_are_named_once() -> None:
     read = parse_options(["--store", "b", "--store", "a", "--store", "b", "--study", "s"])
     assert read.stores == ("b", "a")
     assert read.study == "s"
+
+
+def test_a_store_with_a_key_in_its_uri_is_refused_and_not_repeated(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_options(["--store", "s3://SHOWN:HIDDEN@bucket/x"])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert "AWS_ACCESS_KEY_ID" in error
+    assert "HIDDEN" not in error
+    assert "SHOWN" not in error

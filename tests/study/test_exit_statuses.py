@@ -101,7 +101,7 @@ def test_failed_trials_are_part_of_a_report_and_no_fault_of_it(
 def test_a_study_with_a_scan_set_aside_ends_with_3_each_time(
     start: Callable[..., Command], tmp_path: Path
 ) -> None:
-    write_cohorts(tmp_path / "scans", 2, 2)
+    write_cohorts(tmp_path / "scans", 2, 1)
     (scan, *_) = sorted((tmp_path / "scans" / "healthy").rglob("*.nii.gz"))
     scan.write_bytes(b"no gzip")
     cohorts = tmp_path / "scans" / "cohorts.toml"

@@ -73,6 +73,7 @@ def test_a_head_that_was_started_anew_knows_the_job_no_more(head: Head) -> None:
     head.cut, head.forgets = [20], True
     with pytest.raises(ConnectionError, match=r"knows the job a-job no more: .* started anew"):
         _follow(JobServer(head.url), "a-job")
+    assert head.n_tails == 1, "it is told at once"
 
 
 def test_a_job_that_was_just_begun_and_is_forgotten_is_no_wrong_use(head: Head) -> None:
