@@ -43,6 +43,8 @@ RAY_DIED = (
 TOKEN = Path("~/.ray/auth_token").expanduser()
 """Where Ray keeps the token of the clusters of this user."""
 
+_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
 _REACH_S = 10.0
 _LONGEST = 300
 _START_TRIES = 4
@@ -57,7 +59,8 @@ def configure(*, verbose: bool, address: str | None = None) -> None:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    if (address or os.environ.get("RAY_ADDRESS")) and TOKEN.is_file():
+    has_token = TOKEN.is_file() or any(os.environ.get(name) for name in _TOKENS)
+    if (address or os.environ.get("RAY_ADDRESS")) and has_token:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     if verbose:
         return

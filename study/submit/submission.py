@@ -61,6 +61,7 @@ def make_submission(
     if options["address"] is not None:
         raise UsageError("study.submit takes no --address: a job runs on the cluster that it is in")
     cli.arithmetic(options["precision"])
+    cli.device_choice(options["device"])
     cli.preprocess_settings(
         options["brain_extractor"], options["normalisation"], options["brain_mask"]
     )
