@@ -18,7 +18,8 @@ from pathlib import Path
 from benchmarks.measurement import Measurement
 from benchmarks.synthetic_shards import write_cohort
 from datasets.manifest import read_manifest
-from datasets.slice_cache import SLICE_BYTES, SliceCache
+from datasets.slice_cache import SliceCache
+from datasets.slice_files import SLICE_BYTES
 from datasets.storage import Storage
 from study.trials.data import mapped_slices, slice_set
 from trainables.detector import StepMetrics

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
-import math
 import mmap
 import os
 import re
@@ -25,77 +23,37 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import platformdirs
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from datasets.files import read_regular
-from datasets.manifest import Count, ScanRecord
-from datasets.selfdigest import has_changed, json_with_digest
-from datasets.settings import SIZE
-from datasets.shards import IMAGE_BYTES, MASK_BYTES, slices_of
+from datasets.shards import IMAGE_BYTES
+from datasets.slice_files import (
+    FILES,
+    SLICE_BYTES,
+    SetManifest,
+    SetMember,
+    file_sha256,
+    has_right_sizes,
+    map_file,
+    read_set,
+    unpack,
+    write_set,
+)
 from datasets.storage import Storage, StorageError
 
-SLICE_BYTES = IMAGE_BYTES + 2 * MASK_BYTES + 8
-"""What a slice takes in the cache: image, two masks, its subject and its place."""
-
-_VERSION = 1
-_MANIFEST, _CHECKED, _USED = "manifest.json", "checked-", "used"
+_CHECKED, _USED = "checked-", "used"
 _NAME = re.compile(r"(?P<key>[0-9a-f]{20})(?P<rest>\.[0-9a-f]{32})?")
 _NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 
 
 class CacheError(StorageError):
     """The folder of a node's own copies cannot be used; the message says what would help."""
-
-
-@dataclass(frozen=True)
-class SetMember:
-    """A scan's place in a set.
-
-    Attributes:
-        subject: ``cohort/subject``; the scans of one stand together.
-        record: The scan, with status ``ok``.
-    """
-
-    subject: str
-    record: ScanRecord
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    size: Count
-    sha256: str
-
-
-class SetManifest(BaseModel):
-    """What a folder of the cache holds.
-
-    Attributes:
-        version: Of this layout.
-        n_slices: Number of slices.
-        subjects: ``cohort/subject``, in the order of the rows.
-        store: URI of the store it was copied from.
-        cohorts: Keys of its cohorts' shards there.
-        files: Size and checksum of each file, by name.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    version: int = _VERSION
-    n_slices: Count
-    subjects: tuple[str, ...]
-    store: str
-    cohorts: tuple[str, ...]
-    files: dict[str, _File]
 
 
 @dataclass(frozen=True)
@@ -148,16 +106,6 @@ class MappedSlices:
             return
         for row in rows:
             self._images.madvise(mmap.MADV_WILLNEED, int(row) * IMAGE_BYTES, IMAGE_BYTES)
-
-
-_FILES: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
-    "images.f2": (np.dtype("<f2"), (SIZE, SIZE)),
-    "brain.u1": (np.dtype("u1"), (MASK_BYTES,)),
-    "lesion.u1": (np.dtype("u1"), (MASK_BYTES,)),
-    "subject.i4": (np.dtype("<i4"), ()),
-    "slice_index.i4": (np.dtype("<i4"), ()),
-}
-"""Type and shape of a row of each file."""
 
 
 def default_cache() -> Path:
@@ -242,7 +190,7 @@ class SliceCache:
             if found is None or place.is_symlink() or not place.is_dir():
                 continue
             with suppress(OSError), _locked(self.folder / f"{found['key']}.lock", wait=False):
-                manifest = None if found["rest"] else _read_manifest(place)
+                manifest = None if found["rest"] else read_set(place)
                 if manifest is not None:
                     if is_needed(manifest, (place / _USED).stat().st_mtime):
                         continue
@@ -256,18 +204,20 @@ class SliceCache:
     def _find(self, key: str) -> MappedSlices | None:
         """Map a set whose files are what they were, or None; they are read once by each run."""
         place = self.folder / key
-        manifest = _read_manifest(place)
+        manifest = read_set(place)
         if manifest is None:
             return None
         use = _Use(place / _USED)
-        if not _has_right_sizes(place, manifest):
+        if not has_right_sizes(place, manifest):
             return None
         checked = place / f"{_CHECKED}{self.run}"
         if not checked.is_file():
-            if any(_sha256(place / name) != file.sha256 for name, file in manifest.files.items()):
+            if any(
+                file_sha256(place / name) != file.sha256 for name, file in manifest.files.items()
+            ):
                 return None
             checked.touch()
-        mapped = [_map(place / name, manifest.n_slices) for name in _FILES]
+        mapped = [map_file(place / name, manifest.n_slices) for name in FILES]
         images, brain, lesion, subject, index = (array for array, _ in mapped)
         return MappedSlices(
             images,
@@ -296,14 +246,13 @@ class SliceCache:
         aside.mkdir()
         try:
             subjects = tuple(name for name, _ in groupby(members, key=lambda m: m.subject))
-            files, n_bytes = _unpack(aside, members, store)
+            files, n_bytes = unpack(aside, members, store)
             manifest = SetManifest(
                 n_slices=count, subjects=subjects, store=store.uri, cohorts=cohorts, files=files
             )
             (aside / f"{_CHECKED}{self.run}").touch()
             (aside / _USED).touch()
-            data = json_with_digest(manifest.model_dump_json().encode())
-            (aside / _MANIFEST).write_bytes(data)
+            write_set(aside, manifest)
             place = self.folder / key
             if place.exists():  # damaged; who has mapped it keeps what it has
                 place.rename(self.folder / f"{key}.{uuid.uuid4().hex}")
@@ -327,80 +276,6 @@ class SliceCache:
             f"the slices cannot be copied to {str(self.folder)!r} on {socket.gethostname()}: "
             f"{error.strerror or error}; make room there, or name another folder with --cache"
         )
-
-
-def _unpack(
-    folder: Path, members: Sequence[SetMember], store: Storage
-) -> tuple[dict[str, _File], int]:
-    """Write the files of a set, one scan in memory at a time.
-
-    Returns:
-        The files, and how many bytes were read from the store.
-    """
-    number, previous, n_bytes = -1, None, 0
-    hashes = {name: hashlib.sha256() for name in _FILES}
-    sizes = dict.fromkeys(_FILES, 0)
-    with ExitStack() as stack:
-        streams = {name: stack.enter_context((folder / name).open("xb")) for name in _FILES}
-        for member in members:
-            if member.subject != previous:
-                number, previous = number + 1, member.subject
-            data = store.read(member.record.part, member.record.sha256)
-            n_bytes += len(data)
-            part = slices_of(store, member.record, data)
-            rows = (
-                part.images_NHW,
-                part.brain_bits_NK,
-                part.lesion_bits_NK,
-                np.full(len(part.images_NHW), number, "<i4"),
-                part.slice_index_N,
-            )
-            for (name, (dtype, _)), values in zip(_FILES.items(), rows, strict=True):
-                packed = np.ascontiguousarray(values, dtype).data.cast("B")
-                streams[name].write(packed)
-                hashes[name].update(packed)
-                sizes[name] += len(packed)
-        for stream in streams.values():
-            stream.flush()
-            os.fsync(stream.fileno())
-    files = {name: _File(size=sizes[name], sha256=hashes[name].hexdigest()) for name in _FILES}
-    return files, n_bytes
-
-
-def _map(path: Path, n_slices: int) -> tuple[NDArray[Any], mmap.mmap | None]:
-    """The rows of a file, mapped read-only, and the mapping."""
-    dtype, shape = _FILES[path.name]
-    if not n_slices:
-        return np.empty((0, *shape), dtype), None
-    with path.open("rb") as stream:
-        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    return np.frombuffer(mapped, dtype).reshape(n_slices, *shape), mapped
-
-
-def _read_manifest(place: Path) -> SetManifest | None:
-    """The manifest of a folder, or None if it has none of this version."""
-    try:
-        data = read_regular(place / _MANIFEST)
-        if has_changed(data):
-            return None
-        manifest = SetManifest.model_validate_json(data)
-    except (OSError, ValidationError):
-        return None
-    return manifest if manifest.version == _VERSION and set(manifest.files) == set(_FILES) else None
-
-
-def _has_right_sizes(place: Path, manifest: SetManifest) -> bool:
-    for name, (dtype, shape) in _FILES.items():
-        size = manifest.n_slices * dtype.itemsize * math.prod(shape)
-        path = place / name
-        if not path.is_file() or not path.stat().st_size == manifest.files[name].size == size:
-            return False
-    return True
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class _Use:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -13,6 +13,7 @@ from trainables.arithmetic import Precision, fast_precision
 LOOK_S = 60.0
 """How long a node may take to tell what it is; torch alone takes some seconds to load."""
 
+_TICK_S = 1.0
 _CARD_TYPE = "accelerator_type:"
 _PACKAGES = ("torch",)
 _PLUGINS = ("anomaly_study.models", "anomaly_study.sources")
@@ -81,6 +82,29 @@ def nodes_of(ray: Any) -> list[Node]:
 def core_count(ray: Any) -> int:
     """CPU cores that the cluster offers; 1 if it has none yet."""
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def await_node(ray: Any, check: Callable[[], None], *, card: bool) -> None:
+    """Wait until a cluster has a node for trials, and let an autoscaler know that one is wanted.
+
+    Args:
+        ray: Ray.
+        check: Called while one waits; raises what ends the wait.
+        card: Whether the node has to have a GPU.
+    """
+    if any(node.gpus if card else node.cpus for node in nodes_of(ray)):
+        return
+    needs = {"num_gpus": 0.01} if card else {}
+    wanted = ray.remote(num_cpus=1, **needs)(_nothing).remote()
+    done: list[Any] = []
+    while not done:
+        done, _ = ray.wait([wanted], timeout=_TICK_S)
+        if not done:
+            check()
+
+
+def _nothing() -> None:
+    pass
 
 
 def ask_nodes(ray: Any, nodes: Sequence[Node], *, cards: bool) -> list[NodeReport]:

@@ -14,7 +14,8 @@ import pyarrow as pa
 from datasets.access import check_access
 from datasets.storage import StorageError
 from study.cluster import connection
-from study.cluster.nodes import check_alike, foreign_plugins
+from study.cluster.nodes import await_node, check_alike, foreign_plugins
+from study.cluster.patience import Patience
 from study.errors import EXIT_BROKE, EXIT_SOME_FAILED
 from study.plan.cost import Pace, WorkCost, longest_first
 from study.plan.done import Work, count_trials, plan_trials, work_left
@@ -133,11 +134,27 @@ class Driver:
         if self._places is None:
             options = self._request.options
             is_local = connection.is_local(options.address)
-            places = Places(self._connect(), options.device, may_grow=not is_local)
+            ray = self._connect()
+            if not is_local:
+                self._await_node(ray)
+            places = Places(ray, options.device, may_grow=not is_local)
             for fault in places.faults:
                 self._say(f"{fault.words}; networks train on the CPU.")
             self._places = places
         return self._places
+
+    def _await_node(self, ray: Any) -> None:
+        """Wait for a node to train on: before one is there, its arithmetic is unknown."""
+        options = self._request.options
+        patience = Patience(self._say, options.wait_s)
+        needs_card = options.device == "cuda"
+
+        def check() -> None:
+            self._monitor.check()
+            patience.check(moves=False, needs_card=needs_card)
+            self._monitor.update()
+
+        await_node(ray, check, card=needs_card)
 
     def _decide(self, *, look: bool) -> None:
         """Decide on the arithmetic of this study's networks.

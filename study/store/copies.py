@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from datasets.manifest import manifest_path
-from datasets.slice_cache import SetManifest, SliceCache, default_cache
+from datasets.slice_cache import SliceCache, default_cache
+from datasets.slice_files import SetManifest
 from datasets.storage import Storage
 
 UNUSED_S = 30 * 86_400.0

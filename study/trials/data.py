@@ -13,7 +13,8 @@ from datasets.identity import digest
 from datasets.manifest import CohortManifest, ScanRecord, read_manifest
 from datasets.scan import Role
 from datasets.shards import read_slices
-from datasets.slice_cache import Copied, SetMember, SliceCache
+from datasets.slice_cache import Copied, SliceCache
+from datasets.slice_files import SetMember
 from datasets.storage import DamagedFileError, Storage, StorageError
 from study.prepare.listing import CohortListing
 from study.prepare.losses import lesion_outside_brain_share

@@ -16,7 +16,8 @@ import pytest
 
 from benchmarks.synthetic_shards import write_cohort
 from datasets.manifest import CohortManifest, manifest_path
-from datasets.slice_cache import SLICE_BYTES, CacheError, MappedSlices, SetMember, SliceCache
+from datasets.slice_cache import CacheError, MappedSlices, SliceCache
+from datasets.slice_files import SLICE_BYTES, SetMember
 from datasets.storage import ChecksumError, Storage
 from study.store.copies import prune_copies
 from tests.commands import wait_until
@@ -131,21 +132,22 @@ def test_a_damaged_shard_leaves_no_copy(
 COPY = """
 import sys, time
 from pathlib import Path
-from datasets import slice_cache
+from datasets import slice_files
 from datasets.manifest import read_manifest
-from datasets.slice_cache import SetMember, SliceCache
+from datasets.slice_cache import SliceCache
+from datasets.slice_files import SetMember
 from datasets.storage import Storage
 
 store, cache, key, cohort, pause = sys.argv[1:]
 store = Storage.open(store)
-real = slice_cache.slices_of
+real = slice_files.slices_of
 
 def slow(*words):
     print("copying", flush=True)
     time.sleep(float(pause))
     return real(*words)
 
-slice_cache.slices_of = slow
+slice_files.slices_of = slow
 records = read_manifest(store, cohort).records
 members = [SetMember(f"{r.cohort}/{r.subject}", r) for r in records]
 found = SliceCache(Path(cache), "one").open(key, lambda: members, store, [cohort])

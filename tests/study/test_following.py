@@ -231,6 +231,7 @@ def named(tmp_path: Path) -> Callable[[str], str]:
         ("--grid smoke --store /s --address head:6379", "takes no --address"),
         ("--grid smoke --store /s --study ../x", "is no study name"),
         ("--grid smoke --store /s --precision float8", "unknown precision 'float8'"),
+        ("--grid smoke --store /s --device tpu", "unknown device 'tpu'"),
         ("--grid smoke --store /s --brain-mask x", "unknown brain mask 'x'"),
         ("--grid smoke --store /s --cohorts {tmp}/none.toml", "cannot read the cohorts file"),
         ("--grid smoke --store /s --cohorts {tmp}/bad.toml", "is no valid TOML"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -53,24 +54,33 @@ cli.run(app)
 """
 """A card that is this machine's CPU: what asks for one trains there."""
 
+SMALL = "--object-store-memory=100000000"
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-of-the-tests-alone"}
 
 
 @pytest.fixture(scope="module")
-def address(start: Callable[..., Command], until: Callable[..., None]) -> Iterator[str]:
-    """A node with a CPU and a GPU, and one with a CPU."""
+def head(start: Callable[..., Command], until: Callable[..., None]) -> Iterator[str]:
+    """A node that trains nothing."""
     port = free_port()
-    one_core = ("--num-cpus=1", "--object-store-memory=100000000")
-    head = start(*start_words(port), *one_core, "--num-gpus=1", **TOKEN)
-    until(lambda: has_started(head), "a Ray cluster has started")
-    ray = ("-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *one_core)
-    node = start(*ray, f"--address=127.0.0.1:{port}", "--num-gpus=0", **TOKEN)
-    until(lambda: has_started(node), "a second node has joined")
+    command = start(*start_words(port), "--num-cpus=0", SMALL, **TOKEN)
+    until(lambda: has_started(command), "a Ray cluster has started")
     yield f"127.0.0.1:{port}"
-    for command in (node, head):
-        command.process.terminate()
-        command.wait()
-        until(lambda command=command: not command.left_over(), "nothing is left of a node")
+    command.signal_all(signal.SIGKILL)
+    until(lambda: not command.left_over(), "nothing is left of the head")
+
+
+@pytest.fixture(scope="module")
+def address(start: Callable[..., Command], until: Callable[..., None], head: str) -> Iterator[str]:
+    """The same cluster once a node with a CPU and a GPU, and one with a CPU have joined."""
+    ray = ("-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", SMALL)
+    place = (f"--address={head}", "--num-cpus=1")
+    nodes = [start(*ray, *place, f"--num-gpus={gpus}", **TOKEN) for gpus in (1, 0)]
+    for node in nodes:
+        until(lambda node=node: has_started(node), "a node has joined")
+    yield head
+    for node in nodes:
+        node.signal_all(signal.SIGKILL)
+        until(lambda node=node: not node.left_over(), "nothing is left of a node")
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +92,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(start: Callable[..., Command], address: str, folder: Path) -> Callable[..., Command]:
+def run(start: Callable[..., Command], head: str, folder: Path) -> Callable[..., Command]:
     def begin(study: str, *more: str, code: str = "") -> Command:
         words = ("-c", code) if code else ("-m", "study.run")
         data = ("--grid", folder / "trio.py", "--cohorts", folder / "scans/cohorts.toml")
-        place = ("--store", folder / "store", "--study", study, "--address", address)
+        place = ("--store", folder / "store", "--study", study, "--address", head)
         return start(*words, *data, *place, *more, **TOKEN)
 
     return begin
@@ -104,6 +114,18 @@ def finished(study: StudyStore) -> dict[str, list[str]]:
     return found
 
 
+def test_a_cluster_that_has_no_cpu_is_waited_for_and_then_told(
+    run: Callable[..., Command],
+) -> None:
+    command = run("nobody", "--wait-for-nodes", "4")
+    assert command.wait() == 1, command.describe()
+    said = [line for line in command.out.splitlines() if "has a CPU" in line]
+    assert said == ["No node of the cluster has a CPU; waiting up to 2 s more."]
+    (line,) = command.err.strip().splitlines()
+    assert line.startswith("error: no node of the cluster has a CPU (4 s by now); add nodes")
+
+
+@pytest.mark.usefixtures("address")
 def test_all_runs_on_cpus_where_that_is_asked_for(
     run: Callable[..., Command], folder: Path
 ) -> None:
@@ -114,6 +136,7 @@ def test_all_runs_on_cpus_where_that_is_asked_for(
     assert sorted(copy.n_slices for copy in copies) == sorted({c.n_slices for c in copies})
 
 
+@pytest.mark.usefixtures("address")
 def test_a_gpu_that_torch_cannot_use_is_one_sentence(run: Callable[..., Command]) -> None:
     command = run("auto")
     assert command.wait() == 1, command.describe()
@@ -122,6 +145,7 @@ def test_a_gpu_that_torch_cannot_use_is_one_sentence(run: Callable[..., Command]
     assert line.endswith("or run the study with --device cpu")
 
 
+@pytest.mark.usefixtures("address")
 def test_what_needs_no_card_runs_on_the_other_node_while_networks_train(
     run: Callable[..., Command], folder: Path
 ) -> None:
