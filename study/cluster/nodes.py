@@ -139,13 +139,19 @@ def ask_nodes(ray: Any, nodes: Sequence[Node], *, cards: bool) -> list[NodeRepor
         try:
             found.append(ray.get(ref))
         except ray.exceptions.RayError as error:
-            if isinstance(error, ray.exceptions.NodeDiedError | ray.exceptions.WorkerCrashedError):
+            if isinstance(error, _lost_nodes(ray)):
                 continue
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise ConnectionError(
                 f"the node {asked[ref].host} cannot run this software: {lines[-1].strip()}"
             ) from error
     return found
+
+
+def _lost_nodes(ray: Any) -> tuple[type[Exception], ...]:
+    """How Ray tells that a node is gone, which it lists as alive for some seconds more."""
+    found = ray.exceptions
+    return (found.NodeDiedError, found.WorkerCrashedError, found.TaskUnschedulableError)
 
 
 def check_alike(reports: Iterable[NodeReport], plugins: Iterable[str]) -> None:

@@ -54,6 +54,9 @@ cli.run(app)
 """
 """A card that is this machine's CPU: what asks for one trains there."""
 
+TRIES = 4
+"""A node gives its processes 30 seconds, which a busy machine can miss."""
+
 SMALL = "--object-store-memory=100000000"
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-of-the-tests-alone"}
 
@@ -74,9 +77,19 @@ def address(start: Callable[..., Command], until: Callable[..., None], head: str
     """The same cluster once a node with a CPU and a GPU, and one with a CPU have joined."""
     ray = ("-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", SMALL)
     place = (f"--address={head}", "--num-cpus=1")
-    nodes = [start(*ray, *place, f"--num-gpus={gpus}", **TOKEN) for gpus in (1, 0)]
-    for node in nodes:
-        until(lambda node=node: has_started(node), "a node has joined")
+
+    def join(gpus: int) -> Command:
+        for _ in range(TRIES):
+            node = start(*ray, *place, f"--num-gpus={gpus}", **TOKEN)
+            until(
+                lambda node=node: has_started(node) or node.status is not None,
+                "a node has joined, or has given up",
+            )
+            if node.status is None:
+                return node
+        pytest.fail(node.describe())
+
+    nodes = [join(1), join(0)]
     yield head
     for node in nodes:
         node.signal_all(signal.SIGKILL)
