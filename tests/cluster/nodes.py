@@ -99,7 +99,7 @@ class Cluster:
         """Start the machine that trains nothing; returns once it takes workers."""
         address = ADDRESSES["head"]
         places = (f"--node-ip-address={address}", "--port=6379", f"--dashboard-host={address}")
-        self._start("head", "--head", *places, "--num-cpus=0", "--ray-client-server-port=0")
+        self._start("head", "--head", *places, "--num-cpus=0")
         self._until_started("head")
 
     def begin_worker(self, name: str) -> Command:

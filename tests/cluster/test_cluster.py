@@ -69,6 +69,13 @@ def _met(moment: Moment, command: Command) -> str:
     return moment.match[1]
 
 
+_CLIENT = f"""
+import ray
+ray.init("ray://{ADDRESSES["head"]}:10001", logging_level="ERROR")
+print(ray.get(ray.put(7)))
+"""
+"""Uses the cluster from outside."""
+
 _DRIVER = f"""
 from ray._raylet import GcsClient
 print("dead:", GcsClient(address="{GCS}").check_alive([], timeout=30))
@@ -77,16 +84,20 @@ print("dead:", GcsClient(address="{GCS}").check_alive([], timeout=30))
 
 
 def test_only_who_has_the_token_is_let_in(cluster: Cluster) -> None:
-    def knock(token: str | None, mode: str) -> Command:
-        return cluster.client("python", "-c", _DRIVER, token=token, RAY_AUTH_MODE=mode)
+    def knock(token: str | None, mode: str) -> list[Command]:
+        ways = {"RAY_AUTH_MODE": mode, "RAY_CLIENT_MAX_CONNECTION_TIMEOUT_S": "5"}
+        return [
+            cluster.client("python", "-c", code, token=token, **ways) for code in (_CLIENT, _DRIVER)
+        ]
 
-    let_in = knock("", "token")
+    client, driver = let_in = knock("", "token")
     others = [(None, "token"), ("0" * 64, "token"), (None, "disabled"), ("", "disabled")]
-    shut_out = [knock(*other) for other in others]
+    shut_out = [command for other in others for command in knock(*other)]
     words = ("--grid", "smoke", "--store", cluster.bucket.uri("never"))
     submitted = [cluster.submit(*words, token=token) for token in (None, "0" * 64)]
-    assert let_in.wait(_MOST_S) == 0, let_in.describe()
-    assert let_in.out == "dead: []\n"
+    for command in let_in:
+        assert command.wait(_MOST_S) == 0, command.describe()
+    assert (client.out, driver.out) == ("7\n", "dead: []\n")
     for command in [*shut_out, *submitted]:
         assert command.wait(_MOST_S) != 0, command.describe()
         assert command.out == ""

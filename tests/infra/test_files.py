@@ -244,13 +244,6 @@ def test_every_start_of_ray_asks_for_a_token(name: str) -> None:
     assert "--autoscaling-config=~/ray_bootstrap_config.yaml" in starts[0]
 
 
-@pytest.mark.parametrize("name", [*CLUSTERS, "slurm.sbatch"])
-def test_no_head_offers_rays_client_server_which_nothing_uses(name: str) -> None:
-    assert "--ray-client-server-port=0" in _starts(name)[0]
-    head = _yaml("rayjob.yaml")["spec"]["rayClusterSpec"]["headGroupSpec"]
-    assert head["rayStartParams"]["ray-client-server-port"] == "0"
-
-
 @pytest.mark.parametrize("path", sorted(INFRA.iterdir()), ids=lambda path: path.name)
 def test_nothing_listens_on_all_addresses(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
@@ -266,7 +259,7 @@ def test_machines_find_the_head_where_it_listens() -> None:
         assert f"--address=$RAY_HEAD_IP:{port[1]} " in worker
     pod = pod_templates(_yaml("rayjob.yaml"))["ray-head"]["spec"]["containers"][0]
     ports = {port["name"]: port["containerPort"] for port in pod["ports"]}
-    assert ports == {"gcs-server": 6379, "dashboard": 8265}
+    assert ports == {"gcs-server": 6379, "dashboard": 8265, "client": 10001}
 
 
 def test_what_ray_up_calls_in_the_image_is_installed_there() -> None:
@@ -300,7 +293,7 @@ def test_ports_of_a_slurm_job_are_its_own() -> None:
     lowest, blocks, size = map(int, block.groups())
     single = [int(n) for n in re.findall(r"(?<!worker-)port=\$\(\(base \+ (\d+)\)\)", text)]
     first, last = (int(n) for n in re.findall(r"-worker-port=\$\(\(base \+ (\d+)\)\)", text))
-    assert len(single) == len(set(single)) == 6
+    assert len(single) == len(set(single)) == 7
     assert 0 < min(single) <= max(single) < first < last < size
     assert lowest >= 1024
     assert lowest + blocks * size <= 32768, "Linux gives ports from there to connections"
