@@ -39,38 +39,40 @@ class Moment:
 
     Args:
         key: Pattern of the file's whole name in the bucket.
-        do: What is done, once; it is given the match.
-        address: Of the machine; by default any.
+        do: What is done, once; it is given the machine's address.
+        after: Pattern of a file that the same machine has to have written before.
         skip: How many such files are let pass before.
     """
 
     def __init__(
-        self,
-        key: str,
-        do: Callable[[re.Match[str]], None],
-        address: str | None = None,
-        skip: int = 0,
+        self, key: str, do: Callable[[str], None], after: str | None = None, skip: int = 0
     ) -> None:
-        self._key, self._do, self._address, self._skip = re.compile(key), do, address, skip
+        self._key, self._do, self._skip = re.compile(key), do, skip
+        self._after = after and re.compile(after)
+        self._ready: set[str] = set()
         self._lock, self._done = threading.Lock(), threading.Event()
         self.match: re.Match[str] | None = None
+        self.address = ""
 
     def look(self, key: str, address: str) -> None:
         """Told of every file when it is written."""
         match = self._key.fullmatch(key)
-        if match is None or self._address not in (None, address):
-            return
         with self._lock:
-            self._skip -= 1
-            if self._skip >= 0 or self.match is not None:
+            if self._after is None or self._after.fullmatch(key):
+                self._ready.add(address)
+            if match is None or address not in self._ready or self.match is not None:
                 return
-            self.match = match
-        self._do(match)
+            self._skip -= 1
+            if self._skip >= 0:
+                return
+            self.match, self.address = match, address
+        self._do(address)
         self._done.set()
 
-    def wait(self, most_s: float) -> bool:
-        """Wait until it has come, and all is done then; False if it does not come."""
-        return self._done.wait(most_s)
+    @property
+    def has_come(self) -> bool:
+        """Whether it has come, and all is done then."""
+        return self._done.is_set()
 
 
 class Bucket:

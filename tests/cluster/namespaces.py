@@ -103,6 +103,7 @@ class Network:
         _ip("-n", hub, "link", "set", f"to-{name}", "master", "bridge", "up")
         _ip("-n", own, "address", "add", f"{address}/24", "dev", "eth0")
         _ip("-n", own, "link", "set", "eth0", "up")
+        _ip("-n", own, "route", "add", "default", "via", HUB_ADDRESS)  # Ray looks where it leads
         for part in ("home", "tmp"):
             (self._folder / name / part).mkdir(parents=True, exist_ok=True)
         (self._folder / name / "tmp").chmod(0o1777)

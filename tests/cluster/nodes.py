@@ -33,8 +33,8 @@ _PATIENT = {
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_health_check_initial_delay_ms": "60000",
     "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_failure_threshold": "15",
-    "RAY_health_check_timeout_ms": "15000",
+    "RAY_health_check_failure_threshold": "6",
+    "RAY_health_check_timeout_ms": "10000",
 }
 """Machines start slowly when three share two cores; a dead one is still noticed in a while."""
 

@@ -211,6 +211,7 @@ def test_ray_would_start_machines_of_aws_and_open_nothing(
         for kind in config["available_node_types"].values():
             assert kind["node_config"]["SecurityGroupIds"] == [group.id]
             assert kind["node_config"]["IamInstanceProfile"] == {"Name": "INSTANCE_PROFILE"}
+        assert config["provider"]["cache_stopped_nodes"] is False
         groups = {found.group_name: found.ip_permissions for found in ec2.security_groups.all()}
         assert groups == {"default": [], "own": []}
 
