@@ -69,6 +69,7 @@ def head(start: Callable[..., Command], until: Callable[..., None]) -> Iterator[
     until(lambda: has_started(command), "a Ray cluster has started")
     yield f"127.0.0.1:{port}"
     command.signal_all(signal.SIGKILL)
+    command.wait()
     until(lambda: not command.left_over(), "nothing is left of the head")
 
 
@@ -93,6 +94,7 @@ def address(start: Callable[..., Command], until: Callable[..., None], head: str
     yield head
     for node in nodes:
         node.signal_all(signal.SIGKILL)
+        node.wait()
         until(lambda node=node: not node.left_over(), "nothing is left of a node")
 
 
