@@ -13,6 +13,7 @@ from study.records.heartbeats import Progress, RunningTrial
 from study.records.types import (
     STORE_VERSION,
     Checkpoint,
+    CopyRecord,
     EvalRecord,
     Failure,
     FitRecord,
@@ -110,6 +111,15 @@ def records(make_trial: Callable[..., PlannedTrial]) -> dict[str, Record]:
             slices_per_s=1.5,
             seconds_left=2.5,
             best={"atlas T1w": 0.7},
+        ),
+        CopyRecord(
+            host="h",
+            slices="k",
+            cohorts=("a", "b"),
+            n_slices=7,
+            n_bytes=8,
+            wall_s=0.5,
+            finished="2026",
         ),
     ]
     return {type(record).__name__: record for record in found}
