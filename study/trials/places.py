@@ -174,14 +174,15 @@ class Places:
         """Take note of nodes that have joined or left, at most now and then.
 
         Raises:
-            ConnectionError: If a card cannot be used that is to be.
+            ConnectionError: If a card cannot be used that is to be, the first time.
         """
         if time.monotonic() - self._looked < REFRESH_S:
             return
         nodes = nodes_of(self._ray)
         living = {node.node_id for node in nodes}
         new = [node for node in nodes if node.node_id not in self.reports]
-        if (new and self.may_grow) or any(node.gpus for node in new):
+        wants_cards = self._device != "cpu" and any(node.gpus for node in new)
+        if (new and self.may_grow) or wants_cards:
             for report in self._ask(self._ray, new, cards=self._device != "cpu"):
                 self.reports[report.node.node_id] = report
                 if report.card_fault:
@@ -196,11 +197,14 @@ class Places:
     def _take_fault(self, fault: CardFault) -> None:
         """On one's own machine a card that fails is told; a cluster's is its operator's to mend.
 
+        One that joins while trials run stops none of them.
+
         Raises:
             ConnectionError: If cards were asked for, or a cluster has such a one.
         """
         self.faults.append(fault)
-        if self._device == "cuda" or self.may_grow:
+        is_first_look = self._looked == -math.inf
+        if is_first_look and (self._device == "cuda" or self.may_grow):
             raise ConnectionError(
                 f"{fault.words}; mend its driver or torch, start that node with --num-gpus=0, or "
                 "run the study with --device cpu"

@@ -143,6 +143,20 @@ def test_nodes_that_join_later_are_used(
     assert not places.has_cards
 
 
+def test_a_card_that_fails_on_a_node_that_joins_later_stops_nothing_and_is_told(
+    reports: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.trials.places.REFRESH_S", 0.0)
+    cluster = Cluster({"CPU": 2.0})
+    places = Places(cluster, "auto", may_grow=True)
+    reports["n1"] = 0.0
+    cluster.resources.append({"CPU": 16.0, "GPU": 1.0})
+    places.refresh()
+    places.refresh()
+    assert [fault.host for fault in places.faults] == ["10.0.0.1"]
+    assert [(kind.device, kind.count) for kind in places.kinds] == [("cpu", 18)]
+
+
 def test_with_device_cuda_a_cluster_is_asked_for_a_card_that_it_does_not_have_yet(
     reports: dict[str, float],
 ) -> None:
