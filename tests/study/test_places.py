@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -141,6 +141,22 @@ def test_nodes_that_join_later_are_used(
     cluster.resources.pop()
     places.refresh()
     assert not places.has_cards
+
+
+def test_a_node_that_does_not_answer_is_not_asked_again_and_again(
+    reports: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.trials.places.REFRESH_S", 0.0)
+    asked: list[str] = []
+
+    def silent(ray: Any, nodes: Sequence[Node], *, cards: bool) -> list[NodeReport]:
+        asked.extend(node.node_id for node in nodes)
+        return []
+
+    places = Places(Cluster({"CPU": 2.0}), "auto", may_grow=True, ask=silent)
+    for _ in range(3):
+        places.refresh()
+    assert asked == ["n0"]
 
 
 def test_a_card_that_fails_on_a_node_that_joins_later_stops_nothing_and_is_told(
