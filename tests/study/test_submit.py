@@ -63,10 +63,10 @@ sys.exit(3)
 """
 
 LONG = """
-import signal, sys, time
+import signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
 print("begun", flush=True)
-while True: time.sleep(0.1)
+while True: signal.pause()
 """
 
 GRID = """
