@@ -59,7 +59,8 @@ def configure(*, verbose: bool, address: str | None = None) -> None:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    has_token = TOKEN.is_file() or any(os.environ.get(name) for name in _TOKENS)
+    # os.path.isfile: a home that may not be looked into has no token for this user.
+    has_token = os.path.isfile(TOKEN) or any(os.environ.get(name) for name in _TOKENS)
     if (address or os.environ.get("RAY_ADDRESS")) and has_token:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     if verbose:

@@ -32,8 +32,8 @@ def load_sent() -> None:
     path = Path(study.__file__).resolve().parents[1] / SUBMITTED / FILE
     try:
         variables = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return
+    except OSError:
+        return  # there is none, or it lies where this user sees nothing
     os.environ.update(variables)
     with suppress(OSError):
         path.chmod(0o600)  # whoever unpacked it has made it as readable as all files
