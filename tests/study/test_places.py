@@ -14,6 +14,7 @@ from study.records.types import PlannedTrial
 from study.trials.order import TrialOrder
 from study.trials.places import FEWEST_WAITING, Place, Places, card_places
 from study.trials.searcher import PlanSearcher
+from tests.nodes import Cluster
 from trainables.spec import TrialSpec
 
 A100, T4 = "accelerator_type:A100", "accelerator_type:T4"
@@ -21,24 +22,6 @@ A100, T4 = "accelerator_type:A100", "accelerator_type:T4"
 
 def report(name: str, gib: float, *, cpus: int = 16, gpus: int = 1, kind: str = "") -> NodeReport:
     return NodeReport(Node(name, name, cpus, gpus, kind), "bfloat16", card_gib=gib)
-
-
-class Cluster:
-    """What Ray tells of some nodes."""
-
-    def __init__(self, *nodes: dict[str, float]) -> None:
-        self.resources = list(nodes)
-
-    def nodes(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "NodeID": f"n{number}",
-                "NodeManagerAddress": f"10.0.0.{number}",
-                "Alive": True,
-                "Resources": resources,
-            }
-            for number, resources in enumerate(self.resources)
-        ]
 
 
 @pytest.fixture
