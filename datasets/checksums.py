@@ -121,9 +121,8 @@ def scan_checksums(scan: Scan, cache: ChecksumCache | None = None) -> dict[Path,
     A file that cannot be read gets ``unreadable: REASON`` for a checksum, so that the scan has a
     key under which it is set aside, and another one as soon as the file can be read.
     """
-    masks = () if scan.brain_mask is None else (scan.brain_mask,)
     checksums: dict[Path, str] = {}
-    for path in (scan.image, *scan.lesion_masks, *masks):
+    for path in scan.files:
         try:
             checksums[path] = source_checksum(path, cache)
         except OSError as error:
@@ -156,6 +155,11 @@ def scan_key(
         KeyError: If the checksum of a file is missing.
     """
     brain_mask = None if scan.brain_mask is None else checksums[scan.brain_mask]
+    # What few scans have is left out of the others' keys, which are older than it.
+    more: dict[str, object] = {} if scan.volume is None else {"volume": scan.volume}
+    if scan.lesion_labels:
+        labels = [[checksums[path], list(values)] for path, values in scan.lesion_labels]
+        more["lesion_labels"] = sorted(labels)
     return digest(
         {
             "preprocess_version": PREPROCESS_VERSION,
@@ -170,6 +174,7 @@ def scan_key(
             "lesion_masks": sorted(checksums[path] for path in scan.lesion_masks),
             "brain_mask": brain_mask,
             "brain_source": brain_source(scan, settings.brain_extractor),
+            **more,
         }
     )
 

@@ -20,3 +20,7 @@ class SourceError(ValueError):
 
 class ExtractorError(ValueError):
     """A brain extraction tool that was asked for and cannot be run on this machine."""
+
+
+class NothingFoundError(SourceError):
+    """A folder that holds no scan of the layout it was declared to have."""

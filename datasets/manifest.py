@@ -115,6 +115,40 @@ class ScanRecord(BaseModel):
     wall_s: float = 0.0
 
 
+class SubjectInfo(BaseModel):
+    """What is known of a subject beside its scans, for strata.
+
+    Attributes:
+        subject: Its label.
+        site: Where it was scanned; empty if that is not told.
+        age: In years, if that is told.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    subject: Text
+    site: Text = ""
+    age: float | None = None
+
+
+class FileCounts(BaseModel):
+    """What became of the files below a cohort's folders, in all its modalities.
+
+    Attributes:
+        below: How many files there are.
+        used: Those of scans that are used.
+        set_aside: Those of scans that were set aside.
+        left_out: All others.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    below: Count
+    used: Count
+    set_aside: Count
+    left_out: Count
+
+
 class CohortManifest(BaseModel):
     """All scans of one cohort and modality.
 
@@ -129,7 +163,13 @@ class CohortManifest(BaseModel):
         settings: Of preprocessing.
         preprocess_version: Of preprocessing.
         records: Of every scan, quarantined ones included, in the order of the listing.
-        skipped: Path and reason of what the source left out.
+        skipped: Path and reason of what the source left out; of many files with one reason, the
+            first ones.
+        stand_for: How many files a path in ``skipped`` stands for, where that is not one.
+        files: What became of all files; ``None`` if the source does not count them, or in a
+            manifest from before they were counted.
+        subjects: What is known of the subjects, of all modalities.
+        notes: What a person should know of the cohort, a sentence each.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -145,6 +185,10 @@ class CohortManifest(BaseModel):
     preprocess_version: int
     records: tuple[ScanRecord, ...]
     skipped: tuple[tuple[Text, Text], ...] = ()
+    stand_for: dict[Text, Count] = Field(default_factory=dict)
+    files: FileCounts | None = None
+    subjects: tuple[SubjectInfo, ...] = ()
+    notes: tuple[Text, ...] = ()
 
 
 M = TypeVar("M", ScanRecord, CohortManifest)

@@ -83,7 +83,7 @@ def load_volume(path: Path) -> Volume:
 
 
 def load_mask(
-    path: Path, like: Volume, image_path: Path
+    path: Path, like: Volume, image_path: Path, labels: tuple[int, ...] = ()
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """Read a mask onto the grid of its image.
 
@@ -95,6 +95,7 @@ def load_mask(
         path: The mask.
         like: The image it belongs to.
         image_path: Where that image lies, for messages.
+        labels: The values that count, of a map that holds other structures as well; else all do.
 
     Returns:
         (X, Y, Z) bool on the image's grid, and notes.
@@ -111,6 +112,8 @@ def load_mask(
             raise ScanError(f"{path} has no finite voxel")
         notes.append(f"{non_finite} voxels of the mask are NaN or infinite and count as 0")
     step = abs(facts.slope) if facts.dtype.kind in "iu" else 0.0
+    if labels:
+        values_XYZ = np.isin(np.rint(values_XYZ), labels).astype(np.float32)
     mask_XYZ, how = binarise(values_XYZ, step, path)
     del values_XYZ
     grid = VoxelGrid(facts.shape, facts.affine, facts.other_affine)

@@ -9,6 +9,8 @@ from typing import Literal, Protocol
 Modality = Literal["T1w", "T2w"]
 Role = Literal["train", "test"]
 MODALITIES: tuple[Modality, ...] = ("T1w", "T2w")
+NO_IMAGE = "no image by its name"
+"""What the reasons begin with for which texts, tables and the like are left out."""
 
 
 @dataclass(frozen=True, order=True)
@@ -24,6 +26,10 @@ class Scan:
         brain_mask: Path of a brain mask that comes with the data, if any.
         stripped: Whether the data set distributes the image without skull. ``None`` means
             unknown, to be recognised from the voxels.
+        lesion_labels: The values that are lesion, for masks that hold other structures as well.
+        volume: Which volume of the image, from 0, if it holds one for each contrast.
+        site: Where it was taken, if the name says so.
+        alternatives: Further images of the subject, session and modality, the next best first.
     """
 
     subject: str
@@ -33,6 +39,16 @@ class Scan:
     lesion_masks: tuple[Path, ...] = ()
     brain_mask: Path | None = None
     stripped: bool | None = None
+    lesion_labels: tuple[tuple[Path, tuple[int, ...]], ...] = ()
+    volume: int | None = None
+    site: str = ""
+    alternatives: tuple[Scan, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that it is made of."""
+        brain = () if self.brain_mask is None else (self.brain_mask,)
+        return (self.image, *self.lesion_masks, *brain)
 
     @property
     def scan_id(self) -> str:
@@ -42,18 +58,49 @@ class Scan:
 
 @dataclass(frozen=True, order=True)
 class Skipped:
-    """A file or folder that a source looked at and left out."""
+    """What a source looked at and left out.
+
+    Attributes:
+        path: A file or folder; of several files, the first.
+        reason: Why.
+        n_files: How many files that are, 0 for a folder that could not be looked into.
+    """
 
     path: Path
     reason: str
+    n_files: int = 1
+
+
+def further(scan: Scan, used: Scan) -> str:
+    """Why an image is left out that another one is better than."""
+    return (
+        f"a further {scan.modality} image of the same subject and session; used is "
+        f"{used.image.name}"
+    )
+
+
+def not_used(scan: Scan, reason: str, used: frozenset[Path]) -> list[Skipped]:
+    """The files of a scan that is left out, but for those that other scans use."""
+    others = [path for path in scan.files if path not in (scan.image, *used)]
+    return [
+        Skipped(scan.image, reason),
+        *(Skipped(path, f"a mask of {scan.image.name}, which is not used") for path in others),
+    ]
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The scans of a cohort, sorted, and what was left out and why."""
+    """What is below a folder: every file belongs to a scan, or is left out with a reason.
+
+    Attributes:
+        scans: The scans, sorted.
+        skipped: What was left out, sorted; the files of a scan's alternatives are among it.
+        n_files: How many files lie there, whatever they are; ``None`` if the source does not count.
+    """
 
     scans: tuple[Scan, ...]
     skipped: tuple[Skipped, ...] = ()
+    n_files: int | None = None
 
 
 class Source(Protocol):

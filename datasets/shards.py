@@ -267,7 +267,8 @@ def _load_lesions(scan: Scan, volume: Volume) -> tuple[NDArray[np.bool_], tuple[
     union_XYZ = np.zeros(volume.data_XYZ.shape, dtype=bool)
     notes: list[str] = []
     for path in scan.lesion_masks:
-        mask_XYZ, mask_notes = load_mask(path, like=volume, image_path=scan.image)
+        chosen = dict(scan.lesion_labels).get(path, ())
+        mask_XYZ, mask_notes = load_mask(path, volume, scan.image, chosen)
         union_XYZ |= mask_XYZ
         notes.extend(mask_notes)
     return union_XYZ, tuple(notes)

@@ -1,10 +1,11 @@
 """Which mask belongs to which image in a BIDS folder.
 
-A mask is known by its name: a ``label`` or ``desc`` entity, or a word without a key, that speaks
-of a lesion or of the brain (``label-lesion_mask``, ``desc-lesion_mask``, ``label-L_desc-T1lesion_
-mask``, ``lesion_roi``, ``desc-brain_mask``, ``brainmask``), but not of a part of the brain
-(``brainstem``, ``hemi-L``) or of what surrounds a lesion (``perilesion``). It belongs to an image
-if
+A mask is known by its name: a ``label`` or ``desc`` entity, or a word, that speaks of a lesion or
+of the brain (``label-lesion_mask``, ``desc-lesion_mask``, ``label-L_desc-T1lesion_mask``,
+``lesion_roi``, ``lesion-manual``, ``desc-brain_mask``, ``brainmask``), but not of a part of the
+brain (``brainstem``, ``hemi-L``) or of what surrounds a lesion (``perilesion``). Where the name
+does not say of what it is, a JSON file beside it may (``"Type": "Lesion"``), or a table of its
+labels (``_dseg.tsv``). It belongs to an image if
 
 - the subject is the same;
 - the session is the same; a mask without one is taken if the subject has one session only;
@@ -13,77 +14,30 @@ if
 - both name the same standard space, or none;
 - every further entity that the mask has (acq, run, ...), the image has too, with the same value.
 
-Of several images of one subject, session and modality the one that has a lesion mask is used,
-then the one with the plainest name. Whatever is left over is reported.
+Images whose entities say that their contrast is another one (``ce-gadolinium``, ``mt-on``), or
+that they are no magnitude (``part-imag``), are left out. Whatever is left over is reported.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-from datasets.scan import MODALITIES, Modality, Scan, Skipped
+from datasets.scan import MODALITIES, Scan, Skipped
+from datasets.sources._bids_names import FOREIGN_FOLDERS, OTHER_IMAGE, BidsFile, Kind, describe
 from datasets.sources._files import Entry, Tree, make_scan
+from datasets.sources._sidecars import Sidecars
 
-_LESION = re.compile(
-    r"(?P<before>non|no|without|peri|contra|mirror|mirrored|healthy)?"
-    r"(?:lesions?|stroke|infarct|tumou?r)(?P<after>free|mirror|mirrored)?"
-)
-_BRAIN = re.compile(r"brain(?P<stem>stem)?")
-_MASK_SUFFIXES = frozenset(
-    {"mask", "roi", "seg", "dseg", "probseg", "label", "lesion", "lesionmask", "brainmask"}
-)
-_OTHER_IMAGE = re.compile(
-    r"FLAIR|PDw?|PDT2|UNIT1|MP2RAGE|MEGRE|MESE|VFA|IRT1|inplaneT[12]|angio|SWI|swi|dwi|TRACE|ADC|"
-    r"CT|ct|T2starw?|T1rho|[A-Za-z0-9]+map|defacemask"
-)
-_NAMED_BY_DESC = re.compile(r"(?P<name>T1|T2|FLAIR|DWI|ADC)w?(?=lesion)", re.IGNORECASE)
-_NATIVE_SPACES = frozenset({"", "orig", "native", "individual", "scanner"})
 _NO_CONDITION = frozenset({"sub", "ses", "space", "label", "desc", "res", "den", "hemi", "from"})
-_FOREIGN_FOLDERS = frozenset({"func", "dwi", "fmap", "perf", "eeg", "meg", "sourcedata"})
-
-Kind = Literal["image", "lesion", "brain", "unlike", "other"]
 
 
-@dataclass(frozen=True)
-class _File:
-    """A NIfTI file with what its name and folders say."""
-
-    entry: Entry
-    kind: Kind
-    subject: str
-    session: str
-    entities: dict[str, str]
-    words: tuple[str, ...]
-    folders: tuple[str, ...]
-
-    @property
-    def derivative(self) -> bool:
-        return "derivatives" in self.folders
-
-    @property
-    def modality(self) -> str:
-        """The modality that the name speaks of, or nothing."""
-        names = [*self.words, self.entities.get("space", "")]
-        named = [name for name in names if name in MODALITIES or _OTHER_IMAGE.fullmatch(name)]
-        if named:
-            return named[-1]
-        for key in ("desc", "label"):
-            match = _NAMED_BY_DESC.match(self.entities.get(key, ""))
-            if match:
-                name = match["name"].upper()
-                return f"{name}w" if name in ("T1", "T2") else name
-        return ""
-
-    @property
-    def space(self) -> str:
-        """The standard space that the name speaks of; nothing for the scan's own."""
-        space = self.entities.get("space", "")
-        own = space in _NATIVE_SPACES or space in MODALITIES or _OTHER_IMAGE.fullmatch(space)
-        return "" if own else space
+_NOT_OURS: dict[Kind, str] = {
+    "unlike": "a mask of a part of the brain, or of what is not the lesion",
+    "mask": (
+        "looks like a mask, and neither its name nor a text beside it says of what; a JSON file "
+        'of its name with "Type": "Lesion" would'
+    ),
+}
 
 
 def bids_scans(
@@ -96,113 +50,74 @@ def bids_scans(
         at_any_depth: Whether subject folders may lie below others, as in ATLAS R2.0.
 
     Returns:
-        A scan, or why there is none, for each subject, session and modality; whatever else was
-        left out; whether there was any T1w or T2w image.
+        A scan, or why there is none, for each image; whatever else was
+        left out; whether there was any image at its place.
     """
-    files = [file for entry in tree.entries if (file := _describe(entry, tree)) is not None]
-    images, skipped = _images(files, at_any_depth)
+    sidecars = Sidecars(tree)
+    described = (describe(entry, tree) for entry in tree.entries)
+    files = [sidecars.understood(file) for file in described if file is not None]
+    images, skipped, is_any = _images(files, at_any_depth)
     sessions: dict[str, set[str]] = defaultdict(set)
-    for image in images:
-        sessions[image.subject].add(image.session)
+    for file in files:
+        if file.kind == "image" and not file.derivative:
+            sessions[file.subject].add(file.session)
     lesions, brains = _by_subject(files, "lesion"), _by_subject(files, "brain")
-    groups: dict[tuple[str, str, str], list[_File]] = defaultdict(list)
-    for image in images:
-        groups[image.subject, image.session, image.words[-1]].append(image)
     found: list[Scan | Skipped] = []
     used: set[Entry] = set()
-    for group in groups.values():
-        pairs = [(image, _belonging(image, lesions[image.subject], sessions)) for image in group]
-        pairs.sort(key=lambda pair: (not pair[1], len(pair[0].entities), pair[0].entry.path))
-        for image, masks in pairs:
-            used.update(mask.entry for mask in masks)
-            if image is not pairs[0][0]:
-                reason = "a further image of the subject and session; used is "
-                found.append(Skipped(image.entry.path, reason + pairs[0][0].entry.path.name))
-        image, masks = pairs[0]
+    for image in images:
+        masks = _belonging(image, lesions[image.subject], sessions)
         brain = _belonging(image, brains[image.subject], sessions)
-        used.update(mask.entry for mask in brain)
+        used.update(mask.entry for mask in (*masks, *brain))
         found.append(_scan(image, masks, brain, skipped))
     skipped.extend(
-        Skipped(file.entry.path, "a mask of a part of the brain, or of what is not the lesion")
-        for file in files
-        if file.kind == "unlike"
+        Skipped(file.entry.path, _NOT_OURS[file.kind]) for file in files if file.kind in _NOT_OURS
     )
     masks_of_all = [file for file in files if file.kind in ("lesion", "brain")]
     skipped.extend(_left_over(masks_of_all, used))
-    return found, skipped, bool(images)
+    return found, skipped, is_any
 
 
-def _by_subject(files: Sequence[_File], kind: Kind) -> defaultdict[str, list[_File]]:
-    found: defaultdict[str, list[_File]] = defaultdict(list)
+def _by_subject(files: Sequence[BidsFile], kind: Kind) -> defaultdict[str, list[BidsFile]]:
+    found: defaultdict[str, list[BidsFile]] = defaultdict(list)
     for file in files:
         if file.kind == kind:
             found[file.subject].append(file)
     return found
 
 
-def _describe(entry: Entry, tree: Tree) -> _File | None:
-    """Read a file's name; ``None`` if it is not of an anatomical image of some subject."""
-    folders = entry.path.relative_to(tree.root).parts[:-1]
-    entities: dict[str, str] = {}
-    words: list[str] = []
-    for part in entry.stem.split("_"):
-        key, dash, value = part.partition("-")
-        if dash:
-            entities[key] = value
-        else:
-            words.append(part)
-    subject = entities.get("sub") or _from_folder(folders, "sub-")
-    if not subject or "task" in entities or _FOREIGN_FOLDERS.intersection(folders):
-        return None
-    session = entities.get("ses") or _from_folder(folders, "ses-")
-    kind = _kind(entities, words)
-    return _File(entry, kind, subject, session, entities, tuple(words), folders)
-
-
-def _from_folder(folders: Sequence[str], prefix: str) -> str:
-    return next((name[len(prefix) :] for name in folders if name.startswith(prefix)), "")
-
-
-def _kind(entities: dict[str, str], words: Sequence[str]) -> Kind:
-    suffix = words[-1] if words else ""
-    if suffix in MODALITIES:
-        return "image"
-    said = [entities.get("label", ""), entities.get("desc", ""), *words]
-    if suffix.lower() in _MASK_SUFFIXES or "mask" in suffix.lower():
-        lesions = [match for word in said for match in _LESION.finditer(word.lower())]
-        if lesions or entities.get("label") == "L":
-            return "unlike" if any(m["before"] or m["after"] for m in lesions) else "lesion"
-        brains = [match for word in said for match in _BRAIN.finditer(word.lower())]
-        if brains:
-            is_part = "hemi" in entities or any(match["stem"] for match in brains)
-            return "unlike" if is_part else "brain"
-    return "other"
-
-
-def _images(files: Sequence[_File], at_any_depth: bool) -> tuple[list[_File], list[Skipped]]:
-    """The T1w and T2w images at their place, and what lies beside them under another name."""
-    images: list[_File] = []
+def _images(
+    files: Sequence[BidsFile], at_any_depth: bool
+) -> tuple[list[BidsFile], list[Skipped], bool]:
+    """The images at their place, what lies beside them, and whether any image was at its place."""
+    images: list[BidsFile] = []
     skipped: list[Skipped] = []
+    is_any = False
     for file in files:
         if file.derivative or file.kind not in ("image", "other"):
             continue
         start = next((i for i, n in enumerate(file.folders) if n.startswith("sub-")), None)
         if start is None or (start > 0 and not at_any_depth):
+            if file.kind == "image":
+                reason = "not below a folder sub-* of the root"
+                skipped.append(Skipped(file.entry.path, reason))
             continue
-        reason = _misplaced(file, file.folders[start:])
-        if reason is not None:
+        reason = _misplaced(file, file.folders[start:]) or ""
+        if file.kind == "image" and not reason:
+            is_any = True
+            reason = file.other_contrast
+        if reason:
             skipped.append(Skipped(file.entry.path, reason))
         elif file.kind == "image":
             images.append(file)
-    return images, skipped
+    return images, skipped, is_any
 
 
-def _misplaced(file: _File, folders: tuple[str, ...]) -> str | None:
-    suffix = file.words[-1] if file.words else ""
+def _misplaced(file: BidsFile, folders: tuple[str, ...]) -> str | None:
     if file.kind == "other":
-        if _OTHER_IMAGE.fullmatch(suffix) or folders[-1] != "anat":
+        if OTHER_IMAGE.fullmatch(file.suffix) or folders[-1] != "anat":
             return None
-        return f"the name ends in {suffix!r}; an image's ends in _T1w or _T2w"
+        end = file.suffix or file.entry.stem.rpartition("_")[2]
+        return f"the name ends in {end!r}; an image's ends in _" + " or _".join(MODALITIES)
     if folders[-1] != "anat" or len(folders) > 3:
         return "not in the folder sub-*/anat or sub-*/ses-*/anat"
     if f"sub-{file.subject}" != folders[0]:
@@ -212,7 +127,9 @@ def _misplaced(file: _File, folders: tuple[str, ...]) -> str | None:
     return None
 
 
-def _belonging(image: _File, masks: Sequence[_File], sessions: dict[str, set[str]]) -> list[_File]:
+def _belonging(
+    image: BidsFile, masks: Sequence[BidsFile], sessions: dict[str, set[str]]
+) -> list[BidsFile]:
     """Those of a subject's masks that belong to an image."""
     one_session = len(sessions[image.subject]) == 1
     return [
@@ -237,7 +154,7 @@ def _same(one: str, other: str | None) -> bool:
 
 
 def _scan(
-    image: _File, lesions: list[_File], brains: list[_File], skipped: list[Skipped]
+    image: BidsFile, lesions: list[BidsFile], brains: list[BidsFile], skipped: list[Skipped]
 ) -> Scan | Skipped:
     usable = [mask for mask in brains if mask.entry.problem is None]
     skipped.extend(
@@ -248,25 +165,38 @@ def _scan(
     for mask in usable[1:]:
         reason = f"a further brain mask of {image.entry.path.name}"
         skipped.append(Skipped(mask.entry.path, reason))
-    modality: Modality = "T1w" if image.words[-1] == "T1w" else "T2w"
     return make_scan(
         image.entry,
         subject=image.subject,
         session=image.session,
-        modality=modality,
+        modality=next(name for name in MODALITIES if name == image.suffix),
         lesions=[mask.entry for mask in lesions],
         brain_mask=usable[0].entry.path if usable else None,
+        labels=[(mask.entry.path, mask.labels) for mask in lesions if mask.labels],
     )
 
 
-def _left_over(masks: Sequence[_File], used: set[Entry]) -> list[Skipped]:
+def _left_over(masks: Sequence[BidsFile], used: set[Entry]) -> list[Skipped]:
     """Masks that belong to no image."""
     return [
         Skipped(
             mask.entry.path,
-            f"a {mask.kind} mask that belongs to no T1w or T2w image of sub-{mask.subject}: "
-            "session, modality, space or a further entity differs",
+            f"a {mask.kind} mask that belongs to no {' or '.join(MODALITIES)} image of "
+            f"sub-{mask.subject}: session, modality, space or a further entity differs",
         )
         for mask in masks
         if mask.entry not in used
     ]
+
+
+def why(entry: Entry) -> str:
+    """Why an image is left out that is neither a scan's nor a mask that is named by itself."""
+    folders = {folder.name for folder in entry.folder.parents} | {entry.folder.name}
+    other = FOREIGN_FOLDERS & folders
+    if "derivatives" in folders:
+        return "in derivatives, and neither a lesion nor a brain mask"
+    if other:
+        return f"in folders called {min(other)!r}, which hold no anatomical image"
+    if OTHER_IMAGE.fullmatch(entry.stem.rpartition("_")[2]):
+        return "another contrast than " + " or ".join(MODALITIES)
+    return "by its name no image or mask of this layout"

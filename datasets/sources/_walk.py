@@ -11,6 +11,7 @@ from pathlib import Path
 
 from datasets.errors import SourceError
 from datasets.scan import Skipped
+from datasets.sources._names import file_problem, left_out_as, nifti_stem
 
 MAX_NAMES = 1_000_000
 """More files and folders than this are no data set's: ten thousand scans come with a tenth."""
@@ -18,40 +19,44 @@ MAX_NAMES = 1_000_000
 
 @dataclass(frozen=True)
 class Entry:
-    """Something whose name ends in ``.nii`` or ``.nii.gz``.
+    """A file whose name is that of an image.
 
     Attributes:
         path: Where it lies.
-        stem: Its name without that ending.
+        stem: Its name without the ending.
         problem: Why it cannot be read as a file; ``None`` if it can.
+        place: The folder that it stands in by its name, if that is not the one it lies in: some
+            unpack ``case_t1.nii.gz`` as a folder ``case_t1.nii`` with one file in it.
     """
 
     path: Path
     stem: str
     problem: str | None = None
+    place: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that its name belongs to."""
+        return self.place or self.path.parent
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The NIfTI files below a folder.
+    """The files below a folder.
 
     Attributes:
         root: The folder.
-        entries: Sorted by path.
-        skipped: Hidden files and folders that cannot be entered.
+        entries: Those that are images by their names, sorted by path.
+        skipped: All others, and folders that cannot be entered.
+        n_files: How many files there are in all: every name that is no folder's.
+        texts: Those that describe others: ``.json`` and ``.tsv``.
     """
 
     root: Path
     entries: tuple[Entry, ...]
     skipped: tuple[Skipped, ...]
-
-
-def nifti_stem(name: str) -> str | None:
-    """The name without ``.nii`` or ``.nii.gz`` (in any case); ``None`` if it has neither."""
-    for ending in (".nii.gz", ".nii"):
-        if name.lower().endswith(ending) and len(name) > len(ending):
-            return name[: -len(ending)]
-    return None
+    n_files: int
+    texts: frozenset[Path] = frozenset()
 
 
 def walk(root: Path, layout: str, leave_out: frozenset[str] = frozenset()) -> Tree:
@@ -60,7 +65,7 @@ def walk(root: Path, layout: str, leave_out: frozenset[str] = frozenset()) -> Tr
     Args:
         root: The folder.
         layout: What was expected in it, for the error message.
-        leave_out: Names of folders that are not entered.
+        leave_out: Names of folders in which files are counted and not looked at.
 
     Raises:
         SourceError: If the folder does not exist, is no folder, cannot be entered, or holds more
@@ -80,7 +85,8 @@ def walk(root: Path, layout: str, leave_out: frozenset[str] = frozenset()) -> Tr
         raise SourceError(f"{root} is no folder: expected one that holds {layout}")
     entries: list[Entry] = []
     skipped: list[Skipped] = []
-    for number, item in enumerate(_Walk(leave_out).items(root)):
+    look = _Walk(leave_out)
+    for number, item in enumerate(look.items(root)):
         if number >= MAX_NAMES:
             raise SourceError(
                 f"{root} holds more than {MAX_NAMES:,} files and folders: expected the folder of "
@@ -90,7 +96,10 @@ def walk(root: Path, layout: str, leave_out: frozenset[str] = frozenset()) -> Tr
             entries.append(item)
         elif item is not None:
             skipped.append(item)
-    return Tree(root, tuple(sorted(entries, key=lambda e: e.path)), tuple(sorted(skipped)))
+    skipped.extend(look.groups.values())
+    n_files = len(entries) + sum(item.n_files for item in skipped)
+    entries.sort(key=lambda entry: entry.path)
+    return Tree(root, tuple(entries), tuple(sorted(skipped)), n_files, frozenset(look.texts))
 
 
 @dataclass(frozen=True)
@@ -101,11 +110,13 @@ class _Folder:
         path: Where it lies.
         above: What the folders above it are, by device and number.
         n_links: How many links to folders its path goes through.
+        stem: The image's name that it has, without the ending; else empty.
     """
 
     path: Path
     above: frozenset[tuple[int, int]]
     n_links: int
+    stem: str = ""
 
 
 class _Walk:
@@ -114,15 +125,21 @@ class _Walk:
     A folder may be reached by its own path and by links to it. Where links lead to links, the ways
     to a folder can be more than anybody can list, so behind a second link no folder is looked into
     again.
+
+    Attributes:
+        groups: What is left out for its name, by reason and, of images, by folder.
+        texts: Files that describe others.
     """
 
     def __init__(self, leave_out: frozenset[str]) -> None:
+        self.groups: dict[tuple[str, Path | None], Skipped] = {}
+        self.texts: list[Path] = []
         self._leave_out = leave_out
         self._seen: set[tuple[int, int]] = set()
         self._linked: deque[_Folder] = deque()
 
     def items(self, root: Path) -> Iterator[Entry | Skipped | None]:
-        """Files named as NIfTI, what is left out, and None for every other name."""
+        """Files named as images, what is left out, and None for every other name."""
         self._linked.append(_Folder(root, frozenset(), 0))
         while self._linked:
             waiting = [self._linked.popleft()]
@@ -137,56 +154,81 @@ class _Walk:
             with os.scandir(folder.path) as found:
                 items = sorted(found, key=lambda item: item.name)
         except OSError as error:
-            yield Skipped(folder.path, f"the folder cannot be entered: {error.strerror}")
+            yield Skipped(folder.path, f"the folder cannot be entered: {error.strerror}", 0)
             return
         identity = (here.st_dev, here.st_ino)
         if identity in folder.above:
-            yield Skipped(folder.path, "a link back to a folder above it")
+            yield Skipped(folder.path, "a link back to a folder above it", 0)
             return
         if folder.n_links > 1 and identity in self._seen:
-            yield Skipped(folder.path, "a folder that was looked into already, behind two links")
+            yield Skipped(folder.path, "a folder that was looked into already, behind two links", 0)
             return
         self._seen.add(identity)
         above = folder.above | {identity}
+        inside: list[Entry] = []
         for item in items:
             there = _Folder(folder.path / item.name, above, folder.n_links)
-            yield self._item(item, there, waiting)
+            found_item = self._item(item, there, waiting)
+            if folder.stem and isinstance(found_item, Entry):
+                inside.append(found_item)
+                found_item = None
+            yield found_item
+        if folder.stem:
+            yield from _named_as_image(folder, inside)
 
     def _item(
         self, item: os.DirEntry[str], there: _Folder, waiting: list[_Folder]
     ) -> Entry | Skipped | None:
         """What a name is; folders are noted, to be looked into later."""
-        stem = nifti_stem(item.name)
-        if item.name.startswith("."):
-            return None if stem is None else Skipped(there.path, "hidden file")
-        if stem is not None:
-            return Entry(there.path, stem, _problem(there.path))
-        if item.name in self._leave_out:
-            return None
+        stem, path = nifti_stem(item.name), there.path
         try:
             is_folder, is_link = item.is_dir(), item.is_symlink()
         except OSError as error:
-            return Skipped(there.path, f"cannot be looked at: {error.strerror}")
-        if is_folder and is_link:
-            self._linked.append(replace(there, n_links=there.n_links + 1))
-        elif is_folder:
-            waiting.append(there)
+            return Skipped(path, f"cannot be looked at: {error.strerror}")
+        if is_folder:
+            if item.name.startswith("."):
+                self._count(path, "in a hidden folder")
+            elif item.name in self._leave_out:
+                self._count(path, f"in folders called {item.name!r}, which are not looked into")
+            else:
+                there = replace(there, stem=stem or "", n_links=there.n_links + is_link)
+                (self._linked if is_link else waiting).append(there)
+            return None
+        if stem is not None:
+            if item.name.startswith("."):
+                return Skipped(path, "hidden file")
+            return Entry(path, stem, file_problem(path))
+        if item.name.endswith((".json", ".tsv")):
+            self.texts.append(path)
+        reason, is_image = left_out_as(item.name)
+        self._group(path, reason, 1, path.parent if is_image else None)
         return None
 
+    def _count(self, folder: Path, reason: str) -> None:
+        """Count the files below a folder that is not looked into; links are not followed."""
+        n_files = 0
+        for _, _, names in os.walk(folder):
+            n_files += len(names)
+            if n_files > MAX_NAMES:
+                reason += f"; more than {MAX_NAMES:,}, not counted to the end"
+                break
+        if n_files:
+            self._group(folder, reason, n_files)
 
-def _problem(path: Path) -> str | None:
-    """Why a path cannot be read as a file, from its metadata alone."""
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return "a link to a file that does not exist"
-    except OSError as error:
-        return f"cannot be looked at: {error.strerror}"
-    if stat.S_ISDIR(mode):
-        return "a folder with the name of an image"
-    if not stat.S_ISREG(mode):
-        return "no regular file"
-    effective = os.access in os.supports_effective_ids
-    if not os.access(path, os.R_OK, effective_ids=effective):
-        return "no permission to read it"
-    return None
+    def _group(self, path: Path, reason: str, n_files: int, folder: Path | None = None) -> None:
+        before = self.groups.get((reason, folder))
+        if before is None:
+            self.groups[reason, folder] = Skipped(path, reason, n_files)
+        else:
+            first = min(before.path, path)
+            self.groups[reason, folder] = Skipped(first, reason, before.n_files + n_files)
+
+
+def _named_as_image(folder: _Folder, inside: list[Entry]) -> Iterator[Entry | Skipped]:
+    """A folder with an image's name stands for the one image in it."""
+    if len(inside) == 1:
+        yield replace(inside[0], stem=folder.stem, place=folder.path.parent)
+        return
+    several = f", which holds {len(inside)}" if inside else ""
+    yield Skipped(folder.path, f"a folder with the name of an image{several}", 0)
+    yield from inside

@@ -18,7 +18,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from datasets.scan import Listing, Modality, Scan, Skipped
-from datasets.sources._bids import bids_scans
+from datasets.sources._bids import bids_scans, why
 from datasets.sources._files import Entry, Tree, close, make_scan, nothing_found, walk
 
 LAYOUT = (
@@ -43,7 +43,7 @@ def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
     found = [*first, *second]
     if not found:
         raise nothing_found(tree, LAYOUT)
-    return close(found, [*tree.skipped, *first_skipped, *second_skipped], modalities)
+    return close(tree, found, [*first_skipped, *second_skipped], modalities, why)
 
 
 def _release_1(tree: Tree) -> tuple[list[Scan | Skipped], list[Skipped]]:
@@ -53,17 +53,17 @@ def _release_1(tree: Tree) -> tuple[list[Scan | Skipped], list[Skipped]]:
         if _IMAGE.fullmatch(entry.stem):
             images.append(entry)
         elif _LESION.fullmatch(entry.stem):
-            lesions[entry.path.parent].append(entry)
+            lesions[entry.folder].append(entry)
     found: list[Scan | Skipped] = []
     beside: dict[Path, set[str]] = defaultdict(set)
     for image in images:
-        beside[image.path.parent].add(_name(image))
+        beside[image.folder].add(_name(image))
     used: set[Entry] = set()
     for image in images:
         subject, session = _subject_and_session(image, tree.root)
-        masks = lesions.get(image.path.parent, [])
-        if len(beside[image.path.parent]) > 1:
-            names = beside[image.path.parent]
+        masks = lesions.get(image.folder, [])
+        if len(beside[image.folder]) > 1:
+            names = beside[image.folder]
             masks = [mask for mask in masks if _owner(mask, names) == _name(image)]
         used.update(masks)
         scan = make_scan(image, subject=subject, session=session, modality="T1w", lesions=masks)
@@ -94,7 +94,7 @@ def _owner(mask: Entry, names: set[str]) -> str:
 
 def _subject_and_session(image: Entry, root: Path) -> tuple[str, str]:
     """From the folder ``c0001s0004t01`` or ``031768/t01``; else from the file's name."""
-    folder = image.path.parent
+    folder = image.folder
     name = _IMAGE.fullmatch(image.stem)
     for text in (folder.name, name["name"] if name else ""):
         match = _FOLDER.fullmatch(text)

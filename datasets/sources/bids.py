@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from datasets.scan import Listing, Modality
-from datasets.sources._bids import bids_scans
+from datasets.sources._bids import bids_scans, why
 from datasets.sources._files import close, nothing_found, walk
 
 LAYOUT = "files such as sub-01/anat/sub-01_T1w.nii.gz or sub-01/ses-1/anat/sub-01_ses-1_T2w.nii.gz"
@@ -26,4 +26,4 @@ def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
     found, skipped, any_image = bids_scans(tree)
     if not any_image:
         raise nothing_found(tree, LAYOUT)
-    return close(found, [*tree.skipped, *skipped], modalities)
+    return close(tree, found, skipped, modalities, why)

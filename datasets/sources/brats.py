@@ -1,33 +1,76 @@
-"""BraTS: brain tumours, distributed without skull, in the names of every year.
+"""Brain tumours, distributed without skull: BraTS of every year, and what took its names over.
 
-- 2017 and 2018: ``HGG/<case>/<case>_t1.nii.gz``, ``_t2``, ``_seg`` (or below ``LGG``)
+- 2017 and 2018: ``HGG/<case>/<case>_t1.nii.gz``, ``_t2``, ``_seg`` (or below ``LGG``), also
+  ``<case>/t1.nii.gz``
 - 2020 and 2021: ``BraTS20_Training_001/BraTS20_Training_001_t1.nii.gz``, also ``.nii``
 - from 2023: ``BraTS-GLI-00001-000/BraTS-GLI-00001-000-t1n.nii.gz``, ``-t2w``, ``-seg``
+- UPENN-GBM: ``UPENN-GBM-00001_11_T1.nii.gz``, with ``_segm`` or, without one, ``_automated_approx_
+  segm`` in any folder
+- UCSF-PDGM: ``UCSF-PDGM-0004_T1.nii.gz``, ``_tumor_segmentation``
+- Medical Segmentation Decathlon, Task01: ``imagesTr/BRATS_001.nii.gz`` of four volumes,
+  ``labelsTr``
 
-All may be mixed below one root. The names from 2023 end in a time point, which becomes the
-session, so that a patient who was scanned twice remains one subject. T1w images with contrast
-agent and FLAIR are passed over.
+All may be mixed below one root. The names from 2023 end in a time point, as UPENN's do, which
+becomes the session, so that a patient who was scanned twice remains one subject. T1w images with
+contrast agent and contrasts that are no modality here are passed over.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets.scan import Listing, Modality, Scan, Skipped
-from datasets.sources._files import Entry, close, make_scan, nothing_found, walk
+from datasets.scan import Listing, Modality, Skipped
+from datasets.sources._decathlon import decathlon_scans
+from datasets.sources._files import Entry, Tree, close, make_scan, nothing_found, walk
 
 LAYOUT = (
-    "files such as HGG/CASE/CASE_t1.nii.gz, BraTS20_Training_001/BraTS20_Training_001_t1.nii.gz "
-    "or BraTS-GLI-00001-000/BraTS-GLI-00001-000-t1n.nii.gz"
+    "files such as HGG/CASE/CASE_t1.nii.gz, BraTS20_Training_001/BraTS20_Training_001_t1.nii.gz, "
+    "BraTS-GLI-00001-000/BraTS-GLI-00001-000-t1n.nii.gz, UPENN-GBM-00001_11_T1.nii.gz, "
+    "UCSF-PDGM-0004_T1.nii.gz or imagesTr/BRATS_001.nii.gz"
 )
-_NAME = re.compile(r"(?P<case>.+)(?:_(?P<old>t1|t2|seg)|-(?P<new>t1n|t2w|seg))")
-_TIME_POINT = re.compile(r"(?P<subject>BraTS-.+-\d+)-(?P<session>\d{3})")
+_MODALITY: dict[str, Modality] = {"t1": "T1w", "t1n": "T1w", "t2": "T2w", "t2w": "T2w"}
+_OTHER_CONTRASTS = ("t1ce", "t1c", "t1gd", "flair", "t2f")
+_MASKS = ("seg", "segm", "tumor_segmentation", "automated_approx_segm")
+"""In the order in which they are taken: one that a person has drawn comes first."""
+
+_KINDS = "|".join(sorted((*_MODALITY, *_OTHER_CONTRASTS, *_MASKS), key=len, reverse=True))
+_NAME = re.compile(rf"(?:(?P<case>.+?)[_-])?(?P<kind>{_KINDS})", re.IGNORECASE)
+_TIME_POINTS = (
+    re.compile(r"(?P<subject>BraTS-.+-\d+)-(?P<session>\d{3})"),
+    re.compile(r"(?P<subject>UPENN-GBM-\d+)_(?P<session>\d{2})"),
+)
 _Case = tuple[Path, str]
 """A folder and the name that the files of a case in it begin with."""
-_MODALITY: dict[str, Modality] = {"t1": "T1w", "t1n": "T1w", "t2": "T2w", "t2w": "T2w"}
+
+
+_Masks = dict[str, list[Entry]]
+"""Masks by what their names say they are."""
+
+
+@dataclass
+class _Named:
+    """What is below a folder, by the names of the files."""
+
+    images: dict[_Case, list[tuple[Entry, Modality]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    masks: dict[_Case, _Masks] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+
+    def without_images(self) -> tuple[dict[str, list[_Masks]], dict[Path, list[_Masks]]]:
+        """Masks with no image of their case beside them: by the case, and by the folder."""
+        by_case: dict[str, list[_Masks]] = defaultdict(list)
+        by_folder: dict[Path, list[_Masks]] = defaultdict(list)
+        for (folder, case), masks in self.masks.items():
+            if (folder, case) not in self.images:
+                by_case[case].append(masks)
+                by_folder[folder].append(masks)
+        return by_case, by_folder
 
 
 def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
@@ -37,51 +80,77 @@ def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
         SourceError: If ``root`` does not exist or no file has a name of BraTS's.
     """
     tree = walk(root, LAYOUT)
-    images: dict[_Case, list[tuple[Entry, Modality]]] = defaultdict(list)
-    lesions: dict[_Case, list[Entry]] = defaultdict(list)
-    odd_masks: dict[Path, list[Entry]] = defaultdict(list)
-    for entry in tree.entries:
-        name = _NAME.fullmatch(entry.stem)
-        if name is None:
+    named = _by_names(tree)
+    found, skipped = decathlon_scans(tree)
+    elsewhere, strange = named.without_images()
+    cases = Counter(folder for folder, _ in named.images)
+    used: set[Entry] = set()
+    for (folder, case), entries in named.images.items():
+        places = [named.masks[folder, case]] if (folder, case) in named.masks else []
+        if not places and case:
+            places = elsewhere[case]
+        if not places and cases[folder] == 1:
             # One case of 2020 is distributed with its mask under a name of the hospital's.
-            if entry.stem.lower().endswith("_segm"):
-                odd_masks[entry.path.parent].append(entry)
-            continue
-        kind = name["old"] or name["new"]
-        case = (entry.path.parent, name["case"])
-        if kind == "seg":
-            lesions[case].append(entry)
-        else:
-            images[case].append((entry, _MODALITY[kind]))
-    if not images:
-        raise nothing_found(tree, LAYOUT)
-    found: list[Scan | Skipped] = []
-    cases = Counter(folder for folder, _ in images)
-    for (folder, case_name), entries in images.items():
-        time_point = _TIME_POINT.fullmatch(case_name)
-        masks = lesions.get((folder, case_name), [])
-        if not masks and cases[folder] == 1:
-            masks = odd_masks.pop(folder, [])
-        for entry, modality in entries:
-            scan = make_scan(
+            places = strange[folder]
+        masks = _best(places)
+        used.update(masks)
+        subject, session = _subject_and_session(case or folder.name)
+        found += [
+            make_scan(
                 entry,
-                subject=time_point["subject"] if time_point else case_name,
-                session=time_point["session"] if time_point else "",
+                subject=subject,
+                session=session,
                 modality=modality,
                 # The same mask may lie there packed and unpacked; the union of both is it.
                 lesions=masks,
                 stripped=True,
             )
-            found.append(scan)
-    left = {case: entries for case, entries in lesions.items() if case not in images}
-    left |= {(folder, ""): entries for folder, entries in odd_masks.items()}
-    orphans = _orphans(left)
-    return close(found, [*tree.skipped, *orphans], modalities)
+            for entry, modality in entries
+        ]
+    if not found:
+        raise nothing_found(tree, LAYOUT)
+    return close(tree, found, [*skipped, *_left_over(named, used)], modalities, _why)
 
 
-def _orphans(masks: Mapping[_Case, list[Entry]]) -> list[Skipped]:
-    return [
-        Skipped(entry.path, "a lesion mask without a T1w or T2w image beside it")
-        for entries in masks.values()
-        for entry in entries
-    ]
+def _by_names(tree: Tree) -> _Named:
+    found = _Named()
+    for entry in tree.entries:
+        name = _NAME.fullmatch(entry.stem)
+        if name is None:
+            continue
+        kind, case = name["kind"].lower(), (entry.folder, name["case"] or "")
+        if kind in _MODALITY:
+            found.images[case].append((entry, _MODALITY[kind]))
+        elif kind in _MASKS:
+            found.masks[case][kind].append(entry)
+    return found
+
+
+def _best(places: Sequence[_Masks]) -> list[Entry]:
+    """Of some masks those of the best kind."""
+    for kind in _MASKS:
+        masks = [entry for place in places for entry in place.get(kind, [])]
+        if masks:
+            return masks
+    return []
+
+
+def _subject_and_session(case: str) -> tuple[str, str]:
+    for pattern in _TIME_POINTS:
+        match = pattern.fullmatch(case)
+        if match:
+            return match["subject"], match["session"]
+    return case, ""
+
+
+def _left_over(named: _Named, used: set[Entry]) -> list[Skipped]:
+    masks = [e for kinds in named.masks.values() for some in kinds.values() for e in some]
+    reason = "a lesion mask without an image of its own, or beside a better mask of its case"
+    return [Skipped(entry.path, reason) for entry in masks if entry not in used]
+
+
+def _why(entry: Entry) -> str:
+    name = _NAME.fullmatch(entry.stem)
+    if name and name["kind"].lower() in _OTHER_CONTRASTS:
+        return f"another contrast ({name['kind'].lower()})"
+    return "by its name no image or mask of this layout"

@@ -26,10 +26,16 @@ def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
     tree = walk(root, LAYOUT)
     named = [(entry, _NAME.fullmatch(entry.stem)) for entry in tree.entries]
     found = [
-        make_scan(entry, subject=name["subject"], session="", modality=_MODALITY[name["kind"]])
+        make_scan(
+            entry,
+            subject=name["subject"],
+            session="",
+            modality=_MODALITY[name["kind"]],
+            site=name["site"],
+        )
         for entry, name in named
         if name is not None
     ]
     if not found:
         raise nothing_found(tree, LAYOUT)
-    return close(found, tree.skipped, modalities)
+    return close(tree, found, [], modalities)

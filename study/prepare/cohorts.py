@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from datasets import sources
 from datasets.files import RefusedFileError, read_regular
+from datasets.participants import condition
 from datasets.phantom.settings import PHANTOM_VERSION, PhantomOptions
 from datasets.plugins import load_plugin, plugin_names
 from datasets.scan import MODALITIES, Modality, Role
@@ -37,6 +38,10 @@ class Cohort(BaseModel):
         root: Folder of the data set; in the file, relative to the file.
         role: ``train`` (healthy) or ``test`` (with lesion masks).
         modalities: Which images to use.
+        masks: Folder of lesion masks that lie apart from the images; likewise relative to the file.
+        subjects: Labels of the only subjects to take; ``None`` for all.
+        exclude: Labels of subjects not to take.
+        participants: Condition on the columns of ``participants.tsv`` that subjects must fulfil.
         options: For the phantom only: what to make there.
     """
 
@@ -47,6 +52,10 @@ class Cohort(BaseModel):
     root: Path
     role: Role
     modalities: tuple[Modality, ...] = Field(default=MODALITIES, min_length=1)
+    masks: Path | None = None
+    subjects: tuple[str, ...] | None = Field(default=None, min_length=1)
+    exclude: tuple[str, ...] = ()
+    participants: str = ""
     options: PhantomOptions | None = None
 
     @field_validator("name")
@@ -56,7 +65,7 @@ class Cohort(BaseModel):
             raise ValueError("a cohort's name has letters, digits, '_' and '-', at most 32")
         return value
 
-    @field_validator("root", mode="before")
+    @field_validator("root", "masks", mode="before")
     @classmethod
     def _check_root(cls, value: object) -> object:
         if value == "":
@@ -71,6 +80,13 @@ class Cohort(BaseModel):
         names = plugin_names(sources)
         if value not in names:
             raise ValueError(f"unknown source {value!r}; choose one of: {', '.join(names)}")
+        return value
+
+    @field_validator("participants")
+    @classmethod
+    def _check_participants(cls, value: str) -> str:
+        if value:
+            condition(value)
         return value
 
     @field_validator("modalities")
@@ -185,11 +201,17 @@ def _cohort(name: str, table: Any, path: Path) -> Cohort:
     if (cohort.options is not None) != cohort.synthetic:
         needs = "needs" if cohort.synthetic else "takes no"
         raise CohortsError(f"{where}: source {cohort.source!r} {needs} options")
-    try:
-        root = cohort.root.expanduser()
-    except RuntimeError as error:
-        raise CohortsError(f"{where}: root: {cohort.root} names the home of nobody") from error
-    return cohort.model_copy(update={"root": (path.parent / root).absolute()})
+    folders = {"root": cohort.root, "masks": cohort.masks}
+    update: dict[str, Path] = {}
+    for entry, folder in folders.items():
+        if folder is not None:
+            try:
+                update[entry] = (path.parent / folder.expanduser()).absolute()
+            except RuntimeError as error:
+                raise CohortsError(
+                    f"{where}: {entry}: {folder} names the home of nobody"
+                ) from error
+    return cohort.model_copy(update=update)
 
 
 def phantom_folder(store: Storage) -> Path:

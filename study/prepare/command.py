@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from study.prepare.cohorts import Cohort, phantom_cohorts, phantom_folder, read_
 from study.prepare.limits import Limits
 from study.prepare.listing import CohortListing, scan_name
 from study.prepare.losses import lesion_in_dropped_slices_share, lesion_lost_by_resizing_share
-from study.prepare.noticed import note_lines
+from study.prepare.noticed import file_lines, note_lines
 from study.prepare.page import write_reports
 from study.prepare.preparation import Preparation
 from study.progress.live import View
@@ -158,11 +157,8 @@ def print_summary(listings: Sequence[CohortListing], prepared: int, console: Pla
     _print_reasons(listings, console)
     for line in note_lines(listings):
         console.print(line, soft_wrap=True)
-    skipped = Counter(x.cohort.name for x in listings for _ in x.skipped)
-    modalities = Counter(x.cohort.name for x in listings)
-    for name, count in sorted(skipped.items()):
-        files = count // modalities[name]
-        console.print(f"{name}: {files} files or folders left out; --report DIR says which and why")
+    for line in file_lines(listings):
+        console.print(line, soft_wrap=True)
     total = sum(len(listing.records) for listing in listings)
     now = min(prepared, total)  # what was damaged or set aside may have been prepared twice
     console.print(f"{now} of {total} scans were prepared now; the others were there.")

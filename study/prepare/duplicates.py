@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datasets.errors import SourceError
@@ -20,6 +20,7 @@ class Content:
         image: Path of the image, for messages.
         image_sha256: Checksum of the image.
         masks: Checksums of its lesion masks, sorted.
+        volume: Which volume of the image, if it holds several.
     """
 
     cohort: str
@@ -28,27 +29,40 @@ class Content:
     image: str
     image_sha256: str
     masks: tuple[str, ...]
+    volume: int | None = None
 
 
-def repeated(contents: Sequence[Content], say: Callable[[str], None]) -> frozenset[int]:
-    """Indices of the scans that are left out because one before them is the same.
+@dataclass(frozen=True)
+class Repeat:
+    """A scan of which there is another one before it.
+
+    Attributes:
+        sentence: Says so.
+        is_left_out: Whether the other one is used for both.
+    """
+
+    sentence: str
+    is_left_out: bool
+
+
+def repeated(contents: Sequence[Content]) -> dict[int, Repeat]:
+    """Scans that are the same as one before them, by their indices.
 
     The same image with other lesion masks is used in both places if it is of the role ``test``.
     A file that cannot be read is like no other.
 
     Args:
         contents: Of all scans of all cohorts, in listing order.
-        say: Told in a sentence of each scan that is there more than once.
 
     Raises:
         SourceError: If an image is in cohorts of different roles, which would train on test data.
     """
-    seen: dict[str, list[Content]] = {}
-    left_out = []
+    seen: dict[tuple[str, int | None], list[Content]] = {}
+    found = {}
     for index, content in enumerate(contents):
         if content.image_sha256.startswith("unreadable"):
             continue
-        before = seen.setdefault(content.image_sha256, [])
+        before = seen.setdefault((content.image_sha256, content.volume), [])
         for other in before:
             if other.role != content.role:
                 raise SourceError(
@@ -59,16 +73,15 @@ def repeated(contents: Sequence[Content], say: Callable[[str], None]) -> frozens
         alike = [other for other in before if other.modality == content.modality]
         same = [o for o in alike if content.role == "train" or o.masks == content.masks]
         if same:
-            left_out.append(index)
-            say(f"{_pair(same[0], content)} are the same scan; the first is used")
-        elif alike:
-            say(f"{_pair(alike[0], content)} are the same image with other lesion masks")
+            words = f"the same scan as {_place(same[0])}, which is used"
+            found[index] = Repeat(words, is_left_out=True)
+        elif before:
+            other, words = before[0], "the same image as"
+            more = "with other lesion masks" if alike else f"which is listed as {other.modality}"
+            found[index] = Repeat(f"{words} {_place(other)}, {more}", is_left_out=False)
         before.append(content)
-    return frozenset(left_out)
+    return found
 
 
-def _pair(first: Content, second: Content) -> str:
-    return (
-        f"note: {first.image} of cohort {first.cohort!r} and {second.image} of cohort "
-        f"{second.cohort!r}"
-    )
+def _place(content: Content) -> str:
+    return f"{content.image} of cohort {content.cohort!r}"

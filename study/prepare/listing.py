@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datasets.checksums import ChecksumCache, scan_checksums, scan_key
@@ -12,16 +12,20 @@ from datasets.manifest import (
     CohortManifest,
     DamagedManifestError,
     ScanRecord,
+    SubjectInfo,
     cohort_key,
     read_manifest,
+    read_record,
 )
 from datasets.phantom.settings import MARKER
 from datasets.retries import read_retries, retried_key
-from datasets.scan import Listing, Modality, Role, Scan
+from datasets.scan import NO_IMAGE, Listing, Modality, Role, Scan, Skipped, further, not_used
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
 from study.prepare.cohorts import Cohort
 from study.prepare.duplicates import Content, repeated
+from study.prepare.found import list_cohort
+from study.prepare.selection import select
 from study.records.types import CohortInfo
 
 
@@ -37,6 +41,7 @@ class ScanTask:
         content_key: Its key if it was never tried again, see :mod:`datasets.retries`.
         stored: Where its files lie in the store, and the folder that stands for it here; None if
             they lie where the scan says.
+        has_others: Whether there are further images of the subject, session and modality.
     """
 
     scan: Scan
@@ -45,6 +50,7 @@ class ScanTask:
     key: str
     content_key: str
     stored: tuple[str, Path] | None = None
+    has_others: bool = False
 
     @property
     def name(self) -> str:
@@ -75,18 +81,25 @@ class CohortListing:
         modality: The modality.
         key: Key of the cohort's shards; empty for a phantom that is not written yet.
         tasks: Its scans.
-        skipped: What the source left out, and why.
+        skipped: What was left out of the cohort, in any modality, and why.
         n_expected: Number of scans, also where they are not written yet.
         manifest: The manifest, if all is prepared.
+        n_files: How many files are below the cohort's folders, if its source counts them.
+        subjects: What is known of the cohort's subjects, in any modality.
+        notes: What a person should know of the choice of its scans: a sentence, and the name of the
+            scan, or nothing for the whole cohort.
     """
 
     cohort: Cohort
     modality: Modality
     key: str
     tasks: tuple[ScanTask, ...]
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[Skipped, ...]
     n_expected: int
     manifest: CohortManifest | None = None
+    n_files: int | None = None
+    subjects: tuple[SubjectInfo, ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
 
     @property
     def records(self) -> tuple[ScanRecord, ...]:
@@ -128,13 +141,31 @@ def survey(
     return Surveyor(store, settings, ChecksumCache.load(store), read_retries(store)).survey(cohorts)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Listed:
-    """The scans of a cohort in all modalities, and what their files hold, in the same order."""
+    """The scans of a cohort in all modalities, while it is found out which are used.
 
+    Attributes:
+        cohort: The cohort.
+        listing: What its source has found and its subjects allow.
+        subjects: What is known of them.
+        tasks: The scans, in the listing's order.
+        contents: What their files hold, in the same order.
+        skipped: What is left out, by path.
+        notes: As :class:`CohortListing` has them, of all modalities.
+    """
+
+    cohort: Cohort
     listing: Listing
-    tasks: tuple[ScanTask, ...]
-    contents: tuple[Content, ...]
+    subjects: tuple[SubjectInfo, ...]
+    tasks: list[ScanTask] = field(default_factory=list)
+    contents: list[Content] = field(default_factory=list)
+    skipped: dict[Path, Skipped] = field(default_factory=dict)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+    def leave_out(self, scan: Scan, reason: str, used: frozenset[Path]) -> None:
+        """Leave the files of a scan out, but for those that others use."""
+        self.skipped |= {item.path: item for item in not_used(scan, reason, used)}
 
 
 @dataclass(frozen=True)
@@ -147,7 +178,7 @@ class Surveyor:
         cache: Checksums of source files that are known; told the others.
         retries: Of scans that were set aside and came through later.
         looked: Called before each scan with how many of how many of its cohort were looked at.
-        say: Told in a sentence what is wrong with the store or the scans and does no harm.
+        say: Told in a sentence what is wrong with the store and does no harm.
     """
 
     store: Storage
@@ -159,65 +190,125 @@ class Surveyor:
 
     def survey(self, cohorts: Sequence[Cohort]) -> list[CohortListing]:
         """List all scans, see :func:`survey`."""
-        listed = [
-            self._list(cohort) if cohort.options is None or is_written(cohort, self.store) else None
+        listed = {
+            cohort.name: self._list(cohort)
             for cohort in cohorts
-        ]
-        contents = [c for some in listed if some for c in some.contents]
-        left_out = repeated(contents, self.say)
+            if cohort.options is None or is_written(cohort, self.store)
+        }
+        self._use_once([*listed.values()])
         found: list[CohortListing] = []
-        start = 0
-        for cohort, some in zip(cohorts, listed, strict=True):
-            if some is None:
+        for cohort in cohorts:
+            if cohort.name in listed:
+                found += self._by_modality(listed[cohort.name])
+            else:
                 n_expected = cohort.options.subjects if cohort.options else 0
                 found += [
                     CohortListing(cohort, modality, "", (), (), n_expected)
                     for modality in cohort.modalities
                 ]
-                continue
-            numbered = enumerate(some.tasks, start)
-            tasks = tuple(task for index, task in numbered if index not in left_out)
-            start += len(some.tasks)
-            if some.tasks and not tasks:
-                raise SourceError(
-                    f"cohort {cohort.name!r}: every scan in {cohort.root} is also in a cohort "
-                    "before it with the same lesion masks; leave one of them out"
-                )
-            found += self._by_modality(cohort, some.listing, tasks)
         return found
 
     def _list(self, cohort: Cohort) -> _Listed:
-        try:
-            listing = cohort.module.list_scans(cohort.root, cohort.modalities)
-        except SourceError as error:
-            raise SourceError(f"cohort {cohort.name!r}: {error}") from error
-        tasks, contents = [], []
+        selection = select(cohort, list_cohort(cohort))
+        listing = selection.listing
+        listed = _Listed(cohort, listing, selection.subjects)
+        listed.skipped = {item.path: item for item in listing.skipped}
+        listed.notes = [(note, "") for note in selection.notes]
         for index, scan in enumerate(listing.scans):
             self.looked(index, len(listing.scans))
-            checksums = scan_checksums(scan, self.cache)
-            tasks.append(self._task(cohort, scan, checksums))
-            masks = tuple(sorted(checksums[path] for path in scan.lesion_masks))
-            image = (str(scan.image), checksums[scan.image])
-            contents.append(Content(cohort.name, cohort.role, scan.modality, *image, masks))
-        return _Listed(listing, tuple(tasks), tuple(contents))
+            task, checksums = self._choose(scan, listed)
+            listed.tasks.append(task)
+            masks = tuple(sorted(checksums[path] for path in task.scan.lesion_masks))
+            image = (str(task.scan.image), checksums[task.scan.image])
+            volume = task.scan.volume
+            listed.contents.append(
+                Content(cohort.name, cohort.role, scan.modality, *image, masks, volume)
+            )
+        return listed
 
-    def _by_modality(
-        self, cohort: Cohort, listing: Listing, tasks: Sequence[ScanTask]
-    ) -> list[CohortListing]:
-        skipped = tuple((str(s.path), s.reason) for s in listing.skipped)
+    def _choose(self, scan: Scan, listed: _Listed) -> tuple[ScanTask, Mapping[Path, str]]:
+        """The first of a scan's images that was not set aside, or the first of all."""
+        candidates = (scan, *scan.alternatives)
+        failed: list[tuple[Scan, str]] = []
+        chosen: tuple[ScanTask, Mapping[Path, str]] | None = None
+        for candidate in candidates:
+            checksums = scan_checksums(candidate, self.cache)
+            task = self._task(listed.cohort, candidate, checksums)
+            record = read_record(self.store, task.key) if len(candidates) > 1 else None
+            if chosen is None or record is None or record.status == "ok":
+                chosen = (task, checksums)
+            if record is None or record.status == "ok":
+                break
+            failed.append((candidate, record.reason))
+        assert chosen is not None
+        used = chosen[0].scan
+        if failed and used is not scan:
+            others = [used, *(other for other in listed.listing.scans if other is not scan)]
+            files = frozenset(path for other in others for path in other.files)
+            for path in used.files:
+                listed.skipped.pop(path, None)
+            for candidate in candidates:
+                if candidate is not used:
+                    listed.leave_out(candidate, further(candidate, used), files)
+            for candidate, reason in failed:
+                told = f"set aside: {reason}; used instead is {used.image.name}"
+                listed.leave_out(candidate, told, files)
+            first, reason = failed[0]
+            note = f"used instead of {first.image.name}, which was set aside: {reason}"
+            listed.notes.append((note, chosen[0].name))
+        task, content = chosen
+        return replace(task, has_others=len(candidates) > 1), content
+
+    def _use_once(self, listed: Sequence[_Listed]) -> None:
+        """Leave out scans that are there more than once."""
+        places = [(some, index) for some in listed for index in range(len(some.tasks))]
+        repeats = repeated([some.contents[index] for some, index in places])
+        gone: dict[str, set[int]] = {}
+        for place, repeat in repeats.items():
+            some, index = places[place]
+            some.notes.append((repeat.sentence, some.tasks[index].name))
+            if repeat.is_left_out:
+                gone.setdefault(some.cohort.name, set()).add(index)
+        for some in listed:
+            indices = gone.get(some.cohort.name, set())
+            kept = [task for i, task in enumerate(some.tasks) if i not in indices]
+            used = frozenset(path for task in kept for path in task.scan.files)
+            for index in sorted(indices):
+                scan = some.tasks[index].scan
+                some.leave_out(scan, "the same scan is there more than once", used)
+            if some.tasks and not kept:
+                raise SourceError(
+                    f"cohort {some.cohort.name!r}: every scan in {some.cohort.root} is also in a "
+                    "cohort before it with the same lesion masks; leave one of them out"
+                )
+            some.tasks = kept
+
+    def _by_modality(self, listed: _Listed) -> list[CohortListing]:
+        cohort, skipped = listed.cohort, tuple(sorted(listed.skipped.values()))
         found = []
         for modality in cohort.modalities:
-            chosen = tuple(task for task in tasks if task.scan.modality == modality)
+            chosen = tuple(task for task in listed.tasks if task.scan.modality == modality)
             if chosen:
                 key = cohort_key(cohort.name, modality, (task.key for task in chosen))
-                manifest = self._manifest(key)
+                here = ("", *(name for _, name in listed.notes if name.endswith(f" {modality}")))
                 found.append(
-                    CohortListing(cohort, modality, key, chosen, skipped, len(chosen), manifest)
+                    CohortListing(
+                        cohort,
+                        modality,
+                        key,
+                        chosen,
+                        skipped,
+                        len(chosen),
+                        self._manifest(key),
+                        listed.listing.n_files,
+                        listed.subjects,
+                        tuple(note for note in listed.notes if note[1] in here),
+                    )
                 )
             elif "modalities" in cohort.model_fields_set:  # asked for by name
-                raise SourceError(_nothing(cohort, modality, listing))
+                raise SourceError(_nothing(cohort, modality, skipped))
         if not found:
-            raise SourceError(_nothing(cohort, " or ".join(cohort.modalities), listing))
+            raise SourceError(_nothing(cohort, " or ".join(cohort.modalities), skipped))
         return found
 
     def _task(self, cohort: Cohort, scan: Scan, checksums: Mapping[Path, str]) -> ScanTask:
@@ -236,12 +327,13 @@ class Surveyor:
             return None
 
 
-def _nothing(cohort: Cohort, modality: str, listing: Listing) -> str:
+def _nothing(cohort: Cohort, modality: str, skipped: Sequence[Skipped]) -> str:
     """Says that a cohort has no scan of a modality, with the most likely reason."""
     sentence = f"cohort {cohort.name!r}: {cohort.root} has no {modality} scan that can be used"
-    if not listing.skipped:
+    told = [item for item in skipped if not item.reason.startswith(NO_IMAGE)]
+    if not told:
         return sentence
-    first, *others = listing.skipped
+    first, *others = told
     more = f", and {len(others)} more" if others else ""
     return f"{sentence}; left out: {first.path}: {first.reason}{more}"
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from datasets.lesions import record_notes
-from datasets.manifest import ScanRecord
+from datasets.manifest import as_text
+from datasets.scan import NO_IMAGE
+from study.prepare.accounts import by_reason
 from study.prepare.listing import CohortListing, scan_name
 
 KINDS_SHOWN = 20
+_REASONS_SHOWN = 12
 
 
 def kind_of(note: str) -> str:
@@ -20,20 +23,64 @@ def kind_of(note: str) -> str:
 
 def note_lines(listings: Iterable[CohortListing]) -> Iterator[str]:
     """A line for each kind of note of each cohort, with a count and the first scan."""
-    found: dict[tuple[str, str, str], list[tuple[ScanRecord, str]]] = {}
-    for listing in listings:
-        for record in listing.records:
-            for note in record_notes(record):
-                kind = (record.cohort, record.modality, kind_of(note))
-                found.setdefault(kind, []).append((record, note))
-    for (cohort, modality, _), notes in list(found.items())[:KINDS_SHOWN]:
-        record, note = notes[0]
-        n_scans = len({r.key for r, _ in notes})
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for place, name, note in notes_of(listings):
+        found.setdefault((place, kind_of(note)), []).append((name, note))
+    for (place, _), notes in list(found.items())[:KINDS_SHOWN]:
+        name, note = notes[0]
+        if not name:
+            yield f"note: {place}: {note}"
+            continue
+        n_scans = len({name for name, _ in notes})
         scans = "1 scan" if n_scans == 1 else f"{n_scans} scans"
-        first = scan_name("", record.subject, record.session, "")
-        yield f"note: {scans} of {cohort} {modality}: {note} (first: {first})"
+        yield f"note: {scans} of {place}: {note} (first: {name})"
     if len(found) > KINDS_SHOWN:
         yield (
             f"… and {len(found) - KINDS_SHOWN} more kinds of notes; study.prepare --report DIR "
             "lists them all"
         )
+
+
+def notes_of(listings: Iterable[CohortListing]) -> Iterator[tuple[str, str, str]]:
+    """Place, scan and note of each note; those of a whole cohort once, without a scan."""
+    whole: set[tuple[str, str]] = set()
+    for listing in listings:
+        cohort, place = listing.cohort.name, f"{listing.cohort.name} {listing.modality}"
+        for note, name in listing.notes:
+            if name:
+                yield place, name, note
+            elif (cohort, note) not in whole:
+                whole.add((cohort, note))
+                yield cohort, "", note
+        for record in listing.records:
+            for note in record_notes(record):
+                yield place, scan_name("", record.subject, record.session, ""), note
+
+
+def file_lines(listings: Sequence[CohortListing]) -> Iterator[str]:
+    """What became of the files of each cohort: a line, and one for each reason to leave some out.
+
+    Of many reasons the first ones are told, those of images before others.
+    """
+    for name in dict.fromkeys(listing.cohort.name for listing in listings):
+        listing = next(x for x in listings if x.cohort.name == name)
+        files = listing.manifest.files if listing.manifest else None
+        reasons = by_reason(listing.skipped)
+        if files is not None:
+            yield (
+                f"{name}: {files.below} files: {files.used} used, {files.set_aside} of scans that "
+                f"were set aside, {files.left_out} left out"
+            )
+        elif reasons:
+            yield f"{name}: {sum(reasons.values())} files left out"
+        told = sorted(reasons, key=lambda reason: reason.startswith(NO_IMAGE))
+        for reason in told[:_REASONS_SHOWN]:
+            first = next(item.path for item in listing.skipped if item.reason == reason)
+            yield f"  {_counted(reasons[reason])}: {reason} (first: {as_text(str(first))})"
+        if len(told) > _REASONS_SHOWN:
+            more = len(told) - _REASONS_SHOWN
+            yield f"  … and {more} more reasons; study.prepare --report DIR lists them all"
+
+
+def _counted(n_files: int) -> str:
+    return {0: "a folder", 1: "1 file"}.get(n_files, f"{n_files} files")

@@ -19,15 +19,17 @@ from markupsafe import Markup
 
 from datasets.lesions import record_notes
 from datasets.manifest import ScanRecord
+from datasets.scan import NO_IMAGE, Skipped
 from datasets.shards import read_slices
 from datasets.storage import Storage, StorageError
+from study.prepare.accounts import by_reason
 from study.prepare.listing import CohortListing
 from study.prepare.losses import (
     lesion_in_dropped_slices_share,
     lesion_lost_by_resizing_share,
     lesion_outside_brain_share,
 )
-from study.prepare.noticed import kind_of
+from study.prepare.noticed import kind_of, notes_of
 from study.prepare.outlines import draw_scan
 from study.prepare.page_parts import (
     Fact,
@@ -127,12 +129,12 @@ def _page(
             Tile("subjects", len({r.subject for r in usable})),
             Tile("slices", sum(r.n_slices for r in usable)),
             Tile("set aside", len(aside), bool(aside)),
-            Tile("files left out", len(skipped)),
+            *_file_tiles(listings[0]),
         ),
         "set_aside": [SetAside(_who(r), r.modality, r.reason, r.image) for r in aside],
         "modalities": [_modality(listing, store, drawn) for listing in listings],
-        "notes": _notes(records),
-        "skipped": _grouped((reason, ListEntry(path)) for path, reason in skipped),
+        "notes": _notes(listings),
+        "skipped": _skipped(skipped),
     }
 
 
@@ -284,20 +286,41 @@ def _figure(record: ScanRecord, store: Storage, usual: frozenset[str]) -> ScanFi
     )
 
 
-def _notes(records: Iterable[ScanRecord]) -> list[ListGroup]:
+def _notes(listings: Sequence[CohortListing]) -> list[ListGroup]:
     """What was noticed: notes that differ only in numbers and paths together, then each scan."""
     return _grouped(
-        (kind_of(note), ListEntry(note, f"{_who(record)} {record.modality}"))
-        for record in records
-        for note in record_notes(record)
+        (kind_of(note), ListEntry(note, name if name != place else ""))
+        for place, name, note in notes_of(listings)
     )
+
+
+def _file_tiles(listing: CohortListing) -> tuple[Tile, ...]:
+    files = listing.manifest.files if listing.manifest else None
+    if files is None:
+        return (Tile("files left out", sum(item.n_files for item in listing.skipped)),)
+    return (
+        Tile("files", files.below),
+        Tile("files used", files.used),
+        Tile("files set aside", files.set_aside),
+        Tile("files left out", files.left_out),
+    )
+
+
+def _skipped(skipped: Sequence[Skipped]) -> list[ListGroup]:
+    counts = by_reason(skipped)
+    groups: dict[str, list[ListEntry]] = defaultdict(list)
+    for item in skipped:
+        more = f" and {item.n_files - 1} more" if item.n_files > 1 else ""
+        groups[item.reason].append(ListEntry(f"{item.path}{more}"))
+    order = sorted(groups, key=lambda reason: (reason.startswith(NO_IMAGE), reason))
+    return [ListGroup(reason, groups[reason], counts[reason]) for reason in order]
 
 
 def _grouped(entries: Iterable[tuple[str, ListEntry]]) -> list[ListGroup]:
     groups: dict[str, list[ListEntry]] = defaultdict(list)
     for title, entry in entries:
         groups[title].append(entry)
-    return [ListGroup(title, found) for title, found in sorted(groups.items())]
+    return [ListGroup(title, found, len(found)) for title, found in sorted(groups.items())]
 
 
 def _who(record: ScanRecord) -> str:

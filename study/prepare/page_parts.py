@@ -91,10 +91,11 @@ class ListEntry:
 
 @dataclass(frozen=True)
 class ListGroup:
-    """A list that can be folded."""
+    """A list that can be folded, and how many things it tells of."""
 
     title: str
     entries: list[ListEntry]
+    count: int
 
     @property
     def is_open(self) -> bool:

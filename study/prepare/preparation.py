@@ -25,6 +25,7 @@ from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
 from datasets.storage import DamagedFileError, Storage, StorageError
 from study.cluster.patience import WAIT_S, Patience
 from study.errors import PreparationError
+from study.prepare.accounts import count_files, named
 from study.prepare.cohorts import Cohort
 from study.prepare.limits import Limits
 from study.prepare.listing import CohortListing, ScanTask, Surveyor, is_written, scan_name
@@ -84,6 +85,13 @@ class Preparation:
         if not all(is_written(cohort, self.store) for cohort in self.cohorts):
             write_phantoms(self.cohorts, self.store, self._run_all)
             listings = surveyor.survey(self.cohorts)
+        while self._prepare_listed(listings, cache):
+            # Where an image was set aside, the next best one of its subject is listed now.
+            listings = surveyor.survey(self.cohorts)
+        return self._complete(listings)
+
+    def _prepare_listed(self, listings: Sequence[CohortListing], cache: ChecksumCache) -> bool:
+        """Prepare the scans without a record; tells whether another choice of scans may follow."""
         unfinished = [listing for listing in listings if listing.manifest is None]
         if unfinished:
             cache.save(self.store)
@@ -99,7 +107,8 @@ class Preparation:
         works = any(record.status == "ok" for record in done)
         self._prepare(list(todo.values()), works=works)
         self._set_aside_now |= todo.keys()
-        return [self._complete(listing) for listing in listings]
+        chosen = [task for task in todo.values() if task.has_others]
+        return any(not self._came_through(task) for task in chosen)
 
     def retry(self, listings: Sequence[CohortListing]) -> list[CohortListing]:
         """Prepare again what earlier runs have set aside, such as for a limit that was too low.
@@ -185,10 +194,37 @@ class Preparation:
             return str(error)
         return ""
 
-    def _complete(self, listing: CohortListing) -> CohortListing:
-        """Write the manifest of a cohort whose scans all have a record."""
+    def _complete(self, listings: Sequence[CohortListing]) -> list[CohortListing]:
+        """Write the manifests of cohorts whose scans all have a record."""
+        records = {id(listing): self._records(listing) for listing in listings}
+        complete = []
+        for listing in listings:
+            same = [x for x in listings if x.cohort.name == listing.cohort.name]
+            paths, stand_for = named(listing.skipped)
+            manifest = CohortManifest(
+                key=listing.key,
+                cohort=listing.cohort.name,
+                modality=listing.modality,
+                role=listing.cohort.role,
+                source=listing.cohort.source,
+                synthetic=listing.cohort.synthetic,
+                settings=self.settings,
+                preprocess_version=PREPROCESS_VERSION,
+                records=records[id(listing)],
+                skipped=paths,
+                stand_for=stand_for,
+                files=count_files(same, [records[id(x)] for x in same]),
+                subjects=listing.subjects,
+                notes=tuple(f"{name}: {note}" if name else note for note, name in listing.notes),
+            )
+            self._write(listing, manifest)
+            complete.append(replace(listing, manifest=manifest))
+        return complete
+
+    def _records(self, listing: CohortListing) -> tuple[ScanRecord, ...]:
         if listing.manifest is not None:
-            return listing
+            by_key = {record.key: record for record in listing.manifest.records}
+            return tuple(by_key[task.key] for task in listing.tasks)
         records = [read_record(self.store, task.key) for task in listing.tasks]
         if None in records:
             lost = [t.name for t, r in zip(listing.tasks, records, strict=True) if r is None]
@@ -196,20 +232,18 @@ class Preparation:
                 f"the shards of {lost[0]} and {len(lost) - 1} others have vanished from the store "
                 "while others were prepared; the same command prepares them again"
             )
-        manifest = CohortManifest(
-            key=listing.key,
-            cohort=listing.cohort.name,
-            modality=listing.modality,
-            role=listing.cohort.role,
-            source=listing.cohort.source,
-            synthetic=listing.cohort.synthetic,
-            settings=self.settings,
-            preprocess_version=PREPROCESS_VERSION,
-            records=tuple(record for record in records if record is not None),
-            skipped=listing.skipped,
-        )
-        write_manifest(self.store, manifest)
-        return replace(listing, manifest=manifest)
+        return tuple(record for record in records if record is not None)
+
+    def _write(self, listing: CohortListing, manifest: CohortManifest) -> None:
+        """Write a manifest that is new, or says what one that is there does not say yet."""
+        if listing.manifest == manifest:
+            return
+        try:
+            write_manifest(self.store, manifest)
+        except StorageError:
+            if listing.manifest is None:
+                raise
+            # What the store has is enough to read the slices, and it may only be read.
 
     def _run_all(self, caption: str, task: Callable[[int], None], indices: Sequence[int]) -> None:
         ray = self.connect()

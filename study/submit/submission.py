@@ -118,11 +118,12 @@ def _cohorts(path: Path) -> bytes:
     read_cohorts(path)
     data = read_regular(path, cohorts_file.MOST_BYTES)
     for name, table in tomllib.loads(data.decode("utf-8-sig"))["cohorts"].items():
-        if not PurePosixPath(table["root"]).is_absolute():
-            raise UsageError(
-                f"[cohorts.{name}] in {path}: root: {table['root']!r} is no absolute path, and the "
-                "cluster's machines have other folders: write where the scans lie there"
-            )
+        for entry in ("root", "masks"):
+            if entry in table and not PurePosixPath(table[entry]).is_absolute():
+                raise UsageError(
+                    f"[cohorts.{name}] in {path}: {entry}: {table[entry]!r} is no absolute path, "
+                    "and the cluster's machines have other folders: write where the scans lie there"
+                )
     return data
 
 

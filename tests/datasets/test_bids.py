@@ -113,7 +113,9 @@ def test_bids_brain_mask_beside_the_image_comes_first(tmp_path: Path) -> None:
     )
     listing = bids.list_scans(tmp_path, MODALITIES)
     assert listing.scans[0].brain_mask == tmp_path / "sub-01/anat/sub-01_brainmask.nii.gz"
-    assert list(reasons(listing)) == ["sub-01_desc-brain_mask.nii.gz"]
+    said = reasons(listing)
+    assert list(said) == ["sub-01_desc-brain_mask.nii.gz", "func"]
+    assert "'func', which are not looked into" in said["func"]
 
 
 def test_bids_of_several_runs_the_labelled_one_is_used(tmp_path: Path) -> None:
@@ -147,5 +149,8 @@ def test_bids_misplaced_images_are_reported(tmp_path: Path) -> None:
     listing = bids.list_scans(tmp_path, MODALITIES)
     assert ids(listing) == ["01_T1w"]
     said = reasons(listing)
+    assert "in derivatives" in said.pop("sub-05_desc-preproc_T1w.nii.gz")
+    assert "another contrast" in said.pop("sub-01_FLAIR.nii.gz")
+    assert "not looked into" in said.pop("sourcedata")
     assert set(said) == {"sub-01_T1.nii.gz", "sub-02_T1w.nii.gz", "sub-03_T1w.nii.gz"}
     assert "folder sub-01" in said["sub-02_T1w.nii.gz"]

@@ -32,7 +32,11 @@ def test_ixi_layout(tmp_path: Path) -> None:
     assert ids(listing) == ["IXI002_T1w", "IXI002_T2w", "IXI012_T1w"]
     assert [scan.stripped for scan in listing.scans] == [None, None, None]
     assert listing.scans[1].image == tmp_path / "IXI-T2/IXI002-Guys-0828-T2.nii.gz"
-    assert listing.skipped == ()
+    assert {scan.subject: scan.site for scan in listing.scans} == {"IXI002": "Guys", "IXI012": "HH"}
+    assert reasons(listing) == {
+        "IXI002-Guys-0828-PD.nii.gz": "by its name no image or mask of this layout",
+        "readme.txt": "no image by its name (.txt)",
+    }
     assert ids(ixi.list_scans(tmp_path, ("T2w",))) == ["IXI002_T2w"]
 
 
@@ -146,14 +150,19 @@ def test_brats_names_of_all_years_mix_in_one_root(tmp_path: Path) -> None:
     assert all(scan.stripped is True for scan in listing.scans)
     assert [len(scan.lesion_masks) for scan in listing.scans] == [1, 1, 0, 1, 1, 1, 1]
     assert {scan.subject for scan in listing.scans[:3]} == {"BraTS-GLI-00001"}
-    assert listing.skipped == ()
+    assert sorted(reasons(listing).values()) == [
+        "another contrast (flair)",
+        "another contrast (t1c)",
+        "another contrast (t1ce)",
+        "another contrast (t2f)",
+    ]
 
 
 def test_a_scan_that_lies_there_packed_and_unpacked_is_listed_once(tmp_path: Path) -> None:
     put(tmp_path, "case/case_t1.nii", "case/case_t1.nii.gz")
     listing = brats.list_scans(tmp_path, MODALITIES)
     assert ids(listing) == ["case_T1w"]
-    assert "a second T1w image" in reasons(listing)["case_t1.nii.gz"]
+    assert "a further T1w image" in reasons(listing)["case_t1.nii.gz"]
 
 
 LAYOUTS = [
@@ -270,5 +279,6 @@ def test_unusable_lesion_mask_takes_its_scan_along(
     (tmp_path / f"{mask}.nii.gz").symlink_to("missing")
     listing = source.list_scans(tmp_path, MODALITIES)
     assert listing.scans == ()
-    assert [s.path.name for s in listing.skipped] == [Path(f"{image}.nii.gz").name]
-    assert "is unusable: a link" in listing.skipped[0].reason
+    said = reasons(listing)
+    assert "is unusable: a link" in said.pop(Path(f"{image}.nii.gz").name)
+    assert said == {Path(f"{mask}.nii.gz").name: "a link to a file that does not exist"}

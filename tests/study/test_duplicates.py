@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from datasets.errors import SourceError
-from study.prepare.duplicates import Content, repeated
+from datasets.scan import Role
+from study.prepare.duplicates import Content, Repeat, repeated
 from study.prepare.noticed import kind_of
 
 ONE = Content("a", "test", "T1w", "a/1.nii", "f" * 64, ("m",))
@@ -14,27 +15,36 @@ COPY = replace(ONE, cohort="b", image="b/1.nii")
 
 def test_an_image_that_trains_and_tests_is_refused_by_both_names() -> None:
     with pytest.raises(SourceError, match=r"a/1.nii of cohort 'a'.*b/1.nii of cohort 'b'"):
-        repeated([ONE, replace(COPY, role="train")], print)
+        repeated([ONE, replace(COPY, role="train")])
 
 
 @pytest.mark.parametrize("role", ["train", "test"])
-def test_a_scan_that_is_there_twice_in_a_role_is_used_once(role: str) -> None:
-    said: list[str] = []
-    pair = [replace(x, role=role) for x in (ONE, COPY)]  # type: ignore[arg-type]
-    assert repeated(pair, said.append) == {1}
-    assert "'a'" in said[0]
-    assert "'b'" in said[0]
+def test_a_scan_that_is_there_twice_in_a_role_is_used_once(role: Role) -> None:
+    found = repeated([replace(x, role=role) for x in (ONE, COPY)])
+    assert found == {
+        1: Repeat("the same scan as a/1.nii of cohort 'a', which is used", is_left_out=True)
+    }
 
 
 def test_an_image_may_test_twice_with_other_masks() -> None:
-    said: list[str] = []
-    assert not repeated([ONE, replace(COPY, masks=("other",))], said.append)
-    assert "other lesion masks" in said[0]
+    repeat = repeated([ONE, replace(COPY, masks=("other",))])[1]
+    assert not repeat.is_left_out
+    assert "other lesion masks" in repeat.sentence
+
+
+def test_an_image_in_two_modalities_is_said() -> None:
+    repeat = repeated([ONE, replace(ONE, modality="T2w", image="a/2.nii")])[1]
+    assert not repeat.is_left_out
+    assert "listed as T1w" in repeat.sentence
+
+
+def test_volumes_of_one_file_are_not_the_same_image() -> None:
+    assert not repeated([replace(ONE, volume=1), replace(ONE, modality="T2w", volume=3)])
 
 
 def test_files_that_cannot_be_read_are_not_taken_for_the_same() -> None:
     lost = replace(ONE, image_sha256="unreadable: EACCES")
-    assert not repeated([lost, replace(lost, role="train")], print)
+    assert not repeated([lost, replace(lost, role="train")])
 
 
 def test_notes_that_differ_in_numbers_and_paths_are_of_one_kind() -> None:
