@@ -26,12 +26,13 @@ _MODALITY_WORDS = {
 }
 
 
-def with_masks(listing: Listing, folder: Path) -> Listing:
+def with_masks(listing: Listing, root: Path, folder: Path) -> Listing:
     """A cohort's scans with the lesion masks of a folder, which replace those the scans had.
 
     Args:
         listing: The scans.
-        folder: Where the masks lie.
+        root: Where they lie.
+        folder: Where the masks lie; it may be below the other.
 
     Raises:
         SourceError: If the folder cannot be listed.
@@ -44,27 +45,56 @@ def with_masks(listing: Listing, folder: Path) -> Listing:
         broken = next((entry for entry in found if entry.problem is not None), None)
         if broken is not None:
             reason = f"its lesion mask {broken.path.name} is unusable: {broken.problem}"
-            skipped.append(Skipped(scan.image, reason))
+            skipped += not_used(scan, reason, frozenset())
             skipped += [Skipped(entry.path, entry.problem or _OF_BROKEN) for entry in found]
         elif found:
-            paths = tuple(sorted(entry.path for entry in found))
-            scans.append(_replaced(scan, paths))
+            scans.append(_replaced(scan, tuple(sorted(entry.path for entry in found))))
         else:
             scans.append(scan)
     used = frozenset(path for scan in scans for path in scan.files)
-    lost = [item for scan in listing.scans for item in not_used(scan, "", used)]
-    skipped += [replace(item, reason=_REPLACED) for item in lost if item.path not in used]
-    both = {item.path for item in listing.skipped} | {p for s in listing.scans for p in s.files}
-    twice = sum(entry.path in both for entry in tree.entries)
-    all_skipped = {
-        item.path: item for item in (*listing.skipped, *tree.skipped, *reversed(skipped))
-    }
-    n_files = None if listing.n_files is None else listing.n_files + tree.n_files - twice
-    return Listing(
-        tuple(scans),
-        tuple(sorted(item for path, item in all_skipped.items() if path not in used)),
-        n_files,
-    )
+    skipped += [
+        Skipped(path, _REPLACED)
+        for scan in listing.scans
+        for path in scan.lesion_masks
+        if path not in used
+    ]
+    is_below = folder.resolve().is_relative_to(root.resolve())
+    return _accounted(listing, tuple(scans), skipped, tree, is_below=is_below)
+
+
+def _accounted(
+    listing: Listing,
+    scans: tuple[Scan, ...],
+    skipped: Sequence[Skipped],
+    tree: Tree,
+    *,
+    is_below: bool,
+) -> Listing:
+    """The listing with every file of both folders once.
+
+    Where the folder of masks is below the other, its files are counted there already: by
+    themselves, or with a folder that the source does not look into.
+    """
+    used = frozenset(path for scan in scans for path in scan.files)
+    before = frozenset(path for scan in listing.scans for path in scan.files)
+    left_out = {item.path: item for item in listing.skipped}
+    n_files = listing.n_files or 0
+    if not is_below:
+        left_out |= {item.path: item for item in tree.skipped}
+        n_files += tree.n_files
+    for item in reversed(skipped):
+        if not is_below or item.path in left_out or item.path in before:
+            left_out[item.path] = item
+    for path in used:
+        if left_out.pop(path, None) is None and is_below and path not in before:
+            within = next((p for p in path.parents if p in left_out), None)
+            if within is None:
+                n_files += 1
+            else:
+                folder = left_out[within]
+                left_out[within] = replace(folder, n_files=folder.n_files - 1)
+    total = None if listing.n_files is None else n_files
+    return Listing(scans, tuple(sorted(left_out.values())), total)
 
 
 _REPLACED = "a mask that those of the folder of masks replace"

@@ -12,6 +12,9 @@ MODALITIES: tuple[Modality, ...] = ("T1w", "T2w")
 NO_IMAGE = "no image by its name"
 """What the reasons begin with for which texts, tables and the like are left out."""
 
+FURTHER = "an image of a subject, session and modality of which a better one is used"
+"""The reason for which the alternatives of a scan are left out."""
+
 
 @dataclass(frozen=True, order=True)
 class Scan:
@@ -71,20 +74,12 @@ class Skipped:
     n_files: int = 1
 
 
-def further(scan: Scan, used: Scan) -> str:
-    """Why an image is left out that another one is better than."""
-    return (
-        f"a further {scan.modality} image of the same subject and session; used is "
-        f"{used.image.name}"
-    )
-
-
 def not_used(scan: Scan, reason: str, used: frozenset[Path]) -> list[Skipped]:
     """The files of a scan that is left out, but for those that other scans use."""
     others = [path for path in scan.files if path not in (scan.image, *used)]
     return [
         Skipped(scan.image, reason),
-        *(Skipped(path, f"a mask of {scan.image.name}, which is not used") for path in others),
+        *(Skipped(path, "a mask of an image that is not used") for path in others),
     ]
 
 

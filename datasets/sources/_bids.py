@@ -181,8 +181,8 @@ def _left_over(masks: Sequence[BidsFile], used: set[Entry]) -> list[Skipped]:
     return [
         Skipped(
             mask.entry.path,
-            f"a {mask.kind} mask that belongs to no {' or '.join(MODALITIES)} image of "
-            f"sub-{mask.subject}: session, modality, space or a further entity differs",
+            f"a {mask.kind} mask that belongs to no {' or '.join(MODALITIES)} image of its "
+            "subject: session, modality, space or a further entity differs",
         )
         for mask in masks
         if mask.entry not in used

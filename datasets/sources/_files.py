@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasets.errors import NothingFoundError
-from datasets.scan import Listing, Modality, Scan, Skipped, further, not_used
+from datasets.scan import FURTHER, Listing, Modality, Scan, Skipped, not_used
 from datasets.sources._names import nifti_stem
 from datasets.sources._ranks import ranked
 from datasets.sources._walk import Entry, Tree, walk
@@ -108,7 +108,7 @@ def close(
     used = frozenset(path for scan in scans for path in scan.files)
     for scan in scans:
         for other in scan.alternatives:
-            left_out += not_used(other, further(other, scan), used)
+            left_out += not_used(other, FURTHER, used)
     for scan in unwanted:
         left_out += not_used(scan, f"{scan.modality}, which the cohort does not ask for", used)
     named = {item.path: item for item in reversed(left_out) if item.path not in used}

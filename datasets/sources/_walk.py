@@ -127,7 +127,8 @@ class _Walk:
     again.
 
     Attributes:
-        groups: What is left out for its name, by reason and, of images, by folder.
+        groups: What is left out for its name, by reason and, of images and of folders that are not
+            looked into, by folder.
         texts: Files that describe others.
     """
 
@@ -213,7 +214,7 @@ class _Walk:
                 reason += f"; more than {MAX_NAMES:,}, not counted to the end"
                 break
         if n_files:
-            self._group(folder, reason, n_files)
+            self._group(folder, reason, n_files, folder)
 
     def _group(self, path: Path, reason: str, n_files: int, folder: Path | None = None) -> None:
         before = self.groups.get((reason, folder))

@@ -38,7 +38,10 @@ _MASKS = ("seg", "segm", "tumor_segmentation", "automated_approx_segm")
 """In the order in which they are taken: one that a person has drawn comes first."""
 
 _KINDS = "|".join(sorted((*_MODALITY, *_OTHER_CONTRASTS, *_MASKS), key=len, reverse=True))
-_NAME = re.compile(rf"(?:(?P<case>.+?)[_-])?(?P<kind>{_KINDS})", re.IGNORECASE)
+_NAME = re.compile(
+    rf"(?:(?P<case>.+?)_)?(?P<kind>{_KINDS})|(?P<new_case>.+)-(?P<new_kind>t1n|t1c|t2w|t2f|seg)",
+    re.IGNORECASE,
+)
 _TIME_POINTS = (
     re.compile(r"(?P<subject>BraTS-.+-\d+)-(?P<session>\d{3})"),
     re.compile(r"(?P<subject>UPENN-GBM-\d+)_(?P<session>\d{2})"),
@@ -118,7 +121,8 @@ def _by_names(tree: Tree) -> _Named:
         name = _NAME.fullmatch(entry.stem)
         if name is None:
             continue
-        kind, case = name["kind"].lower(), (entry.folder, name["case"] or "")
+        kind = (name["kind"] or name["new_kind"]).lower()
+        case = (entry.folder, name["case"] or name["new_case"] or "")
         if kind in _MODALITY:
             found.images[case].append((entry, _MODALITY[kind]))
         elif kind in _MASKS:
@@ -151,6 +155,7 @@ def _left_over(named: _Named, used: set[Entry]) -> list[Skipped]:
 
 def _why(entry: Entry) -> str:
     name = _NAME.fullmatch(entry.stem)
-    if name and name["kind"].lower() in _OTHER_CONTRASTS:
-        return f"another contrast ({name['kind'].lower()})"
+    kind = (name["kind"] or name["new_kind"]).lower() if name else ""
+    if kind in _OTHER_CONTRASTS:
+        return f"another contrast ({kind})"
     return "by its name no image or mask of this layout"

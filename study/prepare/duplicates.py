@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from datasets.errors import SourceError
@@ -45,7 +45,9 @@ class Repeat:
     is_left_out: bool
 
 
-def repeated(contents: Sequence[Content]) -> dict[int, Repeat]:
+def repeated(
+    contents: Sequence[Content], is_image: Callable[[str], bool] = lambda path: True
+) -> dict[int, Repeat]:
     """Scans that are the same as one before them, by their indices.
 
     The same image with other lesion masks is used in both places if it is of the role ``test``.
@@ -53,6 +55,8 @@ def repeated(contents: Sequence[Content]) -> dict[int, Repeat]:
 
     Args:
         contents: Of all scans of all cohorts, in listing order.
+        is_image: Whether a file can be read as an image. Downloads that failed in one way hold the
+            same, and are no scan.
 
     Raises:
         SourceError: If an image is in cohorts of different roles, which would train on test data.
@@ -63,6 +67,8 @@ def repeated(contents: Sequence[Content]) -> dict[int, Repeat]:
         if content.image_sha256.startswith("unreadable"):
             continue
         before = seen.setdefault((content.image_sha256, content.volume), [])
+        if before and not is_image(content.image):
+            continue
         for other in before:
             if other.role != content.role:
                 raise SourceError(

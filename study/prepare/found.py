@@ -23,7 +23,9 @@ def list_cohort(cohort: Cohort) -> Listing:
     """
     try:
         listing: Listing = cohort.module.list_scans(cohort.root, cohort.modalities)
-        return listing if cohort.masks is None else with_masks(listing, cohort.masks)
+        if cohort.masks is None:
+            return listing
+        return with_masks(listing, cohort.root, cohort.masks)
     except NothingFoundError as error:
         raise SourceError(f"cohort {cohort.name!r}: {error}{_better(cohort)}") from error
     except SourceError as error:
@@ -31,22 +33,26 @@ def list_cohort(cohort: Cohort) -> Listing:
 
 
 def _better(cohort: Cohort) -> str:
-    """Which source would find scans in a folder, or in which one below it."""
-    others = [name for name in plugin_names(sources) if name not in (cohort.source, "phantom")]
-    for name in others:
-        count = _count(name, cohort.root)
-        if count:
-            return f"; source = {name!r} would find {count} scans there"
+    """Which declaration finds most scans: a folder one below, another source, or both."""
+    own, root = cohort.source, cohort.root
+    others = [name for name in plugin_names(sources) if name not in (own, "phantom", "bids")]
+    # Where two find as many, the nearer to what was written comes first; BIDS is what most mean.
+    others = [*([] if own == "bids" else ["bids"]), *others]
     try:
-        below = sorted(path for path in cohort.root.iterdir() if path.is_dir())
+        below = sorted(path for path in root.iterdir() if path.is_dir())[:_FOLDERS_TRIED]
     except OSError:
+        below = []
+    tried = [(own, folder) for folder in below] + [(name, root) for name in others]
+    source, folder = max(tried, key=lambda pair: _count(*pair), default=(own, root))
+    count = _count(source, folder)
+    if not count:
+        tried = [(name, folder) for folder in below for name in others]
+        source, folder = max(tried, key=lambda pair: _count(*pair), default=(own, root))
+        count = _count(source, folder)
+    if not count:
         return ""
-    for folder in below[:_FOLDERS_TRIED]:
-        for name in (cohort.source, *others):
-            count = _count(name, folder)
-            if count:
-                return f"; root = {str(folder)!r} with source = {name!r} would find {count} scans"
-    return ""
+    where = "" if folder == root else f"root = {str(folder)!r} with "
+    return f"; {where}source = {source!r} would find {count} scan{'s' if count > 1 else ''}"
 
 
 def _count(source: str, root: Path) -> int:

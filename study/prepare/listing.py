@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datasets.checksums import ChecksumCache, scan_checksums, scan_key
-from datasets.errors import SourceError
+from datasets.errors import ScanError, SourceError
 from datasets.manifest import (
     CohortManifest,
     DamagedManifestError,
@@ -17,9 +17,10 @@ from datasets.manifest import (
     read_manifest,
     read_record,
 )
+from datasets.nifti_header import check_header
 from datasets.phantom.settings import MARKER
 from datasets.retries import read_retries, retried_key
-from datasets.scan import NO_IMAGE, Listing, Modality, Role, Scan, Skipped, further, not_used
+from datasets.scan import FURTHER, NO_IMAGE, Listing, Modality, Role, Scan, Skipped, not_used
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
 from study.prepare.cohorts import Cohort
@@ -152,7 +153,7 @@ class _Listed:
         tasks: The scans, in the listing's order.
         contents: What their files hold, in the same order.
         skipped: What is left out, by path.
-        notes: As :class:`CohortListing` has them, of all modalities.
+        notes: What a person should know of a scan, or of the whole cohort.
     """
 
     cohort: Cohort
@@ -161,7 +162,7 @@ class _Listed:
     tasks: list[ScanTask] = field(default_factory=list)
     contents: list[Content] = field(default_factory=list)
     skipped: dict[Path, Skipped] = field(default_factory=dict)
-    notes: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[Scan | None, str]] = field(default_factory=list)
 
     def leave_out(self, scan: Scan, reason: str, used: frozenset[Path]) -> None:
         """Leave the files of a scan out, but for those that others use."""
@@ -213,7 +214,7 @@ class Surveyor:
         listing = selection.listing
         listed = _Listed(cohort, listing, selection.subjects)
         listed.skipped = {item.path: item for item in listing.skipped}
-        listed.notes = [(note, "") for note in selection.notes]
+        listed.notes = [(None, note) for note in selection.notes]
         for index, scan in enumerate(listing.scans):
             self.looked(index, len(listing.scans))
             task, checksums = self._choose(scan, listed)
@@ -249,24 +250,24 @@ class Surveyor:
                 listed.skipped.pop(path, None)
             for candidate in candidates:
                 if candidate is not used:
-                    listed.leave_out(candidate, further(candidate, used), files)
-            for candidate, reason in failed:
-                told = f"set aside: {reason}; used instead is {used.image.name}"
+                    listed.leave_out(candidate, FURTHER, files)
+            for candidate, _ in failed:
+                told = "set aside, and another image of its subject is used"
                 listed.leave_out(candidate, told, files)
-            first, reason = failed[0]
-            note = f"used instead of {first.image.name}, which was set aside: {reason}"
-            listed.notes.append((note, chosen[0].name))
+            for candidate, reason in failed:
+                note = f"used instead of {candidate.image.name}, which was set aside: {reason}"
+                listed.notes.append((used, note))
         task, content = chosen
         return replace(task, has_others=len(candidates) > 1), content
 
     def _use_once(self, listed: Sequence[_Listed]) -> None:
         """Leave out scans that are there more than once."""
         places = [(some, index) for some in listed for index in range(len(some.tasks))]
-        repeats = repeated([some.contents[index] for some, index in places])
+        repeats = repeated([some.contents[index] for some, index in places], _is_image)
         gone: dict[str, set[int]] = {}
         for place, repeat in repeats.items():
             some, index = places[place]
-            some.notes.append((repeat.sentence, some.tasks[index].name))
+            some.notes.append((some.tasks[index].scan, repeat.sentence))
             if repeat.is_left_out:
                 gone.setdefault(some.cohort.name, set()).add(index)
         for some in listed:
@@ -290,7 +291,11 @@ class Surveyor:
             chosen = tuple(task for task in listed.tasks if task.scan.modality == modality)
             if chosen:
                 key = cohort_key(cohort.name, modality, (task.key for task in chosen))
-                here = ("", *(name for _, name in listed.notes if name.endswith(f" {modality}")))
+                notes = tuple(
+                    (note, scan_name("", scan.subject, scan.session, "") if scan else "")
+                    for scan, note in listed.notes
+                    if scan is None or scan.modality == modality
+                )
                 found.append(
                     CohortListing(
                         cohort,
@@ -302,7 +307,7 @@ class Surveyor:
                         self._manifest(key),
                         listed.listing.n_files,
                         listed.subjects,
-                        tuple(note for note in listed.notes if note[1] in here),
+                        notes,
                     )
                 )
             elif "modalities" in cohort.model_fields_set:  # asked for by name
@@ -325,6 +330,14 @@ class Surveyor:
         except DamagedManifestError as error:
             self.say(f"made again: {error}")
             return None
+
+
+def _is_image(path: str) -> bool:
+    try:
+        check_header(Path(path))
+    except (ScanError, OSError):
+        return False
+    return True
 
 
 def _nothing(cohort: Cohort, modality: str, skipped: Sequence[Skipped]) -> str:

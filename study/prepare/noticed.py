@@ -76,6 +76,8 @@ def file_lines(listings: Sequence[CohortListing]) -> Iterator[str]:
         told = sorted(reasons, key=lambda reason: reason.startswith(NO_IMAGE))
         for reason in told[:_REASONS_SHOWN]:
             first = next(item.path for item in listing.skipped if item.reason == reason)
+            if first.is_relative_to(listing.cohort.root):
+                first = first.relative_to(listing.cohort.root)
             yield f"  {_counted(reasons[reason])}: {reason} (first: {as_text(str(first))})"
         if len(told) > _REASONS_SHOWN:
             more = len(told) - _REASONS_SHOWN

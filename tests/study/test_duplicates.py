@@ -47,5 +47,9 @@ def test_files_that_cannot_be_read_are_not_taken_for_the_same() -> None:
     assert not repeated([lost, replace(lost, role="train")])
 
 
+def test_downloads_that_failed_in_one_way_are_no_scan() -> None:
+    assert not repeated([ONE, replace(COPY, role="train")], lambda path: False)
+
+
 def test_notes_that_differ_in_numbers_and_paths_are_of_one_kind() -> None:
     assert kind_of("12 voxels of /a/b.nii are NaN") == kind_of("7 voxels of /c.nii are NaN")

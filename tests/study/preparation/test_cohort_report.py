@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from datasets.manifest import CohortManifest, ScanRecord
+from datasets.scan import Skipped
 from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
 from datasets.shards import process_scan, read_slices
 from datasets.storage import Storage
@@ -68,7 +69,7 @@ def records(tmp_path: Path, head: Callable[..., Path], store: Storage) -> tuple[
 
 
 def _listing(
-    records: tuple[ScanRecord, ...], skipped: tuple[tuple[str, str], ...] = (), source: str = "bids"
+    records: tuple[ScanRecord, ...], skipped: tuple[Skipped, ...] = (), source: str = "bids"
 ) -> CohortListing:
     cohort = Cohort(name="stroke", source=source, root=Path("scans"), role="test")
     manifest = CohortManifest(
@@ -81,7 +82,6 @@ def _listing(
         settings=PreprocessSettings(),
         preprocess_version=PREPROCESS_VERSION,
         records=records,
-        skipped=skipped,
     )
     return CohortListing(cohort, "T1w", "k", (), skipped, len(records), manifest)
 
@@ -94,7 +94,7 @@ def _page(listing: CohortListing, store: Storage, folder: Path) -> str:
 def test_every_scan_file_and_reason_is_on_the_page(
     records: tuple[ScanRecord, ...], store: Storage, tmp_path: Path
 ) -> None:
-    skipped = ((f"scans/odd_{i}.nii", "hidden file") for i in range(40))
+    skipped = (Skipped(Path(f"scans/odd_{i}.nii"), "hidden file") for i in range(40))
     page = Page(_page(_listing(records, tuple(skipped)), store, tmp_path))
     for subject in ("one", "two", "bad"):
         assert subject in page.text
@@ -135,7 +135,7 @@ def test_names_from_files_are_escaped(
         )
         for r in records
     )
-    listing = _listing(changed, ((evil, evil),))
+    listing = _listing(changed, (Skipped(Path(evil), evil),))
     page = Page(_page(listing, store, tmp_path))
     assert "script" not in page.tags
     assert page.text.count("<script>alert('x')</script>&\"") >= 10

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import SourceError
+from datasets.mask_folder import with_masks
+from datasets.scan import MODALITIES, Listing
+from datasets.sources import atlas, bids, brats
+from tests.listings import ids, put, reasons
+
+
+def found(listing: Listing) -> dict[str, list[str]]:
+    return {scan.scan_id: [path.name for path in scan.lesion_masks] for scan in listing.scans}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sub-01_T1w.nii.gz", "01/mask.nii", "a/sub-01_lesion.nii", "rater-A_01_T1w.nii.gz", "01.nii"],
+)
+def test_a_mask_belongs_to_the_subject_that_its_path_names(tmp_path: Path, name: str) -> None:
+    put(tmp_path / "scans", *(f"sub-{n}/anat/sub-{n}_T1w.nii.gz" for n in ("01", "011")))
+    put(tmp_path / "drawn", name)
+    listing = bids.list_scans(tmp_path / "scans", MODALITIES)
+    listing = with_masks(listing, tmp_path / "scans", tmp_path / "drawn")
+    assert found(listing) == {"01_T1w": [Path(name).name], "011_T1w": []}
+
+
+@pytest.mark.parametrize(
+    "case", ["BraTS-GLI-00001-000", "BraTS20_Training_001", "UPENN-GBM-00001_11"]
+)
+def test_labels_of_several_parts_are_found_whole(tmp_path: Path, case: str) -> None:
+    put(tmp_path / "scans", f"{case}/{case}_t1.nii.gz", f"{case}9/{case}9_t1.nii.gz")
+    put(tmp_path / "drawn", f"{case}-tumour.nii.gz")
+    listing = brats.list_scans(tmp_path / "scans", ("T1w",))
+    listing = with_masks(listing, tmp_path / "scans", tmp_path / "drawn")
+    assert [len(masks) for masks in found(listing).values()] == [1, 0]
+
+
+def test_sessions_and_modalities_that_a_path_names_are_kept_apart(tmp_path: Path) -> None:
+    for ses in "12":
+        for end in ("T1w", "T2w"):
+            put(tmp_path / "scans", f"sub-x/ses-{ses}/anat/sub-x_ses-{ses}_{end}.nii.gz")
+    put(tmp_path / "drawn", "sub-x_ses-1_T2w.nii", "sub-x_ses-2.nii", "sub-x.nii")
+    listing = bids.list_scans(tmp_path / "scans", ("T1w", "T2w"))
+    listing = with_masks(listing, tmp_path / "scans", tmp_path / "drawn")
+    assert found(listing) == {
+        "x_1_T1w": [],
+        "x_1_T2w": ["sub-x_ses-1_T2w.nii"],
+        "x_2_T1w": ["sub-x_ses-2.nii"],
+        "x_2_T2w": ["sub-x_ses-2.nii"],
+    }
+    assert "no scan of the cohort, or to several" in reasons(listing)["sub-x.nii"]
+
+
+def test_time_points_that_are_written_onto_the_subject_are_found(tmp_path: Path) -> None:
+    for t in ("01", "02"):
+        put(tmp_path / "scans", f"c0001/c0001s0004t{t}/c0001s0004t{t}_t1w_stx.nii.gz")
+    put(tmp_path / "drawn", "c0001s0004t02_by_hand.nii.gz")
+    listing = atlas.list_scans(tmp_path / "scans", ("T1w",))
+    listing = with_masks(listing, tmp_path / "scans", tmp_path / "drawn")
+    assert [len(masks) for masks in found(listing).values()] == [0, 1]
+
+
+def test_masks_of_the_folder_replace_those_beside_the_images(tmp_path: Path) -> None:
+    scans, drawn = tmp_path / "scans", tmp_path / "scans/derivatives/drawn"
+    put(scans, "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_label-lesion_mask.nii.gz")
+    put(drawn, "sub-1_roi.nii.gz", "sub-1_brain_mask.nii.gz", "notes.txt")
+    before = bids.list_scans(scans, MODALITIES)
+    listing = with_masks(before, scans, drawn)
+    assert found(listing) == {"1_T1w": ["sub-1_roi.nii.gz"]}
+    assert "replace" in reasons(listing)["sub-1_label-lesion_mask.nii.gz"]
+    assert listing.scans[0].brain_mask == drawn / "sub-1_brain_mask.nii.gz"
+    assert listing.n_files == before.n_files == 5
+
+
+def test_masks_of_the_brain_are_no_lesions(tmp_path: Path) -> None:
+    put(tmp_path / "scans", "sub-1/anat/sub-1_T1w.nii.gz")
+    put(tmp_path / "drawn", "sub-1_brain.nii", "sub-1_brain_lesion.nii")
+    listing = bids.list_scans(tmp_path / "scans", MODALITIES)
+    listing = with_masks(listing, tmp_path / "scans", tmp_path / "drawn")
+    assert found(listing) == {"1_T1w": ["sub-1_brain_lesion.nii"]}
+    assert reasons(listing)["sub-1_brain.nii"] == "by its name a mask of the brain"
+
+
+def test_a_mask_in_a_folder_that_is_not_looked_into_is_counted_once(tmp_path: Path) -> None:
+    put(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", "sourcedata/m/sub-1.nii", "sourcedata/a.txt")
+    listing = bids.list_scans(tmp_path, MODALITIES)
+    listing = with_masks(listing, tmp_path, tmp_path / "sourcedata/m")
+    assert found(listing) == {"1_T1w": ["sub-1.nii"]}
+    assert (listing.n_files, sum(item.n_files for item in listing.skipped)) == (3, 1)
+
+
+def test_an_unusable_mask_takes_its_scan_along(tmp_path: Path) -> None:
+    put(tmp_path / "scans", "sub-1/anat/sub-1_T1w.nii.gz", "sub-2/anat/sub-2_T1w.nii.gz")
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn/sub-1.nii").symlink_to("nowhere")
+    listing = bids.list_scans(tmp_path / "scans", MODALITIES)
+    listing = with_masks(listing, tmp_path / "scans", tmp_path / "drawn")
+    assert ids(listing) == ["2_T1w"]
+    assert "is unusable: a link" in reasons(listing)["sub-1_T1w.nii.gz"]
+
+
+def test_a_folder_of_masks_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    put(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz")
+    listing = bids.list_scans(tmp_path, MODALITIES)
+    with pytest.raises(SourceError, match="drawn does not exist: expected a folder with lesion"):
+        with_masks(listing, tmp_path, tmp_path / "drawn")
