@@ -157,7 +157,7 @@ def print_summary(listings: Sequence[CohortListing], prepared: int, console: Pla
     _print_reasons(listings, console)
     for line in note_lines(listings):
         console.print(line, soft_wrap=True)
-    for line in file_lines(listings):
+    for line in file_lines(listings, reasons=True):
         console.print(line, soft_wrap=True)
     total = sum(len(listing.records) for listing in listings)
     now = min(prepared, total)  # what was damaged or set aside may have been prepared twice

@@ -57,28 +57,31 @@ def notes_of(listings: Iterable[CohortListing]) -> Iterator[tuple[str, str, str]
                 yield place, scan_name("", record.subject, record.session, ""), note
 
 
-def file_lines(listings: Sequence[CohortListing]) -> Iterator[str]:
-    """What became of the files of each cohort: a line, and one for each reason to leave some out.
+def file_lines(listings: Sequence[CohortListing], *, reasons: bool) -> Iterator[str]:
+    """What became of the files of each cohort.
 
-    Of many reasons the first ones are told, those of images before others.
+    Args:
+        listings: Of all cohorts.
+        reasons: Whether a line follows for each reason for which some were left out; of many the
+            first ones, those of images before others.
     """
     for name in dict.fromkeys(listing.cohort.name for listing in listings):
         listing = next(x for x in listings if x.cohort.name == name)
         files = listing.manifest.files if listing.manifest else None
-        reasons = by_reason(listing.skipped)
+        counts = by_reason(listing.skipped)
         if files is not None:
             yield (
                 f"{name}: {files.below} files: {files.used} used, {files.set_aside} of scans that "
                 f"were set aside, {files.left_out} left out"
             )
-        elif reasons:
-            yield f"{name}: {sum(reasons.values())} files left out"
-        told = sorted(reasons, key=lambda reason: reason.startswith(NO_IMAGE))
+        elif counts:
+            yield f"{name}: {sum(counts.values())} files left out"
+        told = sorted(counts, key=lambda reason: reason.startswith(NO_IMAGE)) if reasons else []
         for reason in told[:_REASONS_SHOWN]:
             first = next(item.path for item in listing.skipped if item.reason == reason)
             if first.is_relative_to(listing.cohort.root):
                 first = first.relative_to(listing.cohort.root)
-            yield f"  {_counted(reasons[reason])}: {reason} (first: {as_text(str(first))})"
+            yield f"  {_counted(counts[reason])}: {reason} (first: {as_text(str(first))})"
         if len(told) > _REASONS_SHOWN:
             more = len(told) - _REASONS_SHOWN
             yield f"  … and {more} more reasons; study.prepare --report DIR lists them all"

@@ -11,6 +11,7 @@ from study.plan.cost import ASSUMED_SLICES_PER_SCAN, size
 from study.plan.done import work_left
 from study.plan.plan import Plan
 from study.prepare.listing import CohortListing, survey
+from study.prepare.noticed import file_lines, note_lines
 from study.records.index import load_index
 from study.records.names import Names
 from study.records.types import PlannedTrial
@@ -46,6 +47,8 @@ def print_plan(request: Request, console: PlainConsole) -> None:
     console.print(f"store: {request.store.uri}")
     for listing in listings:
         console.print(f"cohort: {_cohort_line(listing)}")
+    for line in (*note_lines(listings), *file_lines(listings, reasons=False)):
+        console.print(line, soft_wrap=True)
     for name, count in _counts(plan).items():
         console.print(f"{name}: {count}")
     console.print(f"already done: {len(plan.trials) - len(left)}")
