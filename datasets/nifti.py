@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.errors import ScanError
+from datasets.gunzip import has_tail
+from datasets.nifti_affine import shear_factor
 from datasets.nifti_grid import VoxelGrid, place_mask
 from datasets.nifti_header import SLACK_BYTES, HeaderFacts, check_header, named_errors, open_stream
 from datasets.nifti_labels import binarise
@@ -49,6 +51,11 @@ class Volume:
     other_affine: NDArray[np.float64] | None = None
 
     @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel, also where the axes are not at right angles."""
+        return float(np.prod(self.spacing_mm)) * shear_factor(self.affine)
+
+    @property
     def grid(self) -> VoxelGrid:
         """Where its voxels lie."""
         return VoxelGrid(self.data_XYZ.shape, self.affine, self.other_affine)
@@ -65,8 +72,7 @@ def load_volume(path: Path) -> Volume:
             that it is a mask.
     """
     facts = check_header(path)
-    data_XYZ, non_finite = _read(path, facts)
-    notes = facts.notes
+    data_XYZ, non_finite, notes = _read(path, facts)
     if non_finite:
         if non_finite > MAX_NON_FINITE * data_XYZ.size:
             raise ScanError(f"{path} has {non_finite:,} of {data_XYZ.size:,} voxels not finite")
@@ -104,8 +110,8 @@ def load_mask(
             half; if its grid is not the image's and resampling is not safe.
     """
     facts = check_header(path)
-    values_XYZ, non_finite = _read(path, facts)
-    notes = list(facts.notes)
+    values_XYZ, non_finite, read_notes = _read(path, facts)
+    notes = list(read_notes)
     if non_finite:
         if non_finite == values_XYZ.size:
             raise ScanError(f"{path} has no finite voxel")
@@ -131,8 +137,8 @@ def _few_values(data_XYZ: NDArray[np.float32]) -> int:
     return len(values)
 
 
-def _read(path: Path, facts: HeaderFacts) -> tuple[NDArray[np.float32], int]:
-    """The voxels on RAS axes, and how many of them were not finite.
+def _read(path: Path, facts: HeaderFacts) -> tuple[NDArray[np.float32], int, tuple[str, ...]]:
+    """The voxels on RAS axes, how many of them were not finite, and what is known of the file.
 
     The first axis varies fastest in a file, so one step of the last stored axis is one slab.
     """
@@ -151,7 +157,9 @@ def _read(path: Path, facts: HeaderFacts) -> tuple[NDArray[np.float32], int]:
         # Reading to the end also makes gzip compare the checksum.
         if len(stream.read(SLACK_BYTES + 1)) > SLACK_BYTES:
             raise ScanError(f"{path} holds more data than its header promises")
-    return data_XYZ, non_finite
+        tail = ("something follows the end of its gzip stream and is left aside",)
+        notes = (*facts.notes, *tail) if has_tail(stream) else facts.notes
+    return data_XYZ, non_finite, notes
 
 
 def _decode(raw: bytes, facts: HeaderFacts) -> tuple[NDArray[np.float32], int]:

@@ -1,9 +1,8 @@
 """What a NIfTI header promises, checked before a voxel is read or memory is taken for one.
 
 Axes are brought to RAS (left to right, posterior to anterior, inferior to superior) by the axis
-order and flips that come closest to the affine; nothing is interpolated. The affine is the sform
-if its code is above 0, else the qform. A file that stores neither is refused: which way its axes
-point would be a guess, and a wrong one turns brains upside down.
+order and flips that come closest to the affine; nothing is interpolated. Which affine that is, is
+told in ``datasets.nifti_affine``.
 
 Reference: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 """
@@ -19,26 +18,22 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from datasets.errors import ScanError
 from datasets.files import open_regular
 from datasets.gunzip import unpack
+from datasets.nifti_affine import oblique, stored_affine
 
 MAX_SIDE = 1024
 MIN_SIDE = 4
 MAX_VOXELS = 2**28
 """One GiB as float32."""
-MIN_SPACING_MM = 0.1
-MAX_SPACING_MM = 20.0
-MAX_ORIGIN_MM = 10_000.0
 MAX_OFFSET_BYTES = 2**24
 MIN_SLOPE, MAX_SLOPE = 1e-12, 1e12
 """Scaling beyond these is told in a note. Small ones are real: quantities in SI units."""
@@ -58,9 +53,6 @@ _MACHINE_FAULTS = frozenset(
     getattr(errno, name)
     for name in ("EIO", "ESTALE", "EMFILE", "ENFILE", "ENOMEM", "ENOTCONN", "ETIMEDOUT")
 )
-_SHEAR_LIMIT = 0.9
-_OBLIQUE_NOTE_DEG = 20.0
-_DISAGREEMENT_NOTE_MM = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,15 +124,15 @@ def check_header(path: Path) -> HeaderFacts:
         with open_stream(path, packed) as stream:
             block = stream.read(540)
     header = _parse(block, path)
-    stored_shape = _stored_shape(header, path)
+    stored_shape, shape_notes = _stored_shape(header, path)
     dtype = _dtype(header, path)
     offset = _offset(header, path)
     _check_size(path, status.st_size, packed, offset + dtype.itemsize * _count(stored_shape))
     slope, inter = _scaling(header, path)
-    stored_affine, other, notes = _affine(header, stored_shape, path)
-    orientation = nib.io_orientation(stored_affine)
+    stored, other, notes = stored_affine(header, stored_shape, path)
+    orientation = nib.io_orientation(stored)
     to_stored = nib.orientations.inv_ornt_aff(orientation, stored_shape)
-    affine = stored_affine @ to_stored
+    affine = stored @ to_stored
     axes = cast("tuple[int, int, int]", tuple(int(a) for a in orientation[:, 0]))
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     return HeaderFacts(
@@ -148,7 +140,7 @@ def check_header(path: Path) -> HeaderFacts:
         spacing_mm=cast("tuple[float, float, float]", tuple(round(float(s), 6) for s in lengths)),
         affine=affine,
         dtype=dtype,
-        notes=(*notes, *_oblique(affine), *_strange_scaling(slope, inter)),
+        notes=(*shape_notes, *notes, *oblique(affine), *_strange_scaling(slope, inter)),
         other_affine=None if other is None else other @ to_stored,
         axes=axes,
         flips=cast("tuple[bool, bool, bool]", tuple(bool(f < 0) for f in orientation[:, 1])),
@@ -186,14 +178,6 @@ def open_stream(path: Path, packed: bool) -> BinaryIO:
     return unpack(stream) if packed else stream
 
 
-def largest_shift_mm(
-    one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, int, int]
-) -> float:
-    """The farthest that any voxel of a grid lies apart under two affines: at one of its corners."""
-    corners = np.array([(*c, 1) for c in product(*((0, n - 1) for n in shape))], dtype=float)
-    return float(np.linalg.norm(corners @ (one - other).T[:, :3], axis=1).max())
-
-
 def _count(shape: tuple[int, int, int]) -> int:
     return shape[0] * shape[1] * shape[2]
 
@@ -215,14 +199,16 @@ def _parse(block: bytes, path: Path) -> Any:
     raise ScanError(f"{path} is no NIfTI file: its first bytes are none of a NIfTI header")
 
 
-def _stored_shape(header: Any, path: Path) -> tuple[int, int, int]:
+def _stored_shape(header: Any, path: Path) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+    """Voxels along the stored axes, and a note if further dimensions have none."""
     dim = [int(n) for n in header["dim"]]
     if not 1 <= dim[0] <= 7:
         raise ScanError(f"{path} has {dim[0]} dimensions in its header; NIfTI knows 1 to 7")
     sides = dim[1 : dim[0] + 1]
     if len(sides) < 3:
         raise ScanError(f"{path} is no volume: its header says {' x '.join(map(str, sides))}")
-    if any(n != 1 for n in sides[3:]):
+    # Some writers leave 0 where they mean 1; niftilib, and with it FSL and ITK, reads it so.
+    if any(n not in (0, 1) for n in sides[3:]):
         raise ScanError(f"{path} holds {sides[3:]} volumes; a scan is a single one")
     shape = (sides[0], sides[1], sides[2])
     text = " x ".join(map(str, shape))
@@ -230,7 +216,9 @@ def _stored_shape(header: Any, path: Path) -> tuple[int, int, int]:
         raise ScanError(f"{path} has {text} voxels; a side must have {MIN_SIDE} to {MAX_SIDE}")
     if _count(shape) > MAX_VOXELS:
         raise ScanError(f"{path} has {text} voxels; more than {MAX_VOXELS:,} are not read")
-    return shape
+    if 0 in sides[3:]:
+        return shape, (f"its header gives further dimensions the sizes {sides[3:]}; 0 counts as 1",)
+    return shape, ()
 
 
 def _dtype(header: Any, path: Path) -> np.dtype[Any]:
@@ -286,71 +274,3 @@ def _check_size(path: Path, size: int, packed: bool, promised: int) -> None:
         raise ScanError(
             f"{path} has {size:,} bytes, but its header promises {promised:,}: they don't match"
         )
-
-
-def _affine(
-    header: Any, shape: tuple[int, int, int], path: Path
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, tuple[str, ...]]:
-    """The affine of the stored axes, and the qform with a note if it disagrees with the sform."""
-    sform = None
-    if int(header["sform_code"]) > 0:
-        sform = np.asarray(header.get_sform(), dtype=np.float64)
-    qform, problem = _qform(header) if int(header["qform_code"]) > 0 else (None, None)
-    if sform is not None:
-        _check_affine(sform, path)
-        if problem is not None:
-            return sform, None, (f"the qform is invalid ({problem}); the sform is used",)
-        if qform is None:
-            return sform, None, ()
-        shift_mm = largest_shift_mm(sform, qform, shape)
-        if not shift_mm <= _DISAGREEMENT_NOTE_MM:
-            note = f"sform and qform disagree by {shift_mm:.1f} mm; the sform is used"
-            return sform, qform, (note,)
-        return sform, None, ()
-    if qform is not None:
-        _check_affine(qform, path)
-        return qform, None, ()
-    if problem is not None:
-        raise ScanError(f"{path} has no sform and an invalid qform: {problem}")
-    raise ScanError(
-        f"{path} stores no orientation: one of sform_code and qform_code must be above 0"
-    )
-
-
-def _qform(header: Any) -> tuple[NDArray[np.float64] | None, str | None]:
-    header = header.copy()
-    if float(header["pixdim"][0]) == 0:
-        header["pixdim"][0] = 1  # the standard: 0 counts as 1
-    try:
-        with np.errstate(all="ignore"):
-            qform = np.asarray(header.get_qform(), dtype=np.float64)
-    except (HeaderDataError, ValueError) as error:
-        return None, str(error)
-    return (qform, None) if np.isfinite(qform).all() else (None, "it is not finite")
-
-
-def _check_affine(affine: NDArray[np.float64], path: Path) -> None:
-    if not np.isfinite(affine).all():
-        raise ScanError(f"{path} has an affine that is not finite")
-    with np.errstate(all="ignore"):
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        if not ((spacing >= MIN_SPACING_MM) & (spacing <= MAX_SPACING_MM)).all():
-            sizes = " x ".join(f"{s:.3g}" for s in spacing)
-            raise ScanError(
-                f"{path} has voxels of {sizes} mm; {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm is "
-                "read"
-            )
-        volume = abs(float(np.linalg.det(affine[:3, :3] / spacing)))
-    if volume < _SHEAR_LIMIT:
-        raise ScanError(f"{path} has an affine whose axes are far from right angles")
-    if np.abs(affine[:3, 3]).max() > MAX_ORIGIN_MM:
-        raise ScanError(f"{path} has an affine whose origin lies more than 10 m away")
-
-
-def _oblique(affine: NDArray[np.float64]) -> tuple[str, ...]:
-    """A note if the axes are far from the directions of the body."""
-    cosines = np.diag(affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)
-    angle = float(np.degrees(np.arccos(np.clip(cosines, -1, 1)).max()))
-    if angle <= _OBLIQUE_NOTE_DEG:
-        return ()
-    return (f"axes are up to {angle:.0f} degrees from right, anterior and superior",)

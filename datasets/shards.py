@@ -234,7 +234,7 @@ def _prepare(scan: Scan, role: Role, settings: PreprocessSettings) -> _Prepared:
     widened = settings.brain_mask == "widened"
     brain = extract_brain(volume, scan, settings.brain_extractor, widened=widened)
     stack = preprocess(volume, brain.mask_XYZ, lesion_XYZ, settings)
-    voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
+    voxel_ml = volume.voxel_mm3 / 1000
     outside = int((lesion_XYZ & ~brain.mask_XYZ).sum())
     kept = int(lesion_XYZ[:, :, stack.slice_index_S].sum())
     return _Prepared(

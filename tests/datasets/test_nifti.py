@@ -91,6 +91,26 @@ def test_four_dimensions_with_one_volume_are_a_volume(tmp_path: Path) -> None:
         load_volume(tmp_path / "three.nii.gz")
 
 
+@pytest.mark.parametrize("dim", [(4, 0, 1), (5, 1, 0), (5, 0, 0), (7, 0, 1)])
+def test_a_further_dimension_of_size_0_counts_as_1(
+    dim: tuple[int, int, int], tmp_path: Path
+) -> None:
+    path = patched(tmp_path / "a.nii", 40, struct.pack("<8h", dim[0], *SHAPE, *dim[1:], 1, 1))
+    volume = load_volume(path)
+    np.testing.assert_array_equal(volume.data_XYZ, values("float32"))
+    assert len(volume.notes) == 1
+    assert volume.notes[0].endswith("0 counts as 1")
+    path.write_bytes(path.read_bytes()[:-1])  # nothing of the volume may be missing
+    with pytest.raises(ScanError, match="truncated"):
+        load_volume(path)
+
+
+def test_a_first_dimension_of_size_0_is_no_volume(tmp_path: Path) -> None:
+    path = patched(tmp_path / "a.nii", 40, struct.pack("<8h", 4, 6, 7, 0, 0, 1, 1, 1))
+    with pytest.raises(ScanError, match="6 x 7 x 0 voxels"):
+        load_volume(path)
+
+
 def test_non_finite_voxels_become_zero_and_are_counted(tmp_path: Path) -> None:
     data = values("float32") - 50
     data[0, 0, :3] = (np.nan, np.inf, -np.inf)
