@@ -1,4 +1,4 @@
-"""Reading NIfTI: the only place where voxels come from.
+"""Reading NIfTI, and what else is read as if it were: the only place where voxels come from.
 
 A volume arrives as float32 on RAS axes, or not at all. It is read slab by slab straight into its
 final array, so a scan takes four bytes a voxel, whatever type it is stored in, and a packed file
@@ -18,7 +18,7 @@ from datasets.errors import ScanError
 from datasets.gunzip import has_tail
 from datasets.nifti_affine import shear_factor
 from datasets.nifti_grid import VoxelGrid, place_mask
-from datasets.nifti_header import SLACK_BYTES, HeaderFacts, check_header, named_errors, open_stream
+from datasets.nifti_header import HeaderFacts, check_header, named_errors, open_stream
 from datasets.nifti_labels import binarise
 
 __all__ = ["HeaderFacts", "ScanError", "Volume", "check_header", "load_mask", "load_volume"]
@@ -155,7 +155,7 @@ def _read(path: Path, facts: HeaderFacts) -> tuple[NDArray[np.float32], int, tup
             non_finite += bad
             stored[:, :, k] = slab.reshape((width, height), order="F")
         # Reading to the end also makes gzip compare the checksum.
-        if len(stream.read(SLACK_BYTES + 1)) > SLACK_BYTES:
+        if len(stream.read(facts.slack + 1)) > facts.slack:
             raise ScanError(f"{path} holds more data than its header promises")
         tail = ("something follows the end of its gzip stream and is left aside",)
         notes = (*facts.notes, *tail) if has_tail(stream) else facts.notes

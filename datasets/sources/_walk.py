@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.errors import SourceError
+from datasets.formats import header_beside, image_suffix
 from datasets.scan import Skipped
 
 MAX_NAMES = 1_000_000
@@ -18,7 +19,7 @@ MAX_NAMES = 1_000_000
 
 @dataclass(frozen=True)
 class Entry:
-    """Something whose name ends in ``.nii`` or ``.nii.gz``.
+    """Something with the name of an image, see :mod:`datasets.formats`.
 
     Attributes:
         path: Where it lies.
@@ -47,11 +48,9 @@ class Tree:
 
 
 def nifti_stem(name: str) -> str | None:
-    """The name without ``.nii`` or ``.nii.gz`` (in any case); ``None`` if it has neither."""
-    for ending in (".nii.gz", ".nii"):
-        if name.lower().endswith(ending) and len(name) > len(ending):
-            return name[: -len(ending)]
-    return None
+    """An image's name without its ending, see :mod:`datasets.formats`; ``None`` for others."""
+    suffix = image_suffix(name)
+    return name[: -len(suffix)] if suffix else None
 
 
 def walk(root: Path, layout: str, leave_out: frozenset[str] = frozenset()) -> Tree:
@@ -160,7 +159,7 @@ class _Walk:
         if item.name.startswith("."):
             return None if stem is None else Skipped(there.path, "hidden file")
         if stem is not None:
-            return Entry(there.path, stem, _problem(there.path))
+            return Entry(there.path, stem, _problem_of_image(there.path))
         if item.name in self._leave_out:
             return None
         try:
@@ -172,6 +171,18 @@ class _Walk:
         elif is_folder:
             waiting.append(there)
         return None
+
+
+def _problem_of_image(path: Path) -> str | None:
+    """Why an image cannot be read as a file, or as the two files of a pair."""
+    header = header_beside(path)
+    problem = _problem(path)
+    if header is None or problem is not None:
+        return problem
+    if not os.path.lexists(header):
+        return f"half of a pair: no {header.name} beside it"
+    fault = _problem(header)
+    return None if fault is None else f"its header {header.name}: {fault}"
 
 
 def _problem(path: Path) -> str | None:
