@@ -96,7 +96,7 @@ def extract_brain(
         if not mask_XYZ.any():
             failures.append(f"{attempt.tool} ({attempt.settings}): the mask is empty")
             continue
-        piece_XYZ, measures = measure_brain(mask_XYZ, volume.spacing_mm)
+        piece_XYZ, measures = measure_brain(mask_XYZ, volume.spacing_mm, volume.voxel_mm3)
         fault = verdict(measures, limits)
         if not fault:
             notes += _dropped(mask_XYZ, piece_XYZ)
@@ -123,7 +123,7 @@ def recognise_stripped(volume: Volume, limits: BrainLimits = LIMITS) -> NDArray[
     if piece_share < limits.min_largest_share:
         return None
     brain_XYZ = fill_holes(piece_XYZ)
-    _, measures = measure_brain(brain_XYZ, volume.spacing_mm)
+    _, measures = measure_brain(brain_XYZ, volume.spacing_mm, volume.voxel_mm3)
     return None if verdict(measures, limits) else brain_XYZ
 
 
@@ -171,7 +171,7 @@ def _extracted(
     widened_XYZ = widen_at_lesions(brain_XYZ, volume.data_XYZ, volume.spacing_mm)
     added = int(widened_XYZ.sum()) - int(brain_XYZ.sum())
     if added:
-        added_ml = added * float(np.prod(volume.spacing_mm)) / 1000
+        added_ml = added * volume.voxel_mm3 / 1000
         words = "beside tissue darker than the other side's"
         notes = (*notes, f"widened the brain mask by {added_ml:.1f} ml {words}")
     return widened_XYZ, notes

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.brain import brain_source
+from datasets.formats import files_of
 from datasets.identity import digest
 from datasets.scan import Role, Scan
 from datasets.selfdigest import has_changed, json_with_digest
@@ -118,13 +119,15 @@ def source_checksum(path: Path, cache: ChecksumCache | None = None) -> str:
 def scan_checksums(scan: Scan, cache: ChecksumCache | None = None) -> dict[Path, str]:
     """Checksums of all files of a scan.
 
-    A file that cannot be read gets ``unreadable: REASON`` for a checksum, so that the scan has a
-    key under which it is set aside, and another one as soon as the file can be read.
+    An image in two files has one, made from both. A file that cannot be read gets ``unreadable:
+    REASON`` for a checksum, so that the scan has a key under which it is set aside, and another
+    one as soon as the file can be read.
     """
     checksums: dict[Path, str] = {}
-    for path in scan.files:
+    for path in scan.images:
         try:
-            checksums[path] = source_checksum(path, cache)
+            found = [source_checksum(file, cache) for file in files_of(path)]
+            checksums[path] = found[0] if len(found) == 1 else digest(found)
         except OSError as error:
             checksums[path] = f"unreadable: {errno.errorcode.get(error.errno or 0, 'unknown')}"
     return checksums

@@ -1,8 +1,9 @@
 """Unpacking gzip files as a stream, at a cost that the file's size bounds.
 
 Python's own reader takes a header apart byte by byte, so that a name of 60 MB in it costs minutes;
-zlib does it in no time. Otherwise it reads the same: several members one after the other, zeros
-after the last, and checksums are compared.
+zlib does it in no time. Otherwise it reads the same: several members one after the other, and
+checksums are compared. What follows the last member and is none is left aside, as gzip does with a
+warning: whoever reads can ask for it.
 """
 
 from __future__ import annotations
@@ -13,17 +14,24 @@ import zlib
 from typing import BinaryIO
 
 _BLOCK = 1 << 16
-_MAGIC = b"\x1f\x8b"
+_MAGIC = b"\x1f\x8b\x08"
+"""Of gzip's header, and its only method: two bytes alone may begin a tail of noise."""
 _WITH_GZIP_HEADER = 31
 _MAX_MEMBERS = 100_000
 """Packers that work in blocks make one of at least 16 KiB each, and a volume has 2 GiB at most."""
 
 
 class Unpacked(io.RawIOBase):
-    """What a gzip file holds, as a stream; it owns the file below and closes it."""
+    """What a gzip file holds, as a stream; it owns the file below and closes it.
+
+    Attributes:
+        has_tail: Whether something that is no part of it follows its end; known when that is
+            reached.
+    """
 
     def __init__(self, packed: BinaryIO) -> None:
         super().__init__()
+        self.has_tail = False
         self._packed = packed
         self._waiting = b""
         self._members = 0
@@ -39,7 +47,7 @@ class Unpacked(io.RawIOBase):
         Raises:
             EOFError: If the file ends within a member.
             zlib.error: If it is damaged.
-            gzip.BadGzipFile: If something else follows a member, or more members than are read.
+            gzip.BadGzipFile: If it has more members than are read.
         """
         view = memoryview(buffer)  # type: ignore[arg-type]
         while True:
@@ -61,17 +69,22 @@ class Unpacked(io.RawIOBase):
 
     def _next_member(self) -> bool:
         """Begin the member that follows, if there is one."""
-        self._waiting = self._member.unused_data.lstrip(b"\0")
+        left = self._member.unused_data
+        self._waiting = left.lstrip(b"\0")
+        padded = len(left) > len(self._waiting)
         while len(self._waiting) < len(_MAGIC):
             block = self._packed.read(_BLOCK)
             if not block:
                 break
-            self._waiting = (self._waiting + block).lstrip(b"\0")
-        if not self._waiting:
+            left = self._waiting + block
+            self._waiting = left.lstrip(b"\0")
+            padded = padded or len(left) > len(self._waiting)
+        if self._waiting[: len(_MAGIC)] != _MAGIC:
+            self.has_tail = padded or bool(self._waiting)
             return False
         self._members += 1
-        if self._waiting[: len(_MAGIC)] != _MAGIC or self._members > _MAX_MEMBERS:
-            raise gzip.BadGzipFile("what follows its end is no further member of it")
+        if self._members > _MAX_MEMBERS:
+            raise gzip.BadGzipFile(f"it has more than {_MAX_MEMBERS:,} members")
         self._member = zlib.decompressobj(_WITH_GZIP_HEADER)
         return True
 
@@ -88,3 +101,9 @@ class Unpacked(io.RawIOBase):
 def unpack(packed: BinaryIO) -> BinaryIO:
     """What an open gzip file holds; closing it closes the file."""
     return io.BufferedReader(Unpacked(packed), _BLOCK)
+
+
+def has_tail(stream: BinaryIO) -> bool:
+    """Whether something that is no part of it follows a gzip file that was read to its end."""
+    raw = getattr(stream, "raw", None)
+    return isinstance(raw, Unpacked) and raw.has_tail

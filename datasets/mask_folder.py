@@ -15,9 +15,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from datasets.formats import files_of
 from datasets.scan import MODALITIES, Listing, Scan, Skipped, not_used
 from datasets.sources._bids_names import LESION
-from datasets.sources._files import Entry, Tree, walk
+from datasets.sources._files import HEADER_OF_NOTHING, Entry, Tree, walk
 
 _Tokens = tuple[str, ...]
 _MODALITY_WORDS = {
@@ -55,7 +56,8 @@ def with_masks(listing: Listing, root: Path, folder: Path) -> Listing:
     skipped += [
         Skipped(path, _REPLACED)
         for scan in listing.scans
-        for path in scan.lesion_masks
+        for mask in scan.lesion_masks
+        for path in files_of(mask)
         if path not in used
     ]
     is_below = folder.resolve().is_relative_to(root.resolve())
@@ -82,6 +84,7 @@ def _accounted(
     if not is_below:
         left_out |= {item.path: item for item in tree.skipped}
         n_files += tree.n_files
+        left_out |= {path: Skipped(path, HEADER_OF_NOTHING) for path in tree.headers}
     for item in reversed(skipped):
         if not is_below or item.path in left_out or item.path in before:
             left_out[item.path] = item

@@ -1,4 +1,4 @@
-"""Reading NIfTI: the only place where voxels come from.
+"""Reading NIfTI, and what else is read as if it were: the only place where voxels come from.
 
 A volume arrives as float32 on RAS axes, or not at all. It is read slab by slab straight into its
 final array, so a scan takes four bytes a voxel, whatever type it is stored in, and a packed file
@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.errors import ScanError
+from datasets.gunzip import has_tail
+from datasets.nifti_affine import shear_factor
 from datasets.nifti_grid import VoxelGrid, place_mask
-from datasets.nifti_header import SLACK_BYTES, HeaderFacts, check_header, named_errors, open_stream
+from datasets.nifti_header import HeaderFacts, check_header, named_errors, open_stream
 from datasets.nifti_labels import binarise
 
 __all__ = ["HeaderFacts", "ScanError", "Volume", "check_header", "load_mask", "load_volume"]
@@ -24,6 +26,8 @@ __all__ = ["HeaderFacts", "ScanError", "Volume", "check_header", "load_mask", "l
 MAX_NON_FINITE = 0.98
 """Above this share of NaN or infinite voxels an image is refused. Some tools fill all but the
 brain with NaN, and in a field of view of 256 mm a brain is 4 to 11 % of the image."""
+
+_BLOCK = 1 << 20
 
 MAX_LABEL_VALUES = 8
 """An image with no more different values than this is a mask or a map of labels by its name."""
@@ -49,24 +53,32 @@ class Volume:
     other_affine: NDArray[np.float64] | None = None
 
     @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel, also where the axes are not at right angles."""
+        return float(np.prod(self.spacing_mm)) * shear_factor(self.affine)
+
+    @property
     def grid(self) -> VoxelGrid:
         """Where its voxels lie."""
         return VoxelGrid(self.data_XYZ.shape, self.affine, self.other_affine)
 
 
-def load_volume(path: Path) -> Volume:
+def load_volume(path: Path, volume: int | None = None) -> Volume:
     """Read an image.
 
     Negative values are kept; NaN and infinite ones become 0, with a note.
+
+    Args:
+        path: The image.
+        volume: Which volume is meant, from 0, if it holds several.
 
     Raises:
         ScanError: If the header is refused (see ``check_header``), the file is damaged, holds less
             or more than its header promises, is mostly not finite, or has so few different values
             that it is a mask.
     """
-    facts = check_header(path)
-    data_XYZ, non_finite = _read(path, facts)
-    notes = facts.notes
+    facts = check_header(path, volume)
+    data_XYZ, non_finite, notes = _read(path, facts)
     if non_finite:
         if non_finite > MAX_NON_FINITE * data_XYZ.size:
             raise ScanError(f"{path} has {non_finite:,} of {data_XYZ.size:,} voxels not finite")
@@ -105,8 +117,8 @@ def load_mask(
             half; if its grid is not the image's and resampling is not safe.
     """
     facts = check_header(path)
-    values_XYZ, non_finite = _read(path, facts)
-    notes = list(facts.notes)
+    values_XYZ, non_finite, read_notes = _read(path, facts)
+    notes = list(read_notes)
     if non_finite:
         if non_finite == values_XYZ.size:
             raise ScanError(f"{path} has no finite voxel")
@@ -134,8 +146,8 @@ def _few_values(data_XYZ: NDArray[np.float32]) -> int:
     return len(values)
 
 
-def _read(path: Path, facts: HeaderFacts) -> tuple[NDArray[np.float32], int]:
-    """The voxels on RAS axes, and how many of them were not finite.
+def _read(path: Path, facts: HeaderFacts) -> tuple[NDArray[np.float32], int, tuple[str, ...]]:
+    """The voxels on RAS axes, how many of them were not finite, and what is known of the file.
 
     The first axis varies fastest in a file, so one step of the last stored axis is one slab.
     """
@@ -143,7 +155,7 @@ def _read(path: Path, facts: HeaderFacts) -> tuple[NDArray[np.float32], int]:
     slab_bytes = width * height * facts.dtype.itemsize
     non_finite = 0
     with named_errors(path), open_stream(path, facts.packed) as stream:
-        _read_exactly(stream, facts.offset, path)
+        _pass_over(stream, facts.offset, path)
         data_XYZ = np.empty(facts.shape, dtype=np.float32)
         stored = facts.as_stored(data_XYZ)
         for k in range(depth):
@@ -151,10 +163,13 @@ def _read(path: Path, facts: HeaderFacts) -> tuple[NDArray[np.float32], int]:
             slab, bad = _decode(raw, facts)
             non_finite += bad
             stored[:, :, k] = slab.reshape((width, height), order="F")
+        _pass_over(stream, facts.after, path)
         # Reading to the end also makes gzip compare the checksum.
-        if len(stream.read(SLACK_BYTES + 1)) > SLACK_BYTES:
+        if len(stream.read(facts.slack + 1)) > facts.slack:
             raise ScanError(f"{path} holds more data than its header promises")
-    return data_XYZ, non_finite
+        tail = ("something follows the end of its gzip stream and is left aside",)
+        notes = (*facts.notes, *tail) if has_tail(stream) else facts.notes
+    return data_XYZ, non_finite, notes
 
 
 def _decode(raw: bytes, facts: HeaderFacts) -> tuple[NDArray[np.float32], int]:
@@ -177,3 +192,8 @@ def _read_exactly(stream: BinaryIO, count: int, path: Path) -> bytes:
     if len(raw) < count:
         raise ScanError(f"{path} is truncated: it ends before the voxels its header promises")
     return raw
+
+
+def _pass_over(stream: BinaryIO, count: int, path: Path) -> None:
+    while count > 0:
+        count -= len(_read_exactly(stream, min(count, _BLOCK), path))

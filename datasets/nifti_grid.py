@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.nifti_header import largest_shift_mm
+from datasets.nifti_affine import largest_shift_mm
 
 SAME_GRID_MM = 1e-3
 MAX_SIZE_RATIO = 2.0

@@ -1,9 +1,8 @@
-"""What a NIfTI header promises, checked before a voxel is read or memory is taken for one.
+"""What a header promises, checked before a voxel is read or memory is taken for one.
 
 Axes are brought to RAS (left to right, posterior to anterior, inferior to superior) by the axis
-order and flips that come closest to the affine; nothing is interpolated. The affine is the sform
-if its code is above 0, else the qform. A file that stores neither is refused: which way its axes
-point would be a guess, and a wrong one turns brains upside down.
+order and flips that come closest to the affine; nothing is interpolated. Which affine that is, is
+told in ``datasets.nifti_affine``.
 
 Reference: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 """
@@ -14,53 +13,32 @@ import errno
 import gzip
 import os
 import stat
-import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from datasets.errors import ScanError
 from datasets.files import open_regular
+from datasets.formats import header_beside, header_suffix
 from datasets.gunzip import unpack
+from datasets.nifti_affine import oblique
+from datasets.stored_header import HEADER_BYTES, StoredHeader, parse_pair, parse_single
 
-MAX_SIDE = 1024
-MIN_SIDE = 4
-MAX_VOXELS = 2**28
-"""One GiB as float32."""
-MIN_SPACING_MM = 0.1
-MAX_SPACING_MM = 20.0
-MAX_ORIGIN_MM = 10_000.0
-MAX_OFFSET_BYTES = 2**24
 MIN_SLOPE, MAX_SLOPE = 1e-12, 1e12
 """Scaling beyond these is told in a note. Small ones are real: quantities in SI units."""
-SLACK_BYTES = 4096
-"""How much a file may hold beyond what its header promises: some writers pad to whole blocks."""
 
 _DEFLATE_MAX_RATIO = 1032
-_REAL_TYPES = {
-    **{2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8"},
-    **{256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"},
-}
-_OTHER_TYPES = {
-    **{1: "single bits", 32: "complex numbers", 128: "RGB colours", 1536: "128-bit floats"},
-    **{1792: "complex numbers", 2048: "complex numbers", 2304: "RGBA colours"},
-}
 _MACHINE_FAULTS = frozenset(
     getattr(errno, name)
     for name in ("EIO", "ESTALE", "EMFILE", "ENFILE", "ENOMEM", "ENOTCONN", "ETIMEDOUT")
 )
-_SHEAR_LIMIT = 0.9
-_OBLIQUE_NOTE_DEG = 20.0
-_DISAGREEMENT_NOTE_MM = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +58,8 @@ class HeaderFacts:
         slope: Stored values are multiplied by it ...
         inter: ... and this is added.
         packed: Whether the file is a gzip stream, whatever its name says.
+        slack: How many bytes may follow the voxels.
+        after: How many bytes of further volumes follow before those.
     """
 
     shape: tuple[int, int, int]
@@ -94,6 +74,8 @@ class HeaderFacts:
     slope: float
     inter: float
     packed: bool
+    slack: int
+    after: int
 
     @property
     def stored_shape(self) -> tuple[int, int, int]:
@@ -107,55 +89,80 @@ class HeaderFacts:
         return data_XYZ.transpose(self.axes)[steps]
 
 
-def check_header(path: Path) -> HeaderFacts:
+def check_header(path: Path, volume: int | None = None) -> HeaderFacts:
     """Read the header of a file and check what it promises against the file's size.
 
     Costs a few hundred bytes, whatever the header claims.
 
     Args:
-        path: A ``.nii`` or ``.nii.gz`` file; which of both is told by its first bytes.
+        path: An image or mask. That it is one of a pair is told by its name, see
+            :mod:`datasets.formats`; everything else by its first bytes.
+        volume: Which volume is meant, from 0, if the file holds several.
 
     Raises:
-        ScanError: If it is no readable file, no single-file NIfTI, holds other than one volume of
-            real numbers, is beyond the limits of this module, or cannot hold what it promises.
+        ScanError: If it is no readable file, none of a format that is read, holds other than one
+            volume of real numbers, is beyond the limits, or cannot hold what it promises.
     """
+    header_path = header_beside(path)
+    if header_suffix(path.name):
+        raise ScanError(f"{path} is the header of a pair; name the file with the voxels, its .img")
     with named_errors(path):
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise ScanError(f"{path} is a folder, not a file")
-        if not stat.S_ISREG(status.st_mode):
-            raise ScanError(f"{path} is no regular file")
-        if status.st_size == 0:
-            raise ScanError(f"{path} is empty (0 bytes)")
-        with open_regular(path) as stream:
-            packed = stream.read(2) == b"\x1f\x8b"
-        with open_stream(path, packed) as stream:
-            block = stream.read(540)
-    header = _parse(block, path)
-    stored_shape = _stored_shape(header, path)
-    dtype = _dtype(header, path)
-    offset = _offset(header, path)
-    _check_size(path, status.st_size, packed, offset + dtype.itemsize * _count(stored_shape))
-    slope, inter = _scaling(header, path)
-    stored_affine, other, notes = _affine(header, stored_shape, path)
-    orientation = nib.io_orientation(stored_affine)
-    to_stored = nib.orientations.inv_ornt_aff(orientation, stored_shape)
-    affine = stored_affine @ to_stored
+        size = _file_size(path)
+        packed = _is_packed(path)
+    if header_path is None:
+        header = parse_single(_first_bytes(path), path, volume)
+    else:
+        header = parse_pair(_first_bytes(header_path), header_path)
+    _check_size(path, size, packed, header)
+    return _on_ras_axes(header, packed)
+
+
+def _file_size(path: Path) -> int:
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise ScanError(f"{path} is a folder, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise ScanError(f"{path} is no regular file")
+    if status.st_size == 0:
+        raise ScanError(f"{path} is empty (0 bytes)")
+    return status.st_size
+
+
+def _is_packed(path: Path) -> bool:
+    with open_regular(path) as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
+def _first_bytes(path: Path) -> bytes:
+    with named_errors(path):
+        _file_size(path)
+        with open_stream(path, _is_packed(path)) as stream:
+            return stream.read(HEADER_BYTES)
+
+
+def _on_ras_axes(header: StoredHeader, packed: bool) -> HeaderFacts:
+    orientation = nib.io_orientation(header.affine)
+    to_stored = nib.orientations.inv_ornt_aff(orientation, header.shape)
+    affine = header.affine @ to_stored
     axes = cast("tuple[int, int, int]", tuple(int(a) for a in orientation[:, 0]))
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    other = header.other_affine
+    scaling = (header.slope, header.inter)
     return HeaderFacts(
-        shape=cast("tuple[int, int, int]", tuple(stored_shape[axes.index(a)] for a in range(3))),
+        shape=cast("tuple[int, int, int]", tuple(header.shape[axes.index(a)] for a in range(3))),
         spacing_mm=cast("tuple[float, float, float]", tuple(round(float(s), 6) for s in lengths)),
         affine=affine,
-        dtype=dtype,
-        notes=(*notes, *_oblique(affine), *_strange_scaling(slope, inter)),
+        dtype=header.dtype,
+        notes=(*header.notes, *oblique(affine), *_strange_scaling(*scaling)),
         other_affine=None if other is None else other @ to_stored,
         axes=axes,
         flips=cast("tuple[bool, bool, bool]", tuple(bool(f < 0) for f in orientation[:, 1])),
-        offset=offset,
-        slope=slope,
-        inter=inter,
+        offset=header.offset,
+        slope=header.slope,
+        inter=header.inter,
         packed=packed,
+        slack=header.slack,
+        after=header.after,
     )
 
 
@@ -186,83 +193,6 @@ def open_stream(path: Path, packed: bool) -> BinaryIO:
     return unpack(stream) if packed else stream
 
 
-def largest_shift_mm(
-    one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, int, int]
-) -> float:
-    """The farthest that any voxel of a grid lies apart under two affines: at one of its corners."""
-    corners = np.array([(*c, 1) for c in product(*((0, n - 1) for n in shape))], dtype=float)
-    return float(np.linalg.norm(corners @ (one - other).T[:, :3], axis=1).max())
-
-
-def _count(shape: tuple[int, int, int]) -> int:
-    return shape[0] * shape[1] * shape[2]
-
-
-def _parse(block: bytes, path: Path) -> Any:
-    """A nibabel header of either version and byte order, with nothing checked but its kind."""
-    for order in "<>":
-        if len(block) < 4:
-            break
-        size = struct.unpack(f"{order}i", block[:4])[0]
-        kinds = {348: (nib.Nifti1Header, 344, b"n+1\0"), 540: (nib.Nifti2Header, 4, b"n+2\0")}
-        if size not in kinds or len(block) < size:
-            continue
-        header_class, magic_at, magic = kinds[size]
-        if block[magic_at : magic_at + 4] == magic:
-            return header_class(block[:size], endianness=order, check=False)
-        if block[magic_at : magic_at + 3] in (b"ni1", b"ni2"):
-            raise ScanError(f"{path} is half of a .hdr/.img pair; store the scan as one .nii file")
-    raise ScanError(f"{path} is no NIfTI file: its first bytes are none of a NIfTI header")
-
-
-def _stored_shape(header: Any, path: Path) -> tuple[int, int, int]:
-    dim = [int(n) for n in header["dim"]]
-    if not 1 <= dim[0] <= 7:
-        raise ScanError(f"{path} has {dim[0]} dimensions in its header; NIfTI knows 1 to 7")
-    sides = dim[1 : dim[0] + 1]
-    if len(sides) < 3:
-        raise ScanError(f"{path} is no volume: its header says {' x '.join(map(str, sides))}")
-    if any(n != 1 for n in sides[3:]):
-        raise ScanError(f"{path} holds {sides[3:]} volumes; a scan is a single one")
-    shape = (sides[0], sides[1], sides[2])
-    text = " x ".join(map(str, shape))
-    if min(shape) < MIN_SIDE or max(shape) > MAX_SIDE:
-        raise ScanError(f"{path} has {text} voxels; a side must have {MIN_SIDE} to {MAX_SIDE}")
-    if _count(shape) > MAX_VOXELS:
-        raise ScanError(f"{path} has {text} voxels; more than {MAX_VOXELS:,} are not read")
-    return shape
-
-
-def _dtype(header: Any, path: Path) -> np.dtype[Any]:
-    code = int(header["datatype"])
-    if code not in _REAL_TYPES:
-        what = _OTHER_TYPES.get(code, f"the unknown data type {code}")
-        raise ScanError(f"{path} stores {what}; integers and floats of up to 64 bits are read")
-    return np.dtype(_REAL_TYPES[code]).newbyteorder(header.endianness)
-
-
-def _offset(header: Any, path: Path) -> int:
-    value = float(header["vox_offset"])
-    least = float(header["sizeof_hdr"]) + 4
-    if value == 0:
-        return int(least)
-    if not least <= value <= MAX_OFFSET_BYTES:
-        raise ScanError(
-            f"{path} puts its voxels at byte {value:g}; {least:g} to {MAX_OFFSET_BYTES} is right"
-        )
-    return int(value)
-
-
-def _scaling(header: Any, path: Path) -> tuple[float, float]:
-    """Slope and intercept; a slope of 0 or NaN means that values are stored as they are."""
-    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
-    if slope == 0 or np.isnan(slope):
-        return 1.0, 0.0
-    if not np.isfinite(slope) or not np.isfinite(inter):
-        raise ScanError(f"{path} scales its values by slope {slope} and intercept {inter}")
-    return slope, inter
-
-
 def _strange_scaling(slope: float, inter: float) -> tuple[str, ...]:
     """A note if values are scaled as no scanner does: such a header may be damaged."""
     if MIN_SLOPE <= abs(slope) <= MAX_SLOPE and abs(inter) <= MAX_SLOPE:
@@ -270,10 +200,11 @@ def _strange_scaling(slope: float, inter: float) -> tuple[str, ...]:
     return (f"stored values are scaled by slope {slope:g} and intercept {inter:g}, as none should",)
 
 
-def _check_size(path: Path, size: int, packed: bool, promised: int) -> None:
+def _check_size(path: Path, size: int, packed: bool, header: StoredHeader) -> None:
     """A file too small for its promise is refused before memory is taken for it."""
+    promised = header.promised_bytes
     if packed:
-        if size * _DEFLATE_MAX_RATIO + SLACK_BYTES < promised:
+        if size * _DEFLATE_MAX_RATIO + header.slack < promised:
             raise ScanError(
                 f"{path} is truncated: {size:,} packed bytes cannot hold the {promised:,} that its "
                 "header promises"
@@ -282,75 +213,7 @@ def _check_size(path: Path, size: int, packed: bool, promised: int) -> None:
         raise ScanError(
             f"{path} is truncated: it has {size:,} of the {promised:,} bytes its header promises"
         )
-    elif size > promised + SLACK_BYTES:
+    elif size > promised + header.slack:
         raise ScanError(
             f"{path} has {size:,} bytes, but its header promises {promised:,}: they don't match"
         )
-
-
-def _affine(
-    header: Any, shape: tuple[int, int, int], path: Path
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, tuple[str, ...]]:
-    """The affine of the stored axes, and the qform with a note if it disagrees with the sform."""
-    sform = None
-    if int(header["sform_code"]) > 0:
-        sform = np.asarray(header.get_sform(), dtype=np.float64)
-    qform, problem = _qform(header) if int(header["qform_code"]) > 0 else (None, None)
-    if sform is not None:
-        _check_affine(sform, path)
-        if problem is not None:
-            return sform, None, (f"the qform is invalid ({problem}); the sform is used",)
-        if qform is None:
-            return sform, None, ()
-        shift_mm = largest_shift_mm(sform, qform, shape)
-        if not shift_mm <= _DISAGREEMENT_NOTE_MM:
-            note = f"sform and qform disagree by {shift_mm:.1f} mm; the sform is used"
-            return sform, qform, (note,)
-        return sform, None, ()
-    if qform is not None:
-        _check_affine(qform, path)
-        return qform, None, ()
-    if problem is not None:
-        raise ScanError(f"{path} has no sform and an invalid qform: {problem}")
-    raise ScanError(
-        f"{path} stores no orientation: one of sform_code and qform_code must be above 0"
-    )
-
-
-def _qform(header: Any) -> tuple[NDArray[np.float64] | None, str | None]:
-    header = header.copy()
-    if float(header["pixdim"][0]) == 0:
-        header["pixdim"][0] = 1  # the standard: 0 counts as 1
-    try:
-        with np.errstate(all="ignore"):
-            qform = np.asarray(header.get_qform(), dtype=np.float64)
-    except (HeaderDataError, ValueError) as error:
-        return None, str(error)
-    return (qform, None) if np.isfinite(qform).all() else (None, "it is not finite")
-
-
-def _check_affine(affine: NDArray[np.float64], path: Path) -> None:
-    if not np.isfinite(affine).all():
-        raise ScanError(f"{path} has an affine that is not finite")
-    with np.errstate(all="ignore"):
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        if not ((spacing >= MIN_SPACING_MM) & (spacing <= MAX_SPACING_MM)).all():
-            sizes = " x ".join(f"{s:.3g}" for s in spacing)
-            raise ScanError(
-                f"{path} has voxels of {sizes} mm; {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm is "
-                "read"
-            )
-        volume = abs(float(np.linalg.det(affine[:3, :3] / spacing)))
-    if volume < _SHEAR_LIMIT:
-        raise ScanError(f"{path} has an affine whose axes are far from right angles")
-    if np.abs(affine[:3, 3]).max() > MAX_ORIGIN_MM:
-        raise ScanError(f"{path} has an affine whose origin lies more than 10 m away")
-
-
-def _oblique(affine: NDArray[np.float64]) -> tuple[str, ...]:
-    """A note if the axes are far from the directions of the body."""
-    cosines = np.diag(affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)
-    angle = float(np.degrees(np.arccos(np.clip(cosines, -1, 1)).max()))
-    if angle <= _OBLIQUE_NOTE_DEG:
-        return ()
-    return (f"axes are up to {angle:.0f} degrees from right, anterior and superior",)

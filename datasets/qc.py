@@ -98,13 +98,16 @@ def largest_piece(mask_XYZ: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], float
 
 
 def measure_brain(
-    mask_XYZ: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
+    mask_XYZ: NDArray[np.bool_],
+    spacing_mm: tuple[float, float, float],
+    voxel_mm3: float | None = None,
 ) -> tuple[NDArray[np.bool_], BrainMeasures]:
     """Keep the largest piece of a mask and measure it.
 
     Args:
         mask_XYZ: bool mask in RAS, not empty.
         spacing_mm: Voxel size.
+        voxel_mm3: Volume of a voxel; that of a box of that size if it is not given.
 
     Returns:
         The largest piece, and its measurements.
@@ -115,6 +118,8 @@ def measure_brain(
     piece_XYZ, share = largest_piece(mask_XYZ)
     if share == 0.0:
         raise ValueError("the mask is empty")
+    if voxel_mm3 is None:
+        voxel_mm3 = float(np.prod(spacing_mm))
     profiles = [piece_XYZ.sum(axis=axes, dtype=np.int64) for axes in ((1, 2), (0, 2), (0, 1))]
     n_voxels = int(profiles[0].sum())
     offset = tuple(float((np.arange(len(p)) @ p / n_voxels + 0.5) / len(p) - 0.5) for p in profiles)
@@ -122,7 +127,7 @@ def measure_brain(
     faces = [face for p in profiles for face in (p[0] / p.max(), p[-1] / p.max())]
     bottom = faces.pop(4)
     measures = BrainMeasures(
-        volume_ml=n_voxels * float(np.prod(spacing_mm)) / 1000,
+        volume_ml=n_voxels * voxel_mm3 / 1000,
         largest_share=share,
         offset=(offset[0], offset[1], offset[2]),
         face_share=float(max(faces)),

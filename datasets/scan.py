@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from datasets.formats import files_of
+
 Modality = Literal["T1w", "T2w"]
 Role = Literal["train", "test"]
 MODALITIES: tuple[Modality, ...] = ("T1w", "T2w")
@@ -48,10 +50,15 @@ class Scan:
     alternatives: tuple[Scan, ...] = ()
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """All files that it is made of."""
+    def images(self) -> tuple[Path, ...]:
+        """The image and the masks."""
         brain = () if self.brain_mask is None else (self.brain_mask,)
         return (self.image, *self.lesion_masks, *brain)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that these are made of."""
+        return tuple(file for path in self.images for file in files_of(path))
 
     @property
     def scan_id(self) -> str:
@@ -76,9 +83,9 @@ class Skipped:
 
 def not_used(scan: Scan, reason: str, used: frozenset[Path]) -> list[Skipped]:
     """The files of a scan that is left out, but for those that other scans use."""
-    others = [path for path in scan.files if path not in (scan.image, *used)]
+    others = [path for path in scan.files if path not in (*files_of(scan.image), *used)]
     return [
-        Skipped(scan.image, reason),
+        *(Skipped(path, reason) for path in files_of(scan.image)),
         *(Skipped(path, "a mask of an image that is not used") for path in others),
     ]
 

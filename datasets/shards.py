@@ -225,7 +225,7 @@ _GEOMETRY_COLUMNS = ("shape", "affine", "spacing_mm", "crop_box", "pixel_mm")
 def _prepare(scan: Scan, role: Role, settings: PreprocessSettings) -> _Prepared:
     if role == "test" and not scan.lesion_masks:
         raise ScanError("unlabelled: a test scan needs a lesion mask, and none was found")
-    volume = load_volume(scan.image)
+    volume = load_volume(scan.image, scan.volume)
     lesion_XYZ, lesion_notes = _load_lesions(scan, volume)
     n_lesion = int(lesion_XYZ.sum())
     if role == "train" and n_lesion:
@@ -234,7 +234,7 @@ def _prepare(scan: Scan, role: Role, settings: PreprocessSettings) -> _Prepared:
         )
     widened = settings.brain_mask == "widened"
     brain = extract_brain(volume, scan, settings.brain_extractor, widened=widened)
-    voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
+    voxel_ml = volume.voxel_mm3 / 1000
     outside = int((lesion_XYZ & ~brain.mask_XYZ).sum())
     if n_lesion:
         brain_ml = brain.measures.volume_ml

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from datasets.errors import NothingFoundError
 from datasets.scan import FURTHER, Listing, Modality, Scan, Skipped, not_used
-from datasets.sources._names import nifti_stem
+from datasets.sources._names import image_stem
 from datasets.sources._ranks import ranked
 from datasets.sources._walk import Entry, Tree, walk
 
-__all__ = ["Entry", "Tree", "close", "make_scan", "nifti_stem", "nothing_found", "walk"]
+__all__ = ["Entry", "Tree", "close", "image_stem", "make_scan", "nothing_found", "walk"]
+
+
+HEADER_OF_NOTHING = "the header of an image that is not used or not there"
 
 
 def nothing_found(tree: Tree, layout: str) -> NothingFoundError:
@@ -116,6 +119,11 @@ def close(
         Skipped(entry.path, entry.problem or why(entry))
         for entry in tree.entries
         if entry.path not in used and entry.path not in named
+    ]
+    rest += [
+        Skipped(path, HEADER_OF_NOTHING)
+        for path in tree.headers
+        if path not in used and path not in named
     ]
     scans.sort(key=lambda s: (s.subject, s.session, s.modality))
     all_skipped = sorted({*tree.skipped, *named.values(), *rest})

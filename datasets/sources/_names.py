@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from datasets.files import open_regular
+from datasets.formats import header_beside, image_suffix
 from datasets.scan import NO_IMAGE
 
 _FORMATS: dict[str, str] = {
@@ -24,12 +25,10 @@ _POINTER_BYTES = 1024
 """A file no larger than this may stand for one that was not fetched."""
 
 
-def nifti_stem(name: str) -> str | None:
-    """The name without ``.nii`` or ``.nii.gz`` (in any case); ``None`` if it has neither."""
-    for ending in (".nii.gz", ".nii"):
-        if name.lower().endswith(ending) and len(name) > len(ending):
-            return name[: -len(ending)]
-    return None
+def image_stem(name: str) -> str | None:
+    """An image's name without its ending, see :mod:`datasets.formats`; ``None`` for others."""
+    suffix = image_suffix(name)
+    return name[: -len(suffix)] if suffix else None
 
 
 def left_out_as(name: str) -> tuple[str, bool]:
@@ -47,8 +46,20 @@ def left_out_as(name: str) -> tuple[str, bool]:
     return f"{NO_IMAGE} ({kind})", False
 
 
-def file_problem(path: Path) -> str | None:
-    """Why a path cannot be read as an image, from its metadata; of a tiny file, from its text.
+def image_problem(path: Path) -> str | None:
+    """Why an image cannot be read as a file, or as the two files of a pair."""
+    header = header_beside(path)
+    problem = _file_problem(path)
+    if header is None or problem is not None:
+        return problem
+    if not os.path.lexists(header):
+        return f"half of a pair: no {header.name} beside it"
+    fault = _file_problem(header)
+    return None if fault is None else f"its header {header.name}: {fault}"
+
+
+def _file_problem(path: Path) -> str | None:
+    """Why a path cannot be read as a file, from its metadata; of a tiny file, from its text.
 
     Data sets that are kept with git-annex or Git LFS have a link that leads nowhere, or a file of
     a line or three, where the content was not fetched.

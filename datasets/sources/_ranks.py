@@ -57,7 +57,7 @@ def ranked(scans: Sequence[Scan]) -> list[Scan]:
 def _size(scan: Scan) -> tuple[float, float] | None:
     """The volumes of an image's field of view and of a voxel in mm³; ``None`` if unreadable."""
     try:
-        facts = check_header(scan.image)
+        facts = check_header(scan.image, scan.volume)
     except (ScanError, OSError):
         return None
     voxel = float(np.prod(facts.spacing_mm))

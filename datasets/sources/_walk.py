@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.errors import SourceError
+from datasets.formats import header_suffix
 from datasets.scan import Skipped
-from datasets.sources._names import file_problem, left_out_as, nifti_stem
+from datasets.sources._names import image_problem, image_stem, left_out_as
 
 MAX_NAMES = 1_000_000
 """More files and folders than this are no data set's: ten thousand scans come with a tenth."""
@@ -50,6 +51,7 @@ class Tree:
         skipped: All others, and folders that cannot be entered.
         n_files: How many files there are in all: every name that is no folder's.
         texts: Those that describe others: ``.json`` and ``.tsv``.
+        headers: Headers of pairs, which belong to the images beside them.
     """
 
     root: Path
@@ -57,6 +59,7 @@ class Tree:
     skipped: tuple[Skipped, ...]
     n_files: int
     texts: frozenset[Path] = frozenset()
+    headers: frozenset[Path] = frozenset()
 
 
 def walk(root: Path, layout: str, leave_out: frozenset[str] = frozenset()) -> Tree:
@@ -97,9 +100,15 @@ def walk(root: Path, layout: str, leave_out: frozenset[str] = frozenset()) -> Tr
         elif item is not None:
             skipped.append(item)
     skipped.extend(look.groups.values())
-    n_files = len(entries) + sum(item.n_files for item in skipped)
     entries.sort(key=lambda entry: entry.path)
-    return Tree(root, tuple(entries), tuple(sorted(skipped)), n_files, frozenset(look.texts))
+    return Tree(
+        root,
+        tuple(entries),
+        tuple(sorted(skipped)),
+        len(entries) + len(look.headers) + sum(item.n_files for item in skipped),
+        frozenset(look.texts),
+        frozenset(look.headers),
+    )
 
 
 @dataclass(frozen=True)
@@ -130,11 +139,13 @@ class _Walk:
         groups: What is left out for its name, by reason and, of images and of folders that are not
             looked into, by folder.
         texts: Files that describe others.
+        headers: Those of pairs.
     """
 
     def __init__(self, leave_out: frozenset[str]) -> None:
         self.groups: dict[tuple[str, Path | None], Skipped] = {}
         self.texts: list[Path] = []
+        self.headers: list[Path] = []
         self._leave_out = leave_out
         self._seen: set[tuple[int, int]] = set()
         self._linked: deque[_Folder] = deque()
@@ -181,7 +192,7 @@ class _Walk:
         self, item: os.DirEntry[str], there: _Folder, waiting: list[_Folder]
     ) -> Entry | Skipped | None:
         """What a name is; folders are noted, to be looked into later."""
-        stem, path = nifti_stem(item.name), there.path
+        stem, path = image_stem(item.name), there.path
         try:
             is_folder, is_link = item.is_dir(), item.is_symlink()
         except OSError as error:
@@ -198,7 +209,10 @@ class _Walk:
         if stem is not None:
             if item.name.startswith("."):
                 return Skipped(path, "hidden file")
-            return Entry(path, stem, file_problem(path))
+            return Entry(path, stem, image_problem(path))
+        if header_suffix(item.name) and not item.name.startswith("."):
+            self.headers.append(path)
+            return None
         if item.name.endswith((".json", ".tsv")):
             self.texts.append(path)
         reason, is_image = left_out_as(item.name)

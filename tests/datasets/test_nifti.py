@@ -87,8 +87,28 @@ def test_four_dimensions_with_one_volume_are_a_volume(tmp_path: Path) -> None:
     save(tmp_path / "one.nii.gz", values()[..., None])
     np.testing.assert_array_equal(load_volume(tmp_path / "one.nii.gz").data_XYZ, values("float32"))
     save(tmp_path / "three.nii.gz", np.stack([values()] * 3, axis=-1))
-    with pytest.raises(ScanError, match=r"three\.nii\.gz holds \[3\] volumes"):
+    with pytest.raises(ScanError, match=r"three\.nii\.gz holds 3 volumes"):
         load_volume(tmp_path / "three.nii.gz")
+
+
+@pytest.mark.parametrize("dim", [(4, 0, 1), (5, 1, 0), (5, 0, 0), (7, 0, 1)])
+def test_a_further_dimension_of_size_0_counts_as_1(
+    dim: tuple[int, int, int], tmp_path: Path
+) -> None:
+    path = patched(tmp_path / "a.nii", 40, struct.pack("<8h", dim[0], *SHAPE, *dim[1:], 1, 1))
+    volume = load_volume(path)
+    np.testing.assert_array_equal(volume.data_XYZ, values("float32"))
+    assert len(volume.notes) == 1
+    assert volume.notes[0].endswith("0 counts as 1")
+    path.write_bytes(path.read_bytes()[:-1])  # nothing of the volume may be missing
+    with pytest.raises(ScanError, match="truncated"):
+        load_volume(path)
+
+
+def test_a_first_dimension_of_size_0_is_no_volume(tmp_path: Path) -> None:
+    path = patched(tmp_path / "a.nii", 40, struct.pack("<8h", 4, 6, 7, 0, 0, 1, 1, 1))
+    with pytest.raises(ScanError, match="6 x 7 x 0 voxels"):
+        load_volume(path)
 
 
 def test_non_finite_voxels_become_zero_and_are_counted(tmp_path: Path) -> None:
@@ -333,3 +353,25 @@ def test_scaling_that_no_scanner_writes_is_noted(
     notes = check_header(path).notes
     assert len(notes) == n_notes
     assert all(f"slope {float(np.float32(slope)):g}" in note for note in notes)
+
+
+@pytest.mark.parametrize("name", ["four.nii", "four.nii.gz"])
+def test_one_volume_of_several_is_read(tmp_path: Path, name: str) -> None:
+    data = np.stack([values("int16") + 100 * k for k in range(4)], axis=-1)
+    path = save(tmp_path / name, data)
+    for volume in range(4):
+        np.testing.assert_array_equal(load_volume(path, volume).data_XYZ, data[..., volume])
+    with pytest.raises(ScanError, match="holds 4 volumes; a scan is a single one"):
+        load_volume(path)
+    with pytest.raises(ScanError, match="holds 4 volumes, and no number 4 from 0"):
+        load_volume(path, 4)
+    if name.endswith(".nii"):
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(ScanError, match="truncated"):
+            load_volume(path, 0)
+
+
+def test_volumes_in_two_dimensions_are_refused(tmp_path: Path) -> None:
+    data = np.zeros((6, 7, 8, 2, 3), dtype=np.int16)
+    with pytest.raises(ScanError, match=r"holds \[2, 3\] volumes"):
+        load_volume(save(tmp_path / "five.nii", data), 0)
