@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from datasets import shards
 from datasets.checksums import ChecksumCache
-from datasets.manifest import CohortManifest, ScanRecord
+from datasets.manifest import CohortManifest, FileCounts, ScanRecord, SubjectInfo
 from datasets.retries import write_retries
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
@@ -43,6 +43,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "`shards/scans/SCAN_KEY/record.json`": ScanRecord,
     "`shards/COHORT_KEY/manifest.json`": CohortManifest,
     "`settings` of a manifest": PreprocessSettings,
+    "`files` of a manifest": FileCounts,
+    "`subjects` of a manifest": SubjectInfo,
     "`studies/STUDY/study.json`": types.StudyRecord,
     "An entry of `cohorts`": types.CohortInfo,
     "An entry of `trials`": types.PlannedTrial,
