@@ -67,7 +67,7 @@ class ScanRecord(BaseModel):
         role: Of the cohort.
         subject: Subject label.
         session: Session label, or empty.
-        modality: ``T1w`` or ``T2w``.
+        modality: One of :data:`datasets.scan.MODALITIES`.
         image: Path of the image as the source found it, for people to read.
         part: Path of the Parquet part in the store; empty if quarantined.
         sha256: Its checksum; empty if quarantined.

@@ -22,10 +22,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, cast
 
-from datasets.scan import MODALITIES, Modality, Scan, Skipped
+from datasets.scan import MODALITIES, Modality, Scan, Skipped, either, looked_at
 from datasets.sources._files import Entry, Tree, make_scan
 
 _LESION = re.compile(
@@ -87,19 +87,24 @@ class _File:
 
 
 def bids_scans(
-    tree: Tree, *, at_any_depth: bool = False
+    tree: Tree, modalities: tuple[Modality, ...], *, at_any_depth: bool = False
 ) -> tuple[list[Scan | Skipped], list[Skipped], bool]:
     """Pair the images and masks of a BIDS folder.
 
     Args:
-        tree: Everything named as NIfTI below the folder.
+        tree: Everything named as an image below the folder.
+        modalities: Those that are asked for, see :func:`datasets.scan.looked_at`.
         at_any_depth: Whether subject folders may lie below others, as in ATLAS R2.0.
 
     Returns:
         A scan, or why there is none, for each subject, session and modality; whatever else was
-        left out; whether there was any T1w or T2w image.
+        left out; whether there was any image of these modalities.
     """
     files = [file for entry in tree.entries if (file := _describe(entry, tree)) is not None]
+    looked = looked_at(modalities)
+    for number, file in enumerate(files):
+        if file.kind == "image" and file.words[-1] not in looked:
+            files[number] = replace(file, kind="other")
     images, skipped = _images(files, at_any_depth)
     sessions: dict[str, set[str]] = defaultdict(set)
     for image in images:
@@ -128,7 +133,7 @@ def bids_scans(
         if file.kind == "unlike"
     )
     masks_of_all = [file for file in files if file.kind in ("lesion", "brain")]
-    skipped.extend(_left_over(masks_of_all, used))
+    skipped.extend(_left_over(masks_of_all, used, looked))
     return found, skipped, bool(images)
 
 
@@ -180,7 +185,7 @@ def _kind(entities: dict[str, str], words: Sequence[str]) -> Kind:
 
 
 def _images(files: Sequence[_File], at_any_depth: bool) -> tuple[list[_File], list[Skipped]]:
-    """The T1w and T2w images at their place, and what lies beside them under another name."""
+    """The images at their place, and what lies beside them under another name."""
     images: list[_File] = []
     skipped: list[Skipped] = []
     for file in files:
@@ -202,7 +207,7 @@ def _misplaced(file: _File, folders: tuple[str, ...]) -> str | None:
     if file.kind == "other":
         if _OTHER_IMAGE.fullmatch(suffix) or folders[-1] != "anat":
             return None
-        return f"the name ends in {suffix!r}; an image's ends in _T1w or _T2w"
+        return f"the name ends in {suffix!r}; an image's ends in {either(prefix='_')}"
     if folders[-1] != "anat" or len(folders) > 3:
         return "not in the folder sub-*/anat or sub-*/ses-*/anat"
     if f"sub-{file.subject}" != folders[0]:
@@ -248,24 +253,25 @@ def _scan(
     for mask in usable[1:]:
         reason = f"a further brain mask of {image.entry.path.name}"
         skipped.append(Skipped(mask.entry.path, reason))
-    modality: Modality = "T1w" if image.words[-1] == "T1w" else "T2w"
     return make_scan(
         image.entry,
         subject=image.subject,
         session=image.session,
-        modality=modality,
+        modality=cast(Modality, image.words[-1]),
         lesions=[mask.entry for mask in lesions],
         brain_mask=usable[0].entry.path if usable else None,
     )
 
 
-def _left_over(masks: Sequence[_File], used: set[Entry]) -> list[Skipped]:
+def _left_over(
+    masks: Sequence[_File], used: set[Entry], modalities: tuple[Modality, ...]
+) -> list[Skipped]:
     """Masks that belong to no image."""
     return [
         Skipped(
             mask.entry.path,
-            f"a {mask.kind} mask that belongs to no T1w or T2w image of sub-{mask.subject}: "
-            "session, modality, space or a further entity differs",
+            f"a {mask.kind} mask that belongs to no {either(modalities)} image of "
+            f"sub-{mask.subject}: session, modality, space or a further entity differs",
         )
         for mask in masks
         if mask.entry not in used

@@ -6,7 +6,7 @@
 
 All may be mixed below one root. The names from 2023 end in a time point, which becomes the
 session, so that a patient who was scanned twice remains one subject. T1w images with contrast
-agent and FLAIR are passed over.
+agent are passed over, and so is FLAIR (``_flair``, ``-t2f``) unless it is asked for.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from datasets.scan import Listing, Modality, Scan, Skipped
+from datasets.scan import Listing, Modality, Scan, Skipped, either, looked_at
 from datasets.sources._files import Entry, close, make_scan, nothing_found, walk
 
 LAYOUT = (
     "files such as HGG/CASE/CASE_t1.nii.gz, BraTS20_Training_001/BraTS20_Training_001_t1.nii.gz "
     "or BraTS-GLI-00001-000/BraTS-GLI-00001-000-t1n.nii.gz"
 )
-_NAME = re.compile(r"(?P<case>.+)(?:_(?P<old>t1|t2|seg)|-(?P<new>t1n|t2w|seg))")
+_NAME = re.compile(r"(?P<case>.+)(?:_(?P<old>t1|t2|flair|seg)|-(?P<new>t1n|t2w|t2f|seg))")
 _TIME_POINT = re.compile(r"(?P<subject>BraTS-.+-\d+)-(?P<session>\d{3})")
 _Case = tuple[Path, str]
 """A folder and the name that the files of a case in it begin with."""
-_MODALITY: dict[str, Modality] = {"t1": "T1w", "t1n": "T1w", "t2": "T2w", "t2w": "T2w"}
+_MODALITY: dict[str, Modality] = {
+    **{"t1": "T1w", "t2": "T2w", "flair": "FLAIR"},
+    **{"t1n": "T1w", "t2w": "T2w", "t2f": "FLAIR"},
+}
 
 
 def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
@@ -51,7 +54,7 @@ def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
         case = (entry.path.parent, name["case"])
         if kind == "seg":
             lesions[case].append(entry)
-        else:
+        elif _MODALITY[kind] in looked_at(modalities):
             images[case].append((entry, _MODALITY[kind]))
     if not images:
         raise nothing_found(tree, LAYOUT)
@@ -75,13 +78,13 @@ def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
             found.append(scan)
     left = {case: entries for case, entries in lesions.items() if case not in images}
     left |= {(folder, ""): entries for folder, entries in odd_masks.items()}
-    orphans = _orphans(left)
+    orphans = _orphans(left, looked_at(modalities))
     return close(found, [*tree.skipped, *orphans], modalities)
 
 
-def _orphans(masks: Mapping[_Case, list[Entry]]) -> list[Skipped]:
+def _orphans(masks: Mapping[_Case, list[Entry]], modalities: tuple[Modality, ...]) -> list[Skipped]:
     return [
-        Skipped(entry.path, "a lesion mask without a T1w or T2w image beside it")
+        Skipped(entry.path, f"a lesion mask without a {either(modalities)} image beside it")
         for entries in masks.values()
         for entry in entries
     ]
