@@ -19,6 +19,12 @@ from numpy.typing import NDArray
 
 from datasets.brain import BrainMask, extract_brain
 from datasets.checksums import scan_checksums, scan_key
+from datasets.contrast import (
+    ContrastMeasures,
+    contradiction,
+    measure_contrast,
+    no_magnetic_resonance,
+)
 from datasets.errors import ScanChangedError, ScanError
 from datasets.manifest import ScanRecord, record_path, write_record
 from datasets.nifti import Volume, load_mask, load_volume
@@ -80,6 +86,7 @@ class _Prepared:
     lesion_outside_brain_share: float | None
     lesion_lost_by_resizing_share: float | None
     lesion_in_dropped_slices_share: float | None
+    contrast: ContrastMeasures | None
     notes: tuple[str, ...]
 
 
@@ -150,6 +157,7 @@ def process_scan(
             "lesion_outside_brain_share": prepared.lesion_outside_brain_share,
             "lesion_lost_by_resizing_share": prepared.lesion_lost_by_resizing_share,
             "lesion_in_dropped_slices_share": prepared.lesion_in_dropped_slices_share,
+            "contrast": prepared.contrast,
             "notes": prepared.notes,
         }
     update["wall_s"] = round(time.perf_counter() - started, 3)
@@ -218,6 +226,17 @@ def slices_of(storage: Storage, record: ScanRecord, data: bytes) -> SliceColumns
     )
 
 
+def contrast_of(record: ScanRecord, slices: SliceColumns) -> ContrastMeasures | None:
+    """The contrast of a prepared scan, measured on its slices if its record is from before."""
+    if record.contrast is not None:
+        return record.contrast
+    brain, lesion = (
+        np.unpackbits(bits, axis=1).reshape(slices.images_NHW.shape).astype(bool)
+        for bits in (slices.brain_bits_NK, slices.lesion_bits_NK)
+    )
+    return measure_contrast(slices.images_NHW, brain, lesion, slices.geometry.pixel_mm)
+
+
 _GEOMETRY_COLUMNS = ("shape", "affine", "spacing_mm", "crop_box", "pixel_mm")
 
 
@@ -233,7 +252,14 @@ def _prepare(scan: Scan, role: Role, settings: PreprocessSettings) -> _Prepared:
         )
     widened = settings.brain_mask == "widened"
     brain = extract_brain(volume, scan, settings.brain_extractor, widened=widened)
+    if fault := no_magnetic_resonance(volume.data_XYZ, brain.mask_XYZ):
+        raise ScanError(f"{scan.image} is no image of magnetic resonance: {fault}")
     stack = preprocess(volume, brain.mask_XYZ, lesion_XYZ, settings)
+    contrast = measure_contrast(
+        stack.images_SHW, stack.brain_SHW, stack.lesion_SHW, stack.geometry.pixel_mm
+    )
+    if contrast is not None and (fault := contradiction(contrast, scan.modality)):
+        raise ScanError(f"{scan.image} is no {scan.modality} image: {fault}")
     voxel_ml = volume.voxel_mm3 / 1000
     outside = int((lesion_XYZ & ~brain.mask_XYZ).sum())
     kept = int(lesion_XYZ[:, :, stack.slice_index_S].sum())
@@ -245,6 +271,7 @@ def _prepare(scan: Scan, role: Role, settings: PreprocessSettings) -> _Prepared:
         lesion_outside_brain_share=outside / n_lesion if n_lesion else None,
         lesion_lost_by_resizing_share=_lost_by_resizing(stack, kept) if kept else None,
         lesion_in_dropped_slices_share=1 - kept / n_lesion if n_lesion else None,
+        contrast=contrast,
         notes=(*volume.notes, *lesion_notes, *brain.notes, *stack.notes),
     )
 

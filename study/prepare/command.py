@@ -25,6 +25,7 @@ from study.cluster.patience import WAIT_S
 from study.errors import EXIT_BROKE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 from study.grids._grid import grid_names, load_grid
 from study.prepare.cohorts import Cohort, grid_phantoms, read_cohorts
+from study.prepare.contrasts import odd_contrasts
 from study.prepare.limits import Limits
 from study.prepare.listing import CohortListing, scan_name
 from study.prepare.losses import lesion_in_dropped_slices_share, lesion_lost_by_resizing_share
@@ -155,6 +156,7 @@ def print_summary(listings: Sequence[CohortListing], prepared: int, console: Pla
         )
     console.print(table)
     _print_reasons(listings, console)
+    _print_odd(listings, console)
     skipped = Counter(x.cohort.name for x in listings for _ in x.skipped)
     modalities = Counter(x.cohort.name for x in listings)
     for name, count in sorted(skipped.items()):
@@ -183,6 +185,16 @@ def _print_reasons(listings: Sequence[CohortListing], console: PlainConsole) -> 
         console.print(f"set aside: {name}: {record.reason}", soft_wrap=True)
     if len(aside) > _REASONS_SHOWN:
         console.print(f"… and {len(aside) - _REASONS_SHOWN} more; --report DIR lists them all")
+
+
+def _print_odd(listings: Sequence[CohortListing], console: PlainConsole) -> None:
+    """What is used, and looks like an image of another kind than the others."""
+    odd = [found for listing in listings for found in odd_contrasts(listing)]
+    for record, note in odd[:_REASONS_SHOWN]:
+        name = scan_name(record.cohort, record.subject, record.session, record.modality)
+        console.print(f"look at it: {name}: {note}", soft_wrap=True)
+    if len(odd) > _REASONS_SHOWN:
+        console.print(f"… and {len(odd) - _REASONS_SHOWN} more; --report DIR lists them all")
 
 
 app = cli.new_app()
