@@ -20,6 +20,7 @@ from pydantic import (
     ValidationError,
 )
 
+from datasets.contrast import ContrastMeasures
 from datasets.identity import digest
 from datasets.layout import Kind, kind_of
 from datasets.scan import Modality, Role
@@ -67,7 +68,7 @@ class ScanRecord(BaseModel):
         role: Of the cohort.
         subject: Subject label.
         session: Session label, or empty.
-        modality: ``T1w`` or ``T2w``.
+        modality: One of :data:`datasets.scan.MODALITIES`.
         image: Path of the image as the source found it, for people to read.
         part: Path of the Parquet part in the store; empty if quarantined.
         sha256: Its checksum; empty if quarantined.
@@ -84,6 +85,8 @@ class ScanRecord(BaseModel):
             ``None`` without lesion in them, or in a record from before this was measured.
         lesion_in_dropped_slices_share: Share of lesion voxels in slices that were left out, 0 to
             1; ``None`` as above.
+        contrast: How bright its tissues are against each other; ``None`` if it was not measured, as
+            in a record from before this was.
         notes: What was adjusted, one sentence each.
         wall_s: Seconds it took; no part of any identity.
     """
@@ -111,6 +114,7 @@ class ScanRecord(BaseModel):
     lesion_outside_brain_share: float | None = None
     lesion_lost_by_resizing_share: float | None = None
     lesion_in_dropped_slices_share: float | None = None
+    contrast: ContrastMeasures | None = None
     notes: tuple[Text, ...] = ()
     wall_s: float = 0.0
 

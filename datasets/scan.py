@@ -4,13 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from datasets.formats import files_of
 
-Modality = Literal["T1w", "T2w"]
+Modality = Literal["T1w", "T2w", "FLAIR"]
 Role = Literal["train", "test"]
-MODALITIES: tuple[Modality, ...] = ("T1w", "T2w")
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+ONLY_IF_ASKED: frozenset[Modality] = frozenset({"FLAIR"})
+"""What a cohort or grid has to name: the paper has none, and studies that are there have none."""
+
+USUAL_MODALITIES: tuple[Modality, ...] = tuple(m for m in MODALITIES if m not in ONLY_IF_ASKED)
+
+
+def looked_at(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
+    """Whose images a source looks at when some modalities are asked for.
+
+    The usual ones always: they tell a subject's sessions and what a mask belongs to, so that a scan
+    is the same whichever of them is asked for.
+    """
+    return tuple(m for m in MODALITIES if m in USUAL_MODALITIES or m in modalities)
+
+
+def either(modalities: tuple[Modality, ...] = MODALITIES, prefix: str = "") -> str:
+    """Modalities for a sentence: ``T1w, T2w or FLAIR``."""
+    names = [prefix + modality for modality in modalities]
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
+
+
 NO_IMAGE = "no image by its name"
 """What the reasons begin with for which texts, tables and the like are left out."""
 
@@ -25,7 +46,7 @@ class Scan:
     Attributes:
         subject: Subject label as the data set writes it, without a ``sub-`` prefix.
         session: Session or time-point label; empty if the data set has none.
-        modality: ``T1w`` or ``T2w``.
+        modality: One of ``MODALITIES``.
         image: Path of the NIfTI image.
         lesion_masks: Paths of the lesion masks; their union is the ground truth.
         brain_mask: Path of a brain mask that comes with the data, if any.

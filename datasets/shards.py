@@ -19,6 +19,12 @@ from numpy.typing import NDArray
 
 from datasets.brain import BrainMask, extract_brain
 from datasets.checksums import scan_checksums, scan_key
+from datasets.contrast import (
+    ContrastMeasures,
+    contradiction,
+    measure_contrast,
+    no_magnetic_resonance,
+)
 from datasets.errors import ScanChangedError, ScanError
 from datasets.lesions import lesion_fault
 from datasets.manifest import ScanRecord, record_path, write_record
@@ -81,6 +87,7 @@ class _Prepared:
     lesion_outside_brain_share: float | None
     lesion_lost_by_resizing_share: float | None
     lesion_in_dropped_slices_share: float | None
+    contrast: ContrastMeasures | None
     notes: tuple[str, ...]
 
 
@@ -151,6 +158,7 @@ def process_scan(
             "lesion_outside_brain_share": prepared.lesion_outside_brain_share,
             "lesion_lost_by_resizing_share": prepared.lesion_lost_by_resizing_share,
             "lesion_in_dropped_slices_share": prepared.lesion_in_dropped_slices_share,
+            "contrast": prepared.contrast,
             "notes": prepared.notes,
         }
     update["wall_s"] = round(time.perf_counter() - started, 3)
@@ -219,6 +227,17 @@ def slices_of(storage: Storage, record: ScanRecord, data: bytes) -> SliceColumns
     )
 
 
+def contrast_of(record: ScanRecord, slices: SliceColumns) -> ContrastMeasures | None:
+    """The contrast of a prepared scan, measured on its slices if its record is from before."""
+    if record.contrast is not None:
+        return record.contrast
+    brain, lesion = (
+        np.unpackbits(bits, axis=1).reshape(slices.images_NHW.shape).astype(bool)
+        for bits in (slices.brain_bits_NK, slices.lesion_bits_NK)
+    )
+    return measure_contrast(slices.images_NHW, brain, lesion, slices.geometry.pixel_mm)
+
+
 _GEOMETRY_COLUMNS = ("shape", "affine", "spacing_mm", "crop_box", "pixel_mm")
 
 
@@ -234,6 +253,8 @@ def _prepare(scan: Scan, role: Role, settings: PreprocessSettings) -> _Prepared:
         )
     widened = settings.brain_mask == "widened"
     brain = extract_brain(volume, scan, settings.brain_extractor, widened=widened)
+    if fault := no_magnetic_resonance(volume.data_XYZ, brain.mask_XYZ):
+        raise ScanError(f"{scan.image} is no image of magnetic resonance: {fault}")
     voxel_ml = volume.voxel_mm3 / 1000
     outside = int((lesion_XYZ & ~brain.mask_XYZ).sum())
     if n_lesion:
@@ -241,6 +262,11 @@ def _prepare(scan: Scan, role: Role, settings: PreprocessSettings) -> _Prepared:
         if fault := lesion_fault(n_lesion * voxel_ml, brain_ml, outside / n_lesion):
             raise ScanError(f"implausible lesion mask: {fault}")
     stack = preprocess(volume, brain.mask_XYZ, lesion_XYZ, settings)
+    contrast = measure_contrast(
+        stack.images_SHW, stack.brain_SHW, stack.lesion_SHW, stack.geometry.pixel_mm
+    )
+    if contrast is not None and (fault := contradiction(contrast, scan.modality)):
+        raise ScanError(f"{scan.image} is no {scan.modality} image: {fault}")
     kept = int(lesion_XYZ[:, :, stack.slice_index_S].sum())
     return _Prepared(
         volume=volume,
@@ -250,6 +276,7 @@ def _prepare(scan: Scan, role: Role, settings: PreprocessSettings) -> _Prepared:
         lesion_outside_brain_share=outside / n_lesion if n_lesion else None,
         lesion_lost_by_resizing_share=_lost_by_resizing(stack, kept) if kept else None,
         lesion_in_dropped_slices_share=1 - kept / n_lesion if n_lesion else None,
+        contrast=contrast,
         notes=(*volume.notes, *lesion_notes, *brain.notes, *stack.notes),
     )
 

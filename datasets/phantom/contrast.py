@@ -16,6 +16,7 @@ from datasets.scan import Modality
 _BRAIN: dict[Modality, tuple[float, float, float]] = {
     "T1w": (0.30, 0.74, 1.00),
     "T2w": (2.10, 1.33, 1.00),
+    "FLAIR": (0.25, 1.18, 1.00),
 }
 """Typical signal of fluid, grey and white matter, relative to white matter."""
 
@@ -41,6 +42,17 @@ _AROUND: dict[Modality, dict[int, float]] = {
         _head.EYE: 2.00,
         _head.CORD: 1.05,
         _head.SKIN: 0.50,
+    },
+    "FLAIR": {
+        _head.AIR: 0.0,
+        _head.BONE: 0.05,
+        _head.MARROW: 0.40,
+        _head.FAT: 1.30,
+        _head.MUSCLE: 0.55,
+        _head.FLUID: 0.25,
+        _head.EYE: 0.25,
+        _head.CORD: 0.95,
+        _head.SKIN: 0.55,
     },
 }
 """Typical signal of what surrounds the brain, in the same unit."""

@@ -43,7 +43,7 @@ class Layout:
 
     Attributes:
         number: Distinguishes the cohorts' random numbers.
-        views: What is scanned.
+        views: What can be scanned; which of it is, is told by the options.
         pose: Sizes and positions of heads.
         scanner: Intensities.
         stripped: Whether it is distributed without skull.
@@ -66,6 +66,7 @@ LAYOUTS: dict[LayoutName, Layout] = {
         views={
             "T1w": FieldOfView(((-92, 92), (-126, 106), (-125, 100)), "PSR", (1.1, 1.0, 1.0)),
             "T2w": FieldOfView(((-90, 90), (-124, 104), (-90, 97)), "LPS"),
+            "FLAIR": FieldOfView(((-90, 90), (-124, 104), (-90, 97)), "LPS"),
         },
         pose=Pose(scale=0.93, scale_sd=0.03, turn_deg=2.5, shift_mm=2.0),
         tilt_deg=1.5,
@@ -82,6 +83,7 @@ LAYOUTS: dict[LayoutName, Layout] = {
         views={
             "T1w": FieldOfView(((-84, 84), (-118, 86), (-78, 94)), "LPS"),
             "T2w": FieldOfView(((-84, 84), (-118, 86), (-78, 94)), "LPS"),
+            "FLAIR": FieldOfView(((-84, 84), (-118, 86), (-78, 94)), "LPS"),
         },
         pose=Pose(scale=0.95, scale_sd=0.025, turn_deg=1.5, shift_mm=1.0),
         scanner=Scanner(gain=550.0, jitter=0.065, bias_sd=0.05, noise=0.028),
@@ -99,11 +101,11 @@ def image_path(layout: LayoutName, index: int, modality: Modality) -> str:
     """Where a subject's scan lies below the root, in the layout's own naming."""
     number = index + 1
     if layout == "ixi":
-        kind = modality[:2]
+        kind = modality.removesuffix("w")
         return f"IXI-{kind}/IXI{number:03d}-Phantom-{number:04d}-{kind}.nii.gz"
     if layout == "atlas":
         return f"{_atlas_stem(index)}_t1w_deface_stx.nii.gz"
-    return f"{_brats_stem(index)}_{modality[:2].lower()}.nii.gz"
+    return f"{_brats_stem(index)}_{modality.removesuffix('w').lower()}.nii.gz"
 
 
 def lesion_path(layout: LayoutName, index: int, lesion: int) -> str:

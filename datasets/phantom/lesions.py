@@ -1,4 +1,4 @@
-"""Lesions of the phantom: strokes on T1w, tumours on T1w and T2w.
+"""Lesions of the phantom: strokes on T1w, tumours on every modality.
 
 A lesion is a place and a shape, then how far each voxel's signal moves towards that of diseased
 tissue. With ``lesion_contrast`` 0 the places remain and no signal moves.
@@ -24,6 +24,10 @@ NECROSIS, OEDEMA, ENHANCING = 1, 2, 4
 _BLOOD = -0.9
 """Old blood is brighter than white matter on T1w: see ``LesionComponent.fluid``."""
 
+_FLAIR_OF_T2W = -1.0
+"""Where water is bound to tissue, it is as bright on FLAIR as on T2w; there that is fluid's side,
+here the other one, since free fluid is dark."""
+
 
 @dataclass(frozen=True)
 class LesionComponent:
@@ -31,14 +35,17 @@ class LesionComponent:
 
     Attributes:
         amount: Fraction (X, Y, Z) of a voxel's signal that it replaces, in [0, 1].
-        fluid: Where its T1w signal lies between grey matter (0) and fluid (1); below 0 it lies on
-            white matter's side.
-        fluid_t2w: The same for T2w.
+        fluid: For each modality where its signal lies between grey matter (0) and fluid (1); below
+            0 it lies on the other side of grey matter.
     """
 
     amount: Floats
-    fluid: float
-    fluid_t2w: float
+    fluid: dict[Modality, float]
+
+
+def _tissue(amount: Floats, t1w: float, t2w: float, flair: float | None = None) -> LesionComponent:
+    flair = _FLAIR_OF_T2W * t2w if flair is None else flair
+    return LesionComponent(amount, {"T1w": t1w, "T2w": t2w, "FLAIR": flair})
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,7 @@ def apply_lesions(
     changed = signal.copy()
     for lesion in lesions:
         for part in lesion.parts:
-            fluid = part.fluid if modality == "T1w" else part.fluid_t2w
-            target = signals.grey + fluid * (signals.fluid - signals.grey)
+            target = signals.grey + part.fluid[modality] * (signals.fluid - signals.grey)
             changed += np.float32(contrast) * part.amount * (np.float32(target) - changed)
     return changed
 
@@ -100,8 +106,8 @@ def draw_strokes(rng: np.random.Generator, anatomy: Anatomy) -> tuple[Lesion, ..
         gliosis = severity * (0.35 + 0.65 * _smoothstep(within / soft_mm)) * inside
         hole = severity * cavity * _smoothstep((within - 0.6 * soft_mm) / soft_mm) * inside
         parts = (
-            LesionComponent(_partial_volume(gliosis), float(rng.uniform(0.05, 0.45)), 0.3),
-            LesionComponent(_partial_volume(hole), 0.9, 0.95),
+            _tissue(_partial_volume(gliosis), float(rng.uniform(0.05, 0.45)), 0.3),
+            _tissue(_partial_volume(hole), 0.9, 0.95, flair=0.9),
         )
         lesions.append(Lesion(inside.astype(np.uint8), parts))
         taken |= ndimage.binary_dilation(inside, iterations=2)
@@ -134,19 +140,17 @@ def draw_tumour(rng: np.random.Generator, anatomy: Anatomy, high_grade: bool) ->
     soft = 0.45 + 0.55 * _smoothstep((edge_mm - spread) / np.float32(0.35 * edge_mm))
     oedema = severity * soft * texture * whole
     parts = [
-        LesionComponent(
+        _tissue(
             _partial_volume(oedema), float(rng.uniform(0.1, 0.4)), float(rng.uniform(0.35, 0.6))
         ),
-        LesionComponent(
+        _tissue(
             _partial_volume((0.9 * severity * texture) * core),
             _BLOOD if bleeding else float(rng.uniform(0.4, 0.8)),
             float(rng.uniform(0.5, 0.9)),
         ),
     ]
     if high_grade:
-        parts.append(
-            LesionComponent(_partial_volume(0.8 * rim), -0.1, float(rng.uniform(0.05, 0.3)))
-        )
+        parts.append(_tissue(_partial_volume(0.8 * rim), -0.1, float(rng.uniform(0.05, 0.3))))
     return (Lesion(labels, tuple(parts)),)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datasets.errors import SourceError
 from datasets.files import read_regular
-from datasets.phantom.layouts import LayoutName
+from datasets.phantom.layouts import LAYOUTS, LayoutName
+from datasets.scan import MODALITIES, ONLY_IF_ASKED, Modality
 
 PHANTOM_VERSION = 3
 """Raised whenever the same options would give other files than before."""
@@ -37,6 +39,8 @@ class PhantomOptions(BaseModel):
         in_plane_mm: Size of a voxel within an axial slice.
         slice_mm: Distance between axial slices.
         noise: Factor of the noise.
+        more_modalities: What is scanned beside the usual modalities, where the layout has it. The
+            other files are the same with and without.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +52,19 @@ class PhantomOptions(BaseModel):
     in_plane_mm: float = Field(default=2.0, ge=0.8, le=4)
     slice_mm: float = Field(default=2.5, ge=0.8, le=8)
     noise: float = Field(default=1.0, ge=0, le=10)
+    more_modalities: tuple[Modality, ...] = ()
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What is scanned."""
+        views = LAYOUTS[self.layout].views
+        asked = {*self.more_modalities, *(m for m in MODALITIES if m not in ONLY_IF_ASKED)}
+        return tuple(m for m in MODALITIES if m in views and m in asked)
+
+    def content(self) -> dict[str, Any]:
+        """The options as JSON; one that came later is left out where it is not used."""
+        unused = set() if self.more_modalities else {"more_modalities"}
+        return self.model_dump(mode="json", exclude=unused)
 
 
 def read_options(root: Path) -> PhantomOptions:
@@ -67,7 +84,7 @@ def read_options(root: Path) -> PhantomOptions:
 
 def marker_bytes(options: PhantomOptions) -> bytes:
     """What the marker file of a phantom says."""
-    content = {"version": PHANTOM_VERSION, "options": options.model_dump(mode="json")}
+    content = {"version": PHANTOM_VERSION, "options": options.content()}
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 

@@ -35,7 +35,7 @@ from datasets.phantom.settings import (
     marker_bytes,
     read_marker,
 )
-from datasets.scan import Modality
+from datasets.scan import MODALITIES, Modality
 
 _SHAPE, _LESIONS, _SIGNALS, _NOISE = range(4)
 
@@ -98,7 +98,7 @@ def write_subject(root: Path, options: PhantomOptions, index: int) -> None:
     layout = LAYOUTS[options.layout]
     subject = draw_subject(_generator(options, index, _SHAPE), layout.pose)
     tilt = np.deg2rad(_generator(options, index, _SHAPE, 1).normal(0, 1) * layout.tilt_deg)
-    modalities = sorted(layout.views, reverse=True)
+    modalities = options.modalities[::-1]
     for modality in modalities:
         view = layout.views[modality]
         anatomy = look_at(subject, view.grid(options.in_plane_mm, options.slice_mm))
@@ -133,7 +133,7 @@ def scan_voxels(
     """The stored values (X, Y, Z) of a scan, axes right, anterior, superior."""
     layout = LAYOUTS[options.layout]
     scanner = layout.scanner.louder(options.noise)
-    stream = sorted(layout.views).index(modality)
+    stream = MODALITIES.index(modality)
     signals = draw_signals(_generator(options, index, _SIGNALS, stream), modality, scanner)
     brain = apply_lesions(
         brain_signal(anatomy, signals), lesions, signals, modality, options.lesion_contrast
@@ -185,8 +185,7 @@ def _nifti(voxels: NDArray[np.generic], grid: SamplingGrid, axes: str, tilt: flo
 
 def last_file(options: PhantomOptions, index: int) -> str:
     """The path, below the phantom's folder, of the file of a subject that is written last."""
-    last = min(LAYOUTS[options.layout].views)
-    return _layouts.image_path(options.layout, index, last)
+    return _layouts.image_path(options.layout, index, options.modalities[0])
 
 
 def _one_by_one(task: Callable[[int], None], indices: Sequence[int]) -> None:

@@ -22,8 +22,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
-from datasets.scan import MODALITIES, Scan, Skipped
+from datasets.scan import MODALITIES, Modality, Scan, Skipped, either, looked_at
 from datasets.sources._bids_names import FOREIGN_FOLDERS, OTHER_IMAGE, BidsFile, Kind, describe
 from datasets.sources._files import Entry, Tree, make_scan
 from datasets.sources._sidecars import Sidecars
@@ -41,12 +42,13 @@ _NOT_OURS: dict[Kind, str] = {
 
 
 def bids_scans(
-    tree: Tree, *, at_any_depth: bool = False
+    tree: Tree, modalities: tuple[Modality, ...], *, at_any_depth: bool = False
 ) -> tuple[list[Scan | Skipped], list[Skipped], bool]:
     """Pair the images and masks of a BIDS folder.
 
     Args:
-        tree: Everything named as NIfTI below the folder.
+        tree: Everything named as an image below the folder.
+        modalities: Those that are asked for, see :func:`datasets.scan.looked_at`.
         at_any_depth: Whether subject folders may lie below others, as in ATLAS R2.0.
 
     Returns:
@@ -56,6 +58,11 @@ def bids_scans(
     sidecars = Sidecars(tree)
     described = (describe(entry, tree) for entry in tree.entries)
     files = [sidecars.understood(file) for file in described if file is not None]
+    looked = looked_at(modalities)
+    files = [
+        replace(file, kind="other") if file.kind == "image" and file.suffix not in looked else file
+        for file in files
+    ]
     images, skipped, is_any = _images(files, at_any_depth)
     sessions: dict[str, set[str]] = defaultdict(set)
     for file in files:
@@ -73,7 +80,7 @@ def bids_scans(
         Skipped(file.entry.path, _NOT_OURS[file.kind]) for file in files if file.kind in _NOT_OURS
     )
     masks_of_all = [file for file in files if file.kind in ("lesion", "brain")]
-    skipped.extend(_left_over(masks_of_all, used))
+    skipped.extend(_left_over(masks_of_all, used, looked))
     return found, skipped, is_any
 
 
@@ -117,7 +124,7 @@ def _misplaced(file: BidsFile, folders: tuple[str, ...]) -> str | None:
         if OTHER_IMAGE.fullmatch(file.suffix) or folders[-1] != "anat":
             return None
         end = file.suffix or file.entry.stem.rpartition("_")[2]
-        return f"the name ends in {end!r}; an image's ends in _" + " or _".join(MODALITIES)
+        return f"the name ends in {end!r}; an image's ends in {either(prefix='_')}"
     if folders[-1] != "anat" or len(folders) > 3:
         return "not in the folder sub-*/anat or sub-*/ses-*/anat"
     if f"sub-{file.subject}" != folders[0]:
@@ -176,12 +183,14 @@ def _scan(
     )
 
 
-def _left_over(masks: Sequence[BidsFile], used: set[Entry]) -> list[Skipped]:
+def _left_over(
+    masks: Sequence[BidsFile], used: set[Entry], modalities: tuple[Modality, ...]
+) -> list[Skipped]:
     """Masks that belong to no image."""
     return [
         Skipped(
             mask.entry.path,
-            f"a {mask.kind} mask that belongs to no {' or '.join(MODALITIES)} image of its "
+            f"a {mask.kind} mask that belongs to no {either(modalities)} image of its "
             "subject: session, modality, space or a further entity differs",
         )
         for mask in masks
@@ -198,5 +207,5 @@ def why(entry: Entry) -> str:
     if other:
         return f"in folders called {min(other)!r}, which hold no anatomical image"
     if OTHER_IMAGE.fullmatch(entry.stem.rpartition("_")[2]):
-        return "another contrast than " + " or ".join(MODALITIES)
+        return "another contrast, which the cohort does not ask for"
     return "by its name no image or mask of this layout"

@@ -18,11 +18,19 @@ _NAME = re.compile(r"BRATS_\d+")
 _ORDER = {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}
 """Of the volumes, where there is no ``dataset.json``."""
 
-_MODALITY: dict[str, Modality] = {"t1w": "T1w", "t1": "T1w", "t2w": "T2w", "t2": "T2w"}
+_MODALITY: dict[str, Modality] = {
+    "t1w": "T1w",
+    "t1": "T1w",
+    "t2w": "T2w",
+    "t2": "T2w",
+    "flair": "FLAIR",
+}
 _MOST_BYTES = 1 << 22
 
 
-def decathlon_scans(tree: Tree) -> tuple[list[Scan | Skipped], list[Skipped]]:
+def decathlon_scans(
+    tree: Tree, modalities: tuple[Modality, ...]
+) -> tuple[list[Scan | Skipped], list[Skipped]]:
     """The scans of Task01 below a folder, one for each modality, and what was left out."""
     labels: dict[tuple[Path, str], list[Entry]] = {}
     images: list[Entry] = []
@@ -39,7 +47,10 @@ def decathlon_scans(tree: Tree) -> tuple[list[Scan | Skipped], list[Skipped]]:
     found: list[Scan | Skipped] = []
     for image in images:
         masks = labels.pop((image.folder.parent, image.stem), [])
-        for number, modality in _volumes(image.folder.parent).items():
+        volumes = _volumes(image.folder.parent)
+        for number, modality in volumes.items():
+            if modality not in modalities:
+                continue
             found.append(
                 make_scan(
                     image,

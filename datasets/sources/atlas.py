@@ -39,7 +39,7 @@ def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
     """
     tree = walk(root, LAYOUT)
     first, first_skipped = _release_1(tree)
-    second, second_skipped, _ = bids_scans(tree, at_any_depth=True)
+    second, second_skipped, _ = bids_scans(tree, modalities, at_any_depth=True)
     found = [*first, *second]
     if not found:
         raise nothing_found(tree, LAYOUT)

@@ -1,4 +1,4 @@
-"""Any BIDS folder: ``sub-*/[ses-*/]anat/*_T1w.nii.gz`` and ``*_T2w.nii.gz``.
+"""Any BIDS folder: ``sub-*/[ses-*/]anat/*_T1w.nii.gz``, ``*_T2w`` and, if asked for, ``*_FLAIR``.
 
 Lesion masks and brain masks lie beside the image or below ``derivatives``; which mask belongs to
 which image is told in ``datasets.sources._bids``. https://bids-specification.readthedocs.io
@@ -20,10 +20,10 @@ def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
     """List the anatomical scans of a BIDS folder, see ``datasets.scan.Source``.
 
     Raises:
-        SourceError: If ``root`` does not exist or holds no T1w or T2w image where BIDS puts it.
+        SourceError: If ``root`` does not exist or holds no image of a modality where BIDS puts it.
     """
     tree = walk(root, LAYOUT, leave_out=_OTHER_FOLDERS)
-    found, skipped, any_image = bids_scans(tree)
+    found, skipped, any_image = bids_scans(tree, modalities)
     if not any_image:
         raise nothing_found(tree, LAYOUT)
     return close(tree, found, skipped, modalities, why)

@@ -12,7 +12,7 @@
 
 All may be mixed below one root. The names from 2023 end in a time point, as UPENN's do, which
 becomes the session, so that a patient who was scanned twice remains one subject. T1w images with
-contrast agent and contrasts that are no modality here are passed over.
+contrast agent are passed over, and so is FLAIR (``_flair``, ``-t2f``) unless it is asked for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets.scan import Listing, Modality, Skipped
+from datasets.scan import Listing, Modality, Skipped, looked_at
 from datasets.sources._decathlon import decathlon_scans
 from datasets.sources._files import Entry, Tree, close, make_scan, nothing_found, walk
 
@@ -32,8 +32,11 @@ LAYOUT = (
     "BraTS-GLI-00001-000/BraTS-GLI-00001-000-t1n.nii.gz, UPENN-GBM-00001_11_T1.nii.gz, "
     "UCSF-PDGM-0004_T1.nii.gz or imagesTr/BRATS_001.nii.gz"
 )
-_MODALITY: dict[str, Modality] = {"t1": "T1w", "t1n": "T1w", "t2": "T2w", "t2w": "T2w"}
-_OTHER_CONTRASTS = ("t1ce", "t1c", "t1gd", "flair", "t2f")
+_MODALITY: dict[str, Modality] = {
+    **{"t1": "T1w", "t2": "T2w", "flair": "FLAIR"},
+    **{"t1n": "T1w", "t2w": "T2w", "t2f": "FLAIR"},
+}
+_OTHER_CONTRASTS = ("t1ce", "t1c", "t1gd")
 _MASKS = ("seg", "segm", "tumor_segmentation", "automated_approx_segm")
 """In the order in which they are taken: one that a person has drawn comes first."""
 
@@ -83,8 +86,8 @@ def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
         SourceError: If ``root`` does not exist or no file has a name of BraTS's.
     """
     tree = walk(root, LAYOUT)
-    named = _by_names(tree)
-    found, skipped = decathlon_scans(tree)
+    named = _by_names(tree, looked_at(modalities))
+    found, skipped = decathlon_scans(tree, looked_at(modalities))
     elsewhere, strange = named.without_images()
     cases = Counter(folder for folder, _ in named.images)
     used: set[Entry] = set()
@@ -115,7 +118,7 @@ def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
     return close(tree, found, [*skipped, *_left_over(named, used)], modalities, _why)
 
 
-def _by_names(tree: Tree) -> _Named:
+def _by_names(tree: Tree, modalities: tuple[Modality, ...]) -> _Named:
     found = _Named()
     for entry in tree.entries:
         name = _NAME.fullmatch(entry.stem)
@@ -123,7 +126,7 @@ def _by_names(tree: Tree) -> _Named:
             continue
         kind = (name["kind"] or name["new_kind"]).lower()
         case = (entry.folder, name["case"] or name["new_case"] or "")
-        if kind in _MODALITY:
+        if _MODALITY.get(kind) in modalities:
             found.images[case].append((entry, _MODALITY[kind]))
         elif kind in _MASKS:
             found.masks[case][kind].append(entry)
@@ -156,6 +159,6 @@ def _left_over(named: _Named, used: set[Entry]) -> list[Skipped]:
 def _why(entry: Entry) -> str:
     name = _NAME.fullmatch(entry.stem)
     kind = (name["kind"] or name["new_kind"]).lower() if name else ""
-    if kind in _OTHER_CONTRASTS:
+    if kind in _OTHER_CONTRASTS or kind in _MODALITY:
         return f"another contrast ({kind})"
     return "by its name no image or mask of this layout"

@@ -1,7 +1,8 @@
 """IXI: healthy adults, ``IXI-T1/IXI002-Guys-0828-T1.nii.gz`` and ``IXI-T2/...``.
 
 The subject is ``IXI002``, the number that IXI's own table of ages uses. Files of other kinds (PD,
-MRA, DTI) are passed over. https://brain-development.org/ixi-dataset/
+MRA, DTI) are passed over; IXI has no FLAIR, but its phantom may.
+https://brain-development.org/ixi-dataset/
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from datasets.scan import Listing, Modality
+from datasets.scan import MODALITIES, Listing, Modality
 from datasets.sources._files import close, make_scan, nothing_found, walk
 
 LAYOUT = "files such as IXI-T1/IXI002-Guys-0828-T1.nii.gz"
-_NAME = re.compile(r"(?P<subject>IXI\d+)-(?P<site>\w+)-(?P<scan>\w+)-(?P<kind>T1|T2)")
-_MODALITY: dict[str, Modality] = {"T1": "T1w", "T2": "T2w"}
+_MODALITY: dict[str, Modality] = {m.removesuffix("w"): m for m in MODALITIES}
+_KINDS = "|".join(_MODALITY)
+_NAME = re.compile(rf"(?P<subject>IXI\d+)-(?P<site>\w+)-(?P<scan>\w+)-(?P<kind>{_KINDS})")
 
 
 def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:

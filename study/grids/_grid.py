@@ -9,6 +9,7 @@ from typing import Any
 
 from datasets.files import RefusedFileError, read_regular
 from datasets.plugins import load_plugin, plugin_names
+from datasets.scan import MODALITIES, Modality, either
 from study import grids
 from study.errors import UsageError
 
@@ -65,11 +66,26 @@ class Grid:
         trials: Points to run.
         searches: Searches to run.
         phantom_subjects: Size of the built-in cohorts when no data is configured, by name.
+        modalities: Which of the data's modalities to train on, such as ``("FLAIR",)``; by default
+            all that the cohorts name, and of the built-in ones the usual ones.
     """
 
     trials: tuple[GridTrial, ...]
     searches: tuple[GridSearch, ...]
     phantom_subjects: dict[str, int]
+    modalities: tuple[Modality, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse modalities that there are not.
+
+        Raises:
+            ValueError: If it names one, or none at all.
+        """
+        if self.modalities is None:
+            return
+        unknown = [m for m in self.modalities if m not in MODALITIES]
+        if unknown or not self.modalities:
+            raise ValueError(f"modalities {list(self.modalities)!r}: name some of {either()}")
 
 
 def grid_names() -> tuple[str, ...]:

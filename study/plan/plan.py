@@ -83,7 +83,7 @@ def with_precision(grid: Grid, precision: Precision) -> Grid:
 def _laid_out(
     grid: Grid, cohorts: Sequence[CohortInfo], seeds: Sequence[int], epochs: int | None
 ) -> Plan:
-    modalities = trainable_modalities(cohorts)
+    modalities = trainable_modalities(cohorts, grid.modalities)
     _check_size(grid, cohorts, modalities, len(seeds))
     trials: dict[str, PlannedTrial] = {}
     searches = []
@@ -117,17 +117,25 @@ def _check_size(
         )
 
 
-def trainable_modalities(cohorts: Sequence[CohortInfo]) -> tuple[Modality, ...]:
+def trainable_modalities(
+    cohorts: Sequence[CohortInfo], asked: Sequence[Modality] | None = None
+) -> tuple[Modality, ...]:
     """The modalities that have both a train and a test cohort with usable scans.
+
+    Args:
+        cohorts: The data.
+        asked: Those that are asked for, if not all.
 
     Raises:
         PlanError: If there is none.
     """
-    found = tuple(m for m in MODALITIES if _of(cohorts, "train", m) and _of(cohorts, "test", m))
+    both = (m for m in MODALITIES if _of(cohorts, "train", m) and _of(cohorts, "test", m))
+    found = tuple(m for m in both if asked is None or m in asked)
     if not found:
         have = ", ".join(f"{c.name} ({c.role}, {c.modality})" for c in cohorts if c.n_scans)
+        among = f" among {', '.join(asked)}" if asked is not None else ""
         raise PlanError(
-            "a study needs a train and a test cohort of the same modality; "
+            f"a study needs a train and a test cohort of the same modality{among}; "
             f"with usable scans there are: {have or 'none'}"
         )
     return found

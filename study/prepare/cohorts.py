@@ -19,9 +19,10 @@ from datasets.files import RefusedFileError, read_regular
 from datasets.participants import condition
 from datasets.phantom.settings import PHANTOM_VERSION, PhantomOptions
 from datasets.plugins import load_plugin, plugin_names
-from datasets.scan import MODALITIES, Modality, Role
+from datasets.scan import MODALITIES, ONLY_IF_ASKED, USUAL_MODALITIES, Modality, Role
 from datasets.storage import Storage
 from study.errors import CohortsError
+from study.grids._grid import Grid
 
 MOST_BYTES = 1 << 20
 """A cohorts file has some hundred bytes a cohort."""
@@ -37,7 +38,7 @@ class Cohort(BaseModel):
         source: Layout of the data set: a file name in ``datasets/sources``.
         root: Folder of the data set; in the file, relative to the file.
         role: ``train`` (healthy) or ``test`` (with lesion masks).
-        modalities: Which images to use.
+        modalities: Which images to use; without FLAIR unless it is named.
         masks: Folder of lesion masks that lie apart from the images; likewise relative to the file.
         subjects: Labels of the only subjects to take; ``None`` for all.
         exclude: Labels of subjects not to take.
@@ -51,7 +52,7 @@ class Cohort(BaseModel):
     source: str
     root: Path
     role: Role
-    modalities: tuple[Modality, ...] = Field(default=MODALITIES, min_length=1)
+    modalities: tuple[Modality, ...] = Field(default=USUAL_MODALITIES, min_length=1)
     masks: Path | None = None
     subjects: tuple[str, ...] | None = Field(default=None, min_length=1)
     exclude: tuple[str, ...] = ()
@@ -148,17 +149,27 @@ def _parse(path: Path) -> dict[str, Any]:
         raise CohortsError(f"{path} is no valid TOML: {error}") from error
 
 
-def phantom_cohorts(folder: Path, subjects: Mapping[str, int]) -> tuple[Cohort, ...]:
+def phantom_cohorts(
+    folder: Path, subjects: Mapping[str, int], modalities: tuple[Modality, ...] = USUAL_MODALITIES
+) -> tuple[Cohort, ...]:
     """The built-in cohorts: phantoms in the layouts and roles of the paper's three data sets.
 
     Args:
         folder: Where to write them; one folder per cohort and options.
         subjects: How many subjects each of ``ixi``, ``atlas`` and ``brats`` has.
+        modalities: Which images to use; a cohort that has none of them is left out.
     """
-    return tuple(
-        _phantom(folder, name, index, count)
+    cohorts = [
+        _phantom(folder, name, index, count, modalities)
         for index, (name, count) in enumerate(sorted(subjects.items()))
-    )
+    ]
+    return tuple(cohort for cohort in cohorts if cohort is not None)
+
+
+def grid_phantoms(store: Storage, grid: Grid) -> tuple[Cohort, ...]:
+    """The built-in cohorts of a grid, where a store's phantoms lie."""
+    modalities = grid.modalities or USUAL_MODALITIES
+    return phantom_cohorts(phantom_folder(store), grid.phantom_subjects, modalities)
 
 
 def _is_name(text: str) -> bool:
@@ -169,19 +180,26 @@ def _is_name(text: str) -> bool:
         return False
 
 
-def _phantom(folder: Path, name: str, seed: int, subjects: int) -> Cohort:
-    options = PhantomOptions.model_validate({"layout": name, "subjects": subjects, "seed": seed})
+def _phantom(
+    folder: Path, name: str, seed: int, subjects: int, modalities: tuple[Modality, ...]
+) -> Cohort | None:
+    more = [m for m in modalities if m in ONLY_IF_ASKED]
+    options = PhantomOptions.model_validate(
+        {"layout": name, "subjects": subjects, "seed": seed, "more_modalities": more}
+    )
+    used = tuple(m for m in options.modalities if m in modalities)
+    if not used:
+        return None
     # A later version's phantom lies beside an older one's, which other stores may still use.
-    content = {"version": PHANTOM_VERSION, **options.model_dump(mode="json")}
+    content = {"version": PHANTOM_VERSION, **options.content()}
     text = json.dumps(content, sort_keys=True)
     mark = hashlib.sha256(text.encode()).hexdigest()[:8]
-    modalities: tuple[Modality, ...] = ("T1w",) if name == "atlas" else MODALITIES
     return Cohort(
         name=name,
         source="phantom",
         root=folder / f"{name}-{subjects}-{mark}",
         role="train" if name == "ixi" else "test",
-        modalities=modalities,
+        modalities=used,
         options=options,
     )
 

@@ -23,7 +23,7 @@ from study.cluster.orphans import end_orphans
 from study.cluster.patience import WAIT_S
 from study.errors import EXIT_BROKE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 from study.grids._grid import grid_names, load_grid
-from study.prepare.cohorts import Cohort, phantom_cohorts, phantom_folder, read_cohorts
+from study.prepare.cohorts import Cohort, grid_phantoms, read_cohorts
 from study.prepare.limits import Limits
 from study.prepare.listing import CohortListing, scan_name
 from study.prepare.losses import lesion_in_dropped_slices_share, lesion_lost_by_resizing_share
@@ -276,7 +276,7 @@ def _drive(order: Order, console: PlainConsole) -> int:
 
 
 def _phantom(grid: str, store: Storage) -> tuple[Cohort, ...]:
-    return phantom_cohorts(phantom_folder(store), load_grid(grid).phantom_subjects)
+    return grid_phantoms(store, load_grid(grid))
 
 
 def _folder(report: Path | None) -> Path | None:

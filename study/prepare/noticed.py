@@ -9,6 +9,7 @@ from datasets.lesions import record_notes
 from datasets.manifest import as_text
 from datasets.scan import NO_IMAGE
 from study.prepare.accounts import by_reason
+from study.prepare.contrasts import odd_contrasts
 from study.prepare.listing import CohortListing, scan_name
 
 KINDS_SHOWN = 20
@@ -52,8 +53,11 @@ def notes_of(listings: Iterable[CohortListing]) -> Iterator[tuple[str, str, str]
             elif (cohort, note) not in whole:
                 whole.add((cohort, note))
                 yield cohort, "", note
+        odd = {record.key: note for record, note in odd_contrasts(listing)}
         for record in listing.records:
-            for note in record_notes(record):
+            # A page's records have their odd contrast among their notes already.
+            notes = dict.fromkeys((*record_notes(record), odd.get(record.key, "")))
+            for note in filter(None, notes):
                 yield place, scan_name("", record.subject, record.session, ""), note
 
 

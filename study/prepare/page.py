@@ -23,6 +23,7 @@ from datasets.scan import NO_IMAGE, Skipped
 from datasets.shards import read_slices
 from datasets.storage import Storage, StorageError
 from study.prepare.accounts import by_reason
+from study.prepare.contrasts import with_contrasts
 from study.prepare.listing import CohortListing
 from study.prepare.losses import (
     lesion_in_dropped_slices_share,
@@ -83,7 +84,8 @@ def write_reports(
     for name, group in groupby(listings, key=lambda listing: listing.cohort.name):
         target = folder / f"{name}.html"
         try:
-            _write(target, template.generate(**_page(list(group), names, store, drawn)))
+            told = [with_contrasts(listing, store) for listing in group]
+            _write(target, template.generate(**_page(told, names, store, drawn)))
         except OSError as error:
             raise StorageError(f"cannot write the page {target}: {error.strerror}") from error
         pages.append(target)

@@ -12,7 +12,7 @@ from study import cli
 from study.cluster.patience import WAIT_S
 from study.grids._grid import Grid, grid_name, load_grid
 from study.plan.plan import Plan, build_plan
-from study.prepare.cohorts import Cohort, phantom_cohorts, phantom_folder, read_cohorts
+from study.prepare.cohorts import Cohort, grid_phantoms, read_cohorts
 from study.records.studies import StudyStore
 from study.records.types import CohortInfo
 from study.trials.order import CHECKPOINT_S
@@ -104,10 +104,7 @@ def make_request(
     chosen, own_name = load_grid(grid), grid_name(grid)
     store = cli.open_store(store_uri)
     name = study or (own_name if cohorts else f"{own_name}-phantom")
-    if cohorts is None:
-        data = phantom_cohorts(phantom_folder(store), chosen.phantom_subjects)
-    else:
-        data = read_cohorts(cohorts)
+    data = grid_phantoms(store, chosen) if cohorts is None else read_cohorts(cohorts)
     return Request(
         grid_name=own_name,
         grid=chosen,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.scan import MODALITIES
+from datasets.scan import USUAL_MODALITIES
 from datasets.sources import bids
 from tests.listings import put
 from tests.volumes import save
@@ -92,11 +92,11 @@ def test_every_image_of_a_modality_is_used_or_named(tmp_path: Path, tree: str) -
     for name in images:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         save(tmp_path / name, np.ones((4, 4, 4), dtype=np.uint8))
-    listing = bids.list_scans(tmp_path, MODALITIES)
+    listing = bids.list_scans(tmp_path, USUAL_MODALITIES)
     assert len(listing.scans) == per_subject * len(SUBJECTS)
     used = {path for scan in listing.scans for path in scan.files}
     named = {item.path for item in listing.skipped}
-    ours = [name for name in images if name.split(".")[0].endswith(MODALITIES)]
+    ours = [name for name in images if name.split(".")[0].endswith(USUAL_MODALITIES)]
     assert all((tmp_path / name in used) != (tmp_path / name in named) for name in ours)
     assert len(used) + sum(item.n_files for item in listing.skipped) == len(names)
     assert listing.n_files == len(names)

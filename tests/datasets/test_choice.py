@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.scan import MODALITIES
+from datasets.scan import USUAL_MODALITIES
 from datasets.sources import bids, brats
 from tests.listings import put
 from tests.volumes import save
@@ -21,7 +21,7 @@ def image(folder: Path, name: str, shape: tuple[int, int, int] = WHOLE, mm: floa
 
 
 def chosen(root: Path) -> str:
-    (scan,) = bids.list_scans(root, MODALITIES).scans
+    (scan,) = bids.list_scans(root, USUAL_MODALITIES).scans
     return scan.image.name
 
 

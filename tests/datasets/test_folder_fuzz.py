@@ -19,7 +19,7 @@ from datasets import sources
 from datasets.errors import SourceError
 from datasets.mask_folder import with_masks
 from datasets.plugins import load_plugin, plugin_names
-from datasets.scan import MODALITIES, Listing
+from datasets.scan import MODALITIES, USUAL_MODALITIES, Listing, Modality
 from tests.volumes import save, values
 
 N_FOLDERS = int(os.environ.get("FOLDERS", "100"))
@@ -107,10 +107,10 @@ def files_below(root: Path) -> int:
     return sum(len(names) for _, _, names in os.walk(root))
 
 
-def listed(source: str, root: Path) -> Listing | None:
+def listed(source: str, root: Path, modalities: tuple[Modality, ...]) -> Listing | None:
     """What a source finds; None if it says in a sentence that this is no folder of its layout."""
     try:
-        listing: Listing = load_plugin(sources, source, "source").list_scans(root, MODALITIES)
+        listing: Listing = load_plugin(sources, source, "source").list_scans(root, modalities)
     except SourceError:
         return None
     return listing
@@ -130,15 +130,21 @@ def accounted(listing: Listing) -> None:
 @settings(
     max_examples=N_FOLDERS,
     deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@example([("sub-01/anat/sub-01_T1w.nii.gz", "volume"), (".git/annex/x.nii.gz", "volume")], "bids")
+@example(
+    [("sub-01/anat/sub-01_T1w.nii.gz", "volume"), (".git/annex/x.nii.gz", "volume")],
+    "bids",
+    MODALITIES,
+)
 @given(
     st.lists(st.tuples(names(), contents), min_size=1, max_size=14),
     st.sampled_from(SOURCES),
+    st.sampled_from([MODALITIES, USUAL_MODALITIES, ("T1w",)]),
 )
 def test_every_file_of_any_folder_is_used_or_left_out_with_a_reason(
-    files: list[tuple[str, str]], mask_source: str
+    files: list[tuple[str, str]], mask_source: str, modalities: tuple[Modality, ...]
 ) -> None:
     root = Path(tempfile.mkdtemp())
     try:
@@ -147,7 +153,7 @@ def test_every_file_of_any_folder_is_used_or_left_out_with_a_reason(
         for name, content in files:
             put(root, name, content, volume)
         for source in SOURCES:
-            listing = listed(source, root)
+            listing = listed(source, root, modalities)
             if listing is not None:
                 assert listing.n_files == files_below(root)
                 accounted(listing)

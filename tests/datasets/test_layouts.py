@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import NothingFoundError
-from datasets.scan import MODALITIES, Scan
+from datasets.scan import USUAL_MODALITIES, Scan
 from datasets.sources import bids, brats
 from tests.listings import ids, masks, put, reasons
 
@@ -50,7 +50,7 @@ def test_brats_takes_the_names_of_those_who_took_its_over(
     tmp_path: Path, image: str, mask: str, scan_id: str
 ) -> None:
     put(tmp_path, image, mask)
-    listing = brats.list_scans(tmp_path, MODALITIES)
+    listing = brats.list_scans(tmp_path, USUAL_MODALITIES)
     scan = next(scan for scan in listing.scans if scan.scan_id == scan_id)
     assert scan.image == tmp_path / image
     assert masks(tmp_path, scan) == [mask]
@@ -101,7 +101,7 @@ def test_decathlon_says_which_volume_is_which(tmp_path: Path) -> None:
 )
 def test_bids_knows_the_names_of_lesion_masks_in_use(tmp_path: Path, name: str) -> None:
     put(tmp_path, "sub-m/anat/sub-m_T1w.nii.gz", name)
-    listing = bids.list_scans(tmp_path, MODALITIES)
+    listing = bids.list_scans(tmp_path, USUAL_MODALITIES)
     assert masks(tmp_path, only(listing.scans)) == [name]
 
 
@@ -110,7 +110,7 @@ def test_bids_knows_the_names_of_lesion_masks_in_use(tmp_path: Path, name: str) 
 )
 def test_bids_names_what_looks_like_a_mask_and_is_not_understood(tmp_path: Path, name: str) -> None:
     put(tmp_path, "sub-m/anat/sub-m_T1w.nii.gz", f"sub-m/anat/{name}.nii.gz")
-    listing = bids.list_scans(tmp_path, MODALITIES)
+    listing = bids.list_scans(tmp_path, USUAL_MODALITIES)
     assert only(listing.scans).lesion_masks == ()
     assert '"Type": "Lesion"' in reasons(listing)[f"{name}.nii.gz"]
 
@@ -120,9 +120,9 @@ def test_bids_asks_the_json_beside_a_mask_or_above_it(tmp_path: Path, place: str
     mask = "sub-m/anat/sub-m_desc-auto_mask.nii.gz"
     put(tmp_path, "sub-m/anat/sub-m_T1w.nii.gz", mask)
     (tmp_path / f"{place}.json").write_text('{"Type": "Lesion"}')
-    assert masks(tmp_path, only(bids.list_scans(tmp_path, MODALITIES).scans)) == [mask]
+    assert masks(tmp_path, only(bids.list_scans(tmp_path, USUAL_MODALITIES).scans)) == [mask]
     (tmp_path / f"{place}.json").write_text('{"Type": "Brain"}')
-    scan = only(bids.list_scans(tmp_path, MODALITIES).scans)
+    scan = only(bids.list_scans(tmp_path, USUAL_MODALITIES).scans)
     assert (scan.lesion_masks, scan.brain_mask) == ((), tmp_path / mask)
 
 
@@ -130,7 +130,7 @@ def test_bids_asks_the_json_beside_a_mask_or_above_it(tmp_path: Path, place: str
 def test_bids_json_that_says_nothing_of_use_is_passed_over(tmp_path: Path, text: str) -> None:
     put(tmp_path, "sub-m/anat/sub-m_T1w.nii.gz", "sub-m/anat/sub-m_roi.nii.gz")
     (tmp_path / "sub-m/anat/sub-m_roi.json").write_text(text)
-    listing = bids.list_scans(tmp_path, MODALITIES)
+    listing = bids.list_scans(tmp_path, USUAL_MODALITIES)
     assert "looks like a mask" in reasons(listing)["sub-m_roi.nii.gz"]
 
 
@@ -143,10 +143,10 @@ def test_bids_takes_those_labels_of_a_segmentation_that_its_table_calls_a_lesion
     table.write_text(
         "index\tname\n1\twhite matter\n5\tchronic stroke\n9\tTumour core\n12\tperilesion\n"
     )
-    scan = only(bids.list_scans(tmp_path, MODALITIES).scans)
+    scan = only(bids.list_scans(tmp_path, USUAL_MODALITIES).scans)
     assert scan.lesion_labels == ((tmp_path / mask, (5, 9)),)
     table.write_text("index\tname\n1\twhite matter\n2\tgrey matter\n")
-    listing = bids.list_scans(tmp_path, MODALITIES)
+    listing = bids.list_scans(tmp_path, USUAL_MODALITIES)
     assert only(listing.scans).lesion_masks == ()
     assert "not the lesion" in reasons(listing)["sub-m_dseg.nii.gz"]
 
@@ -164,7 +164,7 @@ def test_bids_takes_those_labels_of_a_segmentation_that_its_table_calls_a_lesion
 )
 def test_bids_image_of_another_contrast_is_passed_over(tmp_path: Path, name: str) -> None:
     put(tmp_path, f"sub-1/anat/{name}.nii.gz", "sub-2/anat/sub-2_T1w.nii.gz")
-    listing = bids.list_scans(tmp_path, MODALITIES)
+    listing = bids.list_scans(tmp_path, USUAL_MODALITIES)
     assert ids(listing) == ["2_T1w"]
     assert any(word in reasons(listing)[f"{name}.nii.gz"] for word in ("contrast", "magnitude"))
 
@@ -183,7 +183,7 @@ def test_bids_image_of_another_contrast_is_passed_over(tmp_path: Path, name: str
 )
 def test_bids_image_without_an_agent_is_taken(tmp_path: Path, name: str) -> None:
     put(tmp_path, f"sub-1/anat/{name}.nii.gz")
-    assert ids(bids.list_scans(tmp_path, MODALITIES)) == ["1_T1w"]
+    assert ids(bids.list_scans(tmp_path, USUAL_MODALITIES)) == ["1_T1w"]
 
 
 def test_isles_2022_is_a_bids_folder(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_isles_2022_is_a_bids_folder(tmp_path: Path) -> None:
         f"{case}/ses-0001/dwi/{case}_ses-0001_dwi.nii.gz",
         mask,
     )
-    listing = bids.list_scans(tmp_path, MODALITIES)
+    listing = bids.list_scans(tmp_path, USUAL_MODALITIES)
     assert masks(tmp_path, only(listing.scans)) == [mask]
 
 
@@ -205,7 +205,7 @@ def test_files_that_were_not_fetched_are_called_so(tmp_path: Path) -> None:
     (folder / "sub-1_run-2_T1w.nii.gz").symlink_to("../../.git/annex/objects/ab/cd/MD5E-x.nii.gz")
     (folder / "sub-1_run-3_T1w.nii.gz").write_text("version https://git-lfs.github.com/spec/v1\n")
     (folder / "sub-1_run-4_T1w.nii.gz").write_text("/annex/objects/MD5E-s12--ab.nii.gz\n")
-    said = reasons(bids.list_scans(tmp_path, MODALITIES))
+    said = reasons(bids.list_scans(tmp_path, USUAL_MODALITIES))
     assert "git-annex link" in said["sub-1_run-2_T1w.nii.gz"]
     assert "Git LFS" in said["sub-1_run-3_T1w.nii.gz"]
     assert "git-annex pointer" in said["sub-1_run-4_T1w.nii.gz"]
@@ -224,7 +224,7 @@ def test_images_in_other_formats_are_named_with_what_to_do(
     tmp_path: Path, name: str, words: str
 ) -> None:
     put(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", name)
-    said = reasons(bids.list_scans(tmp_path, MODALITIES))[Path(name).name]
+    said = reasons(bids.list_scans(tmp_path, USUAL_MODALITIES))[Path(name).name]
     assert words in said
     assert "convert" in said or "unpack" in said
 
@@ -232,4 +232,4 @@ def test_images_in_other_formats_are_named_with_what_to_do(
 def test_what_is_found_instead_of_a_layout_is_named(tmp_path: Path) -> None:
     put(tmp_path, "deep/one.nii.gz", "deep/two.nii.gz")
     with pytest.raises(NothingFoundError, match=r"it holds deep/one.nii.gz and 1 more images"):
-        bids.list_scans(tmp_path, MODALITIES)
+        bids.list_scans(tmp_path, USUAL_MODALITIES)

@@ -6,7 +6,7 @@ import pytest
 
 from datasets.errors import SourceError
 from datasets.mask_folder import with_masks
-from datasets.scan import MODALITIES, Listing
+from datasets.scan import USUAL_MODALITIES, Listing
 from datasets.sources import atlas, bids, brats
 from tests.listings import ids, put, reasons
 
@@ -22,7 +22,7 @@ def found(listing: Listing) -> dict[str, list[str]]:
 def test_a_mask_belongs_to_the_subject_that_its_path_names(tmp_path: Path, name: str) -> None:
     put(tmp_path / "scans", *(f"sub-{n}/anat/sub-{n}_T1w.nii.gz" for n in ("01", "011")))
     put(tmp_path / "drawn", name)
-    listing = bids.list_scans(tmp_path / "scans", MODALITIES)
+    listing = bids.list_scans(tmp_path / "scans", USUAL_MODALITIES)
     listing = with_masks(listing, tmp_path / "scans", tmp_path / "drawn")
     assert found(listing) == {"01_T1w": [Path(name).name], "011_T1w": []}
 
@@ -67,7 +67,7 @@ def test_masks_of_the_folder_replace_those_beside_the_images(tmp_path: Path) -> 
     scans, drawn = tmp_path / "scans", tmp_path / "scans/derivatives/drawn"
     put(scans, "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_label-lesion_mask.nii.gz")
     put(drawn, "sub-1_roi.nii.gz", "sub-1_brain_mask.nii.gz", "notes.txt")
-    before = bids.list_scans(scans, MODALITIES)
+    before = bids.list_scans(scans, USUAL_MODALITIES)
     listing = with_masks(before, scans, drawn)
     assert found(listing) == {"1_T1w": ["sub-1_roi.nii.gz"]}
     assert "replace" in reasons(listing)["sub-1_label-lesion_mask.nii.gz"]
@@ -78,7 +78,7 @@ def test_masks_of_the_folder_replace_those_beside_the_images(tmp_path: Path) -> 
 def test_masks_of_the_brain_are_no_lesions(tmp_path: Path) -> None:
     put(tmp_path / "scans", "sub-1/anat/sub-1_T1w.nii.gz")
     put(tmp_path / "drawn", "sub-1_brain.nii", "sub-1_brain_lesion.nii")
-    listing = bids.list_scans(tmp_path / "scans", MODALITIES)
+    listing = bids.list_scans(tmp_path / "scans", USUAL_MODALITIES)
     listing = with_masks(listing, tmp_path / "scans", tmp_path / "drawn")
     assert found(listing) == {"1_T1w": ["sub-1_brain_lesion.nii"]}
     assert reasons(listing)["sub-1_brain.nii"] == "by its name a mask of the brain"
@@ -86,7 +86,7 @@ def test_masks_of_the_brain_are_no_lesions(tmp_path: Path) -> None:
 
 def test_a_mask_in_a_folder_that_is_not_looked_into_is_counted_once(tmp_path: Path) -> None:
     put(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", "sourcedata/m/sub-1.nii", "sourcedata/a.txt")
-    listing = bids.list_scans(tmp_path, MODALITIES)
+    listing = bids.list_scans(tmp_path, USUAL_MODALITIES)
     listing = with_masks(listing, tmp_path, tmp_path / "sourcedata/m")
     assert found(listing) == {"1_T1w": ["sub-1.nii"]}
     assert (listing.n_files, sum(item.n_files for item in listing.skipped)) == (3, 1)
@@ -96,7 +96,7 @@ def test_an_unusable_mask_takes_its_scan_along(tmp_path: Path) -> None:
     put(tmp_path / "scans", "sub-1/anat/sub-1_T1w.nii.gz", "sub-2/anat/sub-2_T1w.nii.gz")
     (tmp_path / "drawn").mkdir()
     (tmp_path / "drawn/sub-1.nii").symlink_to("nowhere")
-    listing = bids.list_scans(tmp_path / "scans", MODALITIES)
+    listing = bids.list_scans(tmp_path / "scans", USUAL_MODALITIES)
     listing = with_masks(listing, tmp_path / "scans", tmp_path / "drawn")
     assert ids(listing) == ["2_T1w"]
     assert "is unusable: a link" in reasons(listing)["sub-1_T1w.nii.gz"]
@@ -104,6 +104,6 @@ def test_an_unusable_mask_takes_its_scan_along(tmp_path: Path) -> None:
 
 def test_a_folder_of_masks_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     put(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz")
-    listing = bids.list_scans(tmp_path, MODALITIES)
+    listing = bids.list_scans(tmp_path, USUAL_MODALITIES)
     with pytest.raises(SourceError, match="drawn does not exist: expected a folder with lesion"):
         with_masks(listing, tmp_path, tmp_path / "drawn")

@@ -8,7 +8,7 @@ import pytest
 import datasets.sources
 from datasets.errors import SourceError
 from datasets.plugins import plugin_names
-from datasets.scan import FURTHER, MODALITIES
+from datasets.scan import FURTHER, USUAL_MODALITIES
 from datasets.sources import atlas, bids, brats, ixi
 from tests.listings import ids, masks, put, reasons, unprivileged
 
@@ -28,7 +28,7 @@ def test_ixi_layout(tmp_path: Path) -> None:
         "IXI-PD/IXI002-Guys-0828-PD.nii.gz",
         "IXI-T1/readme.txt",
     )
-    listing = ixi.list_scans(tmp_path, MODALITIES)
+    listing = ixi.list_scans(tmp_path, USUAL_MODALITIES)
     assert ids(listing) == ["IXI002_T1w", "IXI002_T2w", "IXI012_T1w"]
     assert [scan.stripped for scan in listing.scans] == [None, None, None]
     assert listing.scans[1].image == tmp_path / "IXI-T2/IXI002-Guys-0828-T2.nii.gz"
@@ -51,7 +51,7 @@ def test_atlas_release_1_takes_every_lesion_mask_of_a_scan(tmp_path: Path) -> No
         "Site1/031768/t01/031768_LesionSmooth_stx.nii.gz",
         "c0002/c0002s0001t01/c0002s0001t01_LesionSmooth_stx.nii.gz",
     )
-    listing = atlas.list_scans(tmp_path, MODALITIES)
+    listing = atlas.list_scans(tmp_path, USUAL_MODALITIES)
     assert ids(listing) == ["031768_t01_T1w", "c0001s0004_t01_T1w", "c0001s0004_t02_T1w"]
     assert [len(scan.lesion_masks) for scan in listing.scans] == [1, 2, 0]
     assert "without a T1w" in reasons(listing)["c0002s0001t01_LesionSmooth_stx.nii.gz"]
@@ -71,7 +71,7 @@ def test_atlas_release_1_in_one_folder_gives_each_scan_its_own_masks(tmp_path: P
         "c0001s0005t01_LesionSmooth_stx.nii",
         "c0009s0009t01_LesionSmooth_stx.nii.gz",
     )
-    listing = atlas.list_scans(tmp_path, MODALITIES)
+    listing = atlas.list_scans(tmp_path, USUAL_MODALITIES)
     assert {scan.scan_id: masks(tmp_path, scan) for scan in listing.scans} == {
         "c0001s0004_t01_T1w": [
             "c0001s0004t01_LesionSmooth_1_stx.nii.gz",
@@ -111,7 +111,7 @@ def test_atlas_release_2_has_a_folder_for_each_site(tmp_path: Path, top: str, sp
         mask,
         f"{top}R009/sub-r009s002/ses-1/anat/sub-r009s002_ses-1{space}_T1w.nii.gz",
     )
-    listing = atlas.list_scans(tmp_path, MODALITIES)
+    listing = atlas.list_scans(tmp_path, USUAL_MODALITIES)
     assert ids(listing) == ["r001s001_1_T1w", "r009s002_1_T1w"]
     assert masks(tmp_path, listing.scans[0]) == [mask]
     assert listing.scans[1].lesion_masks == ()
@@ -137,7 +137,7 @@ def test_brats_names_of_all_years_mix_in_one_root(tmp_path: Path) -> None:
         "BraTS-GLI-00001-000/BraTS-GLI-00001-000-seg.nii.gz",
         "BraTS-GLI-00001-001/BraTS-GLI-00001-001-t2w.nii.gz",
     )
-    listing = brats.list_scans(tmp_path, MODALITIES)
+    listing = brats.list_scans(tmp_path, USUAL_MODALITIES)
     assert ids(listing) == [
         "BraTS-GLI-00001_000_T1w",
         "BraTS-GLI-00001_000_T2w",
@@ -160,7 +160,7 @@ def test_brats_names_of_all_years_mix_in_one_root(tmp_path: Path) -> None:
 
 def test_a_scan_that_lies_there_packed_and_unpacked_is_listed_once(tmp_path: Path) -> None:
     put(tmp_path, "case/case_t1.nii", "case/case_t1.nii.gz")
-    listing = brats.list_scans(tmp_path, MODALITIES)
+    listing = brats.list_scans(tmp_path, USUAL_MODALITIES)
     assert ids(listing) == ["case_T1w"]
     assert reasons(listing)["case_t1.nii.gz"] == FURTHER
 
@@ -184,21 +184,21 @@ class TestEverySource:
         self, tmp_path: Path, source: ModuleType, image: str, mask: str | None
     ) -> None:
         with pytest.raises(SourceError, match=r"nowhere does not exist: expected a folder with"):
-            source.list_scans(tmp_path / "nowhere", MODALITIES)
+            source.list_scans(tmp_path / "nowhere", USUAL_MODALITIES)
 
     def test_file_for_a_folder_is_refused(
         self, tmp_path: Path, source: ModuleType, image: str, mask: str | None
     ) -> None:
         put(tmp_path, "file")
         with pytest.raises(SourceError, match="is no folder"):
-            source.list_scans(tmp_path / "file", MODALITIES)
+            source.list_scans(tmp_path / "file", USUAL_MODALITIES)
 
     def test_folder_of_something_else_is_refused(
         self, tmp_path: Path, source: ModuleType, image: str, mask: str | None
     ) -> None:
         put(tmp_path, "notes/scan.nii.gz", "readme.md")
         with pytest.raises(SourceError, match="holds no scan of this layout: expected files such"):
-            source.list_scans(tmp_path, MODALITIES)
+            source.list_scans(tmp_path, USUAL_MODALITIES)
 
     def test_broken_files_are_skipped_with_a_reason(
         self, tmp_path: Path, source: ModuleType, image: str, mask: str | None
@@ -220,7 +220,7 @@ class TestEverySource:
             else:
                 path.symlink_to(path.name)
         (good.parent / f"._{good.name}").write_bytes(b"resource fork")
-        listing = source.list_scans(tmp_path, MODALITIES)
+        listing = source.list_scans(tmp_path, USUAL_MODALITIES)
         assert [scan.image for scan in listing.scans] == [good]
         said = sorted(skipped.reason for skipped in listing.skipped)
         assert said[0] == "a folder with the name of an image"
@@ -235,7 +235,7 @@ class TestEverySource:
             put(root, f"{image}.nii.gz", "closed/scan.nii.gz")
             (root / f"{image}.nii.gz").chmod(0)
             (root / "closed").chmod(0)
-            listing = source.list_scans(root, MODALITIES)
+            listing = source.list_scans(root, USUAL_MODALITIES)
             (root / "closed").chmod(0o700)
         assert listing.scans == ()
         said = reasons(listing)
@@ -251,7 +251,7 @@ class TestEverySource:
         root.mkdir()
         (root / top).symlink_to(tmp_path / "store" / top)
         (tmp_path / "store" / top / "again").symlink_to(tmp_path / "store" / top)
-        listing = source.list_scans(root, MODALITIES)
+        listing = source.list_scans(root, USUAL_MODALITIES)
         assert [scan.image for scan in listing.scans] == [root / f"{image}.NII.GZ"]
         assert reasons(listing) == {"again": "a link back to a folder above it"}
 
@@ -263,7 +263,7 @@ class TestEverySource:
         more = [n.replace("0004", "0001").replace("002", "001") for n in more]
         put(tmp_path / "a", *names, *more)
         put(tmp_path / "b", *reversed(more), *reversed(names))
-        one, other = (source.list_scans(tmp_path / side, MODALITIES) for side in "ab")
+        one, other = (source.list_scans(tmp_path / side, USUAL_MODALITIES) for side in "ab")
         assert len(one.scans) == 2
         assert ids(one) == ids(other) == sorted(ids(one))
         assert [masks(tmp_path / "a", s) for s in one.scans] == [
@@ -277,7 +277,7 @@ def test_unusable_lesion_mask_takes_its_scan_along(
 ) -> None:
     put(tmp_path, f"{image}.nii.gz")
     (tmp_path / f"{mask}.nii.gz").symlink_to("missing")
-    listing = source.list_scans(tmp_path, MODALITIES)
+    listing = source.list_scans(tmp_path, USUAL_MODALITIES)
     assert listing.scans == ()
     said = reasons(listing)
     assert "is unusable: a link" in said.pop(Path(f"{image}.nii.gz").name)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import SourceError
-from datasets.scan import MODALITIES
+from datasets.scan import USUAL_MODALITIES
 from datasets.sources import _walk, bids
 from tests.listings import ids, put, reasons
 
@@ -31,7 +31,7 @@ def test_folders_that_link_to_the_next_twice_are_listed_once_each(tmp_path: Path
     for folder, following in itertools.pairwise(folders):
         (folder / "a").symlink_to(following)
         (folder / "b").symlink_to(following)
-    assert ids(bids.list_scans(tmp_path, MODALITIES)) == ["1_T1w"]
+    assert ids(bids.list_scans(tmp_path, USUAL_MODALITIES)) == ["1_T1w"]
 
 
 def test_the_same_holds_for_folders_outside_that_a_link_leads_to(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_same_holds_for_folders_outside_that_a_link_leads_to(tmp_path: Path)
         (folder / "b").symlink_to(following)
     put(folders[-1], "sub-2/anat/sub-2_T1w.nii.gz")
     (root / "more").symlink_to(folders[0])
-    listing = bids.list_scans(root, MODALITIES)
+    listing = bids.list_scans(root, USUAL_MODALITIES)
     assert ids(listing) == ["1_T1w"]
     said = reasons(listing)
     assert said.pop("sub-2_T1w.nii.gz") == "not below a folder sub-* of the root"
@@ -56,13 +56,13 @@ def test_a_view_made_of_links_into_the_same_tree_is_read(tmp_path: Path) -> None
     put(tmp_path, "raw/first/anat/sub-1_T1w.nii.gz", "raw/second/anat/sub-2_T1w.nii.gz")
     (tmp_path / "sub-1").symlink_to("raw/first")
     (tmp_path / "sub-2").symlink_to("raw/second")
-    assert ids(bids.list_scans(tmp_path, MODALITIES)) == ["1_T1w", "2_T1w"]
+    assert ids(bids.list_scans(tmp_path, USUAL_MODALITIES)) == ["1_T1w", "2_T1w"]
 
 
 def test_a_folder_is_known_by_its_own_path_before_that_of_a_link(tmp_path: Path) -> None:
     put(tmp_path, scan("1"))
     (tmp_path / "a-link").symlink_to("sub-1")
-    listing = bids.list_scans(tmp_path, MODALITIES)
+    listing = bids.list_scans(tmp_path, USUAL_MODALITIES)
     assert [found.image for found in listing.scans] == [tmp_path / scan("1")]
 
 
@@ -72,7 +72,7 @@ def test_links_in_a_ring_and_to_themselves_end(tmp_path: Path) -> None:
     (tmp_path / "sub-2/other").symlink_to("../sub-1")
     (tmp_path / "self").symlink_to("self")
     (tmp_path / "all").symlink_to(".")
-    listing = bids.list_scans(tmp_path, MODALITIES)
+    listing = bids.list_scans(tmp_path, USUAL_MODALITIES)
     assert ids(listing) == ["1_T1w", "2_T1w"]
     assert reasons(listing)["all"] == "a link back to a folder above it"
 
@@ -93,7 +93,7 @@ def deep(tmp_path: Path) -> Iterator[Path]:
 
 def test_folders_deeper_than_any_call_stack_are_listed(deep: Path) -> None:
     put(deep, scan("1"))
-    assert ids(bids.list_scans(deep, MODALITIES)) == ["1_T1w"]
+    assert ids(bids.list_scans(deep, USUAL_MODALITIES)) == ["1_T1w"]
 
 
 def test_more_names_than_a_data_set_has_are_refused(
@@ -101,14 +101,14 @@ def test_more_names_than_a_data_set_has_are_refused(
 ) -> None:
     monkeypatch.setattr(_walk, "MAX_NAMES", 50)
     put(tmp_path, scan("1"), *(f"notes/{i}.txt" for i in range(46)))
-    assert ids(bids.list_scans(tmp_path, MODALITIES)) == ["1_T1w"]
+    assert ids(bids.list_scans(tmp_path, USUAL_MODALITIES)) == ["1_T1w"]
     put(tmp_path, "notes/one-more.txt")
     with pytest.raises(SourceError, match=r"holds more than 50 files and folders: expected"):
-        bids.list_scans(tmp_path, MODALITIES)
+        bids.list_scans(tmp_path, USUAL_MODALITIES)
 
 
 @pytest.mark.parametrize("name", ["a\0b", "half \ud800 character", "x" * 5000])
 def test_a_root_that_cannot_be_is_a_sentence(name: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot be") as caught:
-        bids.list_scans(tmp_path / name, MODALITIES)
+        bids.list_scans(tmp_path / name, USUAL_MODALITIES)
     str(caught.value).encode()

@@ -65,7 +65,7 @@ def test_the_order_of_modalities_in_the_file_does_not_matter(tmp_path: Path) -> 
         ('role = "train"', "", r"role: Field required"),
         ('root = "data/IXI"', "", r"root: Field required"),
         ('root = "data/IXI"', "root = 3", r"root: "),
-        ('["T2w"]', '["FLAIR"]', r"modalities\.0: .*'T1w' or 'T2w'"),
+        ('["T2w"]', '["PDw"]', r"modalities\.0: .*'T1w', 'T2w' or 'FLAIR'"),
         ('["T2w"]', "[]", r"modalities: .*at least 1"),
         ('role = "train"', 'role = "train"\nmodality = "T1w"', r"modality: Extra inputs"),
         ("[cohorts.ixi]", '[cohorts."IXI scans"]', r"name: .*letters, digits"),

@@ -1,6 +1,6 @@
 """Baseline: the pixel intensity itself is the score, as it is and with its sign turned.
 
-Lesions are dark on most T1w scans and bright on T2w, so both are worth seeing.
+Lesions are dark on most T1w scans and bright on T2w and FLAIR, so both are worth seeing.
 """
 
 from __future__ import annotations
