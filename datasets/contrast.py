@@ -30,7 +30,7 @@ CENTRE_MM = 15.0
 centre."""
 
 DARKER_BORDER = 0.85
-BRIGHTER_BORDER = 0.9
+BRIGHTER_BORDER, BRIGHTEST_BORDER = 0.9, 1.1
 DARK_FLUID, BRIGHT_FLUID = 1.9, 1.45
 """Bright ends below which fluid is not that of T2w, and above which it is not that of T1w if the
 border is bright too. A border no darker than the centre is not enough: noise has that."""
@@ -112,7 +112,9 @@ def measure_contrast(
 def contradiction(measures: ContrastMeasures, modality: Modality) -> str:
     """Why an image cannot be of the modality that its name says; empty if it may be."""
     found = f"border over centre {measures.border:.2f}, bright end {measures.bright:.2f}"
-    bright_border = measures.border > BRIGHTER_BORDER and measures.bright > BRIGHT_FLUID
+    bright_border = measures.border > BRIGHTEST_BORDER or (
+        measures.border > BRIGHTER_BORDER and measures.bright > BRIGHT_FLUID
+    )
     dark_border = measures.border < DARKER_BORDER and measures.bright < DARK_FLUID
     if modality == "T1w" and bright_border:
         return f"it has the contrast of T2w: the fluid around the brain is bright ({found})"
