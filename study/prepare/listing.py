@@ -255,7 +255,7 @@ class Surveyor:
                 told = "set aside, and another image of its subject is used"
                 listed.leave_out(candidate, told, files)
             for candidate, reason in failed:
-                note = f"used instead of {candidate.image.name}, which was set aside: {reason}"
+                note = f"used instead of {candidate.image}, which was set aside: {reason}"
                 listed.notes.append((used, note))
         task, content = chosen
         return replace(task, has_others=len(candidates) > 1), content

@@ -25,7 +25,8 @@ def kind_of(note: str) -> str:
 def note_lines(listings: Iterable[CohortListing]) -> Iterator[str]:
     """A line for each kind of note of each cohort, with a count and the first scan."""
     found: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for place, name, note in notes_of(listings):
+    for cohort, modality, name, note in notes_of(listings):
+        place = f"{cohort} {modality}" if name else cohort
         found.setdefault((place, kind_of(note)), []).append((name, note))
     for (place, _), notes in list(found.items())[:KINDS_SHOWN]:
         name, note = notes[0]
@@ -42,23 +43,24 @@ def note_lines(listings: Iterable[CohortListing]) -> Iterator[str]:
         )
 
 
-def notes_of(listings: Iterable[CohortListing]) -> Iterator[tuple[str, str, str]]:
-    """Place, scan and note of each note; those of a whole cohort once, without a scan."""
+def notes_of(listings: Iterable[CohortListing]) -> Iterator[tuple[str, str, str, str]]:
+    """Cohort, modality, scan and note of each note; those of a whole cohort once, without a scan."""
     whole: set[tuple[str, str]] = set()
     for listing in listings:
-        cohort, place = listing.cohort.name, f"{listing.cohort.name} {listing.modality}"
+        cohort, modality = listing.cohort.name, listing.modality
         for note, name in listing.notes:
             if name:
-                yield place, name, note
+                yield cohort, modality, name, note
             elif (cohort, note) not in whole:
                 whole.add((cohort, note))
-                yield cohort, "", note
+                yield cohort, modality, "", note
         odd = {record.key: note for record, note in odd_contrasts(listing)}
         for record in listing.records:
             # A page's records have their odd contrast among their notes already.
             notes = dict.fromkeys((*record_notes(record), odd.get(record.key, "")))
             for note in filter(None, notes):
-                yield place, scan_name("", record.subject, record.session, ""), note
+                name = scan_name("", record.subject, record.session, "")
+                yield cohort, modality, name, note
 
 
 def file_lines(listings: Sequence[CohortListing], *, reasons: bool) -> Iterator[str]:

@@ -291,8 +291,8 @@ def _figure(record: ScanRecord, store: Storage, usual: frozenset[str]) -> ScanFi
 def _notes(listings: Sequence[CohortListing]) -> list[ListGroup]:
     """What was noticed: notes that differ only in numbers and paths together, then each scan."""
     return _grouped(
-        (kind_of(note), ListEntry(note, name if name != place else ""))
-        for place, name, note in notes_of(listings)
+        (kind_of(note), ListEntry(note, f"{name} {modality}" if name else ""))
+        for _, modality, name, note in notes_of(listings)
     )
 
 

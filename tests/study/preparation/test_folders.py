@@ -134,7 +134,7 @@ def test_the_next_image_is_used_where_one_cannot_be_prepared(
     assert (record.status, Path(record.image)) == ("ok", third)
     (listing,) = prepared.listings
     assert [note.split(",")[0] for note, _ in listing.notes] == [
-        f"used instead of {name}" for name in (first.name, second.name)
+        f"used instead of {path}" for path in (first, second)
     ]
     assert "truncated" in listing.notes[0][0]
     assert listing.manifest.files == FileCounts(below=3, used=1, set_aside=0, left_out=2)
