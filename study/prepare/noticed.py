@@ -44,7 +44,7 @@ def note_lines(listings: Iterable[CohortListing]) -> Iterator[str]:
 
 
 def notes_of(listings: Iterable[CohortListing]) -> Iterator[tuple[str, str, str, str]]:
-    """Cohort, modality, scan and text of each note; those of a whole cohort once, without a scan."""
+    """Cohort, modality, scan and text of each note; those of a whole cohort come once."""
     whole: set[tuple[str, str]] = set()
     for listing in listings:
         cohort, modality = listing.cohort.name, listing.modality

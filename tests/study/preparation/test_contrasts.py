@@ -74,7 +74,7 @@ def test_flair_among_t1w_is_named_and_its_record_stays(
     page = write_reports([listing], store, tmp_path / "pages")[0].read_text(encoding="utf-8")
     assert page.count(ODD) == 3  # beside its picture, and among the notes with their title
     print_summary([listing], 0, PlainConsole())
-    assert (f"look at it: controls 2 T1w: white matter is {ODD}" in capsys.readouterr().out) != (
+    assert (f"note: 1 scan of controls T1w: white matter is {ODD}" in capsys.readouterr().out) != (
         is_older
     )
     stored = read_record(store, records[2].key)
