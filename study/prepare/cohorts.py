@@ -15,7 +15,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from datasets import sources
-from datasets.files import RefusedFileError, read_regular
+from datasets.files import RefusedFileError, is_text, read_regular
 from datasets.phantom.settings import PHANTOM_VERSION, PhantomOptions
 from datasets.plugins import load_plugin, plugin_names
 from datasets.scan import MODALITIES, Modality, Role
@@ -189,7 +189,13 @@ def _cohort(name: str, table: Any, path: Path) -> Cohort:
         root = cohort.root.expanduser()
     except RuntimeError as error:
         raise CohortsError(f"{where}: root: {cohort.root} names the home of nobody") from error
-    return cohort.model_copy(update={"root": (path.parent / root).absolute()})
+    place = (path.parent / root).absolute()
+    if not is_text(place):
+        raise CohortsError(
+            f"{where}: root: {str(place)!r} has bytes that are no UTF-8 in its name, which no record "
+            "can hold: rename that folder"
+        )
+    return cohort.model_copy(update={"root": place})
 
 
 def phantom_folder(store: Storage) -> Path:
