@@ -92,8 +92,8 @@ def run(app: typer.Typer) -> None:
     """Run an application and end the process with the right status.
 
     Expected errors are printed as one sentence: a wrong option, path or file ends with status 2,
-    a store that fails with 1. A bug keeps its traceback. If nobody reads what a command is for, such
-    as a report's table, it ends with 1, and without a word.
+    a store that fails with 1. A bug keeps its traceback. If nobody reads what a command is there to
+    print, such as a table, it ends with 1 and without a word.
     """
     open_outputs()
     write_out_what_is_lacking()
@@ -148,8 +148,8 @@ def end_in_order_on_signals() -> None:
     """Make the first SIGINT, SIGTERM or SIGHUP a KeyboardInterrupt.
 
     A second SIGINT or SIGTERM ends the process at once. A shell starts its background jobs with
-    SIGINT ignored; a scheduler ends jobs with SIGTERM; a terminal that is closed sends SIGHUP, often
-    more than once, which nohup has had ignored.
+    SIGINT ignored; a scheduler ends jobs with SIGTERM; a terminal that is closed sends SIGHUP,
+    often more than once, which is ignored below nohup.
     """
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)

@@ -26,7 +26,7 @@ from study.cluster.processes import (
     kill,
     terminate,
 )
-from study.cluster.session import LOOPBACK, LOOPBACK_ALONE, Session, own_session
+from study.cluster.session import LOOPBACK, OWN_SETTINGS, Session, own_session
 from study.cluster.startup import why_not_started
 from study.cluster.ulimits import check_limits
 
@@ -72,7 +72,7 @@ def configure(*, verbose: bool, address: str | None = None) -> None:
         os.environ.setdefault(name, value)
     has_token = token_place().is_file() or any(os.environ.get(name) for name in _TOKENS)
     if is_local(address):
-        os.environ.setdefault(*LOOPBACK_ALONE)
+        os.environ.update(OWN_SETTINGS)
     elif has_token:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     if verbose:
@@ -270,6 +270,7 @@ def _ended_in_order() -> Iterator[None]:
         yield
     except SystemExit as error:
         if error.code == signal.SIGTERM:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends this process
             raise KeyboardInterrupt from error
         raise
 

@@ -1,9 +1,9 @@
 """What Ray of one process alone has on this machine: a folder, a token, memory, one address.
 
 Left to itself, Ray takes what it finds: a folder that it shares with all users, a token in the
-user's home, and the address by which others reach the machine. Any of these may be missing, full, not
-ours or gone in an hour. So each session has a folder of its own, which only its user can enter, and
-listens on the loopback interface alone.
+user's home, and the address by which others reach the machine. Any of these may be missing, full,
+another user's or gone in an hour. So each session has a folder of its own, which only its user can
+enter, and listens on the loopback interface alone.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ import psutil
 
 LOOPBACK = "127.0.0.1"
 
-LOOPBACK_ALONE = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-"""Makes Ray take that for the machine's address, on every system; to be set before it is loaded."""
+OWN_SETTINGS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+"""Makes Ray take that for the machine's address, on every system, and ask for a token, whatever the
+environment says about clusters; to be set before it is loaded."""
 
 LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107
 """Bytes of the path of a socket, which the system limits."""
@@ -40,6 +41,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")  # Ray passes it through the words of 
 _OWNER = "owner"
 _FREE_MIB = 64
 _SETTLED_S = 60.0
+
+_OF_CLUSTERS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_GCS_SERVER_PORT", "RAY_REDIS_ADDRESS")
+"""What the environment may say about a cluster, and does not hold for one of this process alone."""
 
 _SHARED_MEMORY = Path("/dev/shm")
 _SHARED_LEAST_MIB, _OBJECTS_LEAST_MIB, _OBJECTS_MIB = 256, 80, 512
@@ -86,7 +90,7 @@ def _check_loopback() -> None:
             socket.create_connection(server.getsockname(), timeout=5.0).close()
     except OSError as error:
         raise ConnectionError(
-            f"Ray cannot start: its processes cannot reach each other at {LOOPBACK} on this machine "
+            f"Ray cannot start: its processes cannot reach each other at {LOOPBACK} "
             f"({_reason(error)}); bring its loopback interface up with: ip link set lo up"
         ) from error
 
@@ -179,8 +183,7 @@ def _token_of(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as stream:
         stream.write(secrets.token_hex(32))
-    names = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    before = {name: os.environ.pop(name) for name in _OF_CLUSTERS if name in os.environ}
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
     _forget_token()
     try:

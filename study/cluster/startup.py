@@ -1,4 +1,4 @@
-"""Why Ray has not started, in a sentence: of what it raised, or of what its processes have logged."""
+"""Why Ray has not started, in a sentence: what it has raised, and what its processes have logged."""
 
 from __future__ import annotations
 
@@ -45,9 +45,8 @@ def fault_in_logs(folder: Path) -> str:
 
 
 def _lines(path: Path) -> list[str]:
-    with suppress(OSError):
-        with path.open("rb") as stream:
-            return stream.read(_MOST_BYTES).decode(errors="replace").splitlines()
+    with suppress(OSError), path.open("rb") as stream:
+        return stream.read(_MOST_BYTES).decode(errors="replace").splitlines()
     return []
 
 

@@ -105,8 +105,8 @@ def _load_file(path: Path) -> Grid:
     name = path.stem
     if not is_text(path):
         raise UsageError(
-            f"the grid file {str(path)!r} has bytes that are no UTF-8 in its name, which no record can "
-            "hold: rename it"
+            f"the grid file {str(path)!r} has bytes that are no UTF-8 in its name, which no record "
+            "can hold: rename it"
         )
     if name in grid_names():
         raise UsageError(f"the grid file {str(path)!r} has the name of another grid: rename it")

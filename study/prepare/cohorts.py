@@ -192,8 +192,8 @@ def _cohort(name: str, table: Any, path: Path) -> Cohort:
     place = (path.parent / root).absolute()
     if not is_text(place):
         raise CohortsError(
-            f"{where}: root: {str(place)!r} has bytes that are no UTF-8 in its name, which no record "
-            "can hold: rename that folder"
+            f"{where}: root: {str(place)!r} has bytes that are no UTF-8 in its name, which no "
+            "record can hold: rename that folder"
         )
     return cohort.model_copy(update={"root": place})
 

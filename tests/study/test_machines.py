@@ -10,10 +10,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
-from study.cluster import session, startup
+from study.cluster import session
 from study.errors import EXIT_BROKE
 from tests.commands import Command
 

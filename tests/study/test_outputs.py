@@ -101,7 +101,6 @@ def test_no_file_takes_the_place_of_a_closed_output(tmp_path: Path) -> None:
         f"record = open({str(tmp_path / 'record')!r}, 'w'); assert record.fileno() > 2\n"
         "print('words'); subprocess.run(['echo', 'words'], check=True); record.close()"
     )
-    ended = _shell("study >&- <&-", "tests.no_module")
     ended = subprocess.run(
         ["bash", "-c", f"{shlex.join([sys.executable, '-c', code])} >&- <&-"],
         capture_output=True,
