@@ -1,4 +1,4 @@
-"""Why Ray has not started, in a sentence: what it has raised, and what its processes have logged."""
+"""Why Ray has not started, in a sentence: what it raised, and what its processes have logged."""
 
 from __future__ import annotations
 
