@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -13,10 +14,13 @@ from pathlib import Path
 import pytest
 
 from study.cluster import session
+from study.cluster.processes import RAYLET, command_line
+from study.cluster.startup import why_not_started
 from study.errors import EXIT_BROKE
 from tests.commands import Command
 
 Start = Callable[..., Command]
+Until = Callable[..., None]
 
 CODE = """
 import os, subprocess, sys
@@ -174,6 +178,49 @@ def test_where_ray_cannot_start_a_sentence_says_why(name: str, start: Start) -> 
     assert line.startswith("error: Ray cannot start")
     assert why in line
     assert command.out == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["/runtime_env/agent/main.py", "/dashboard/agent.py"])
+def test_an_agent_that_dies_while_ray_starts_is_a_sentence(
+    name: str, start: Start, until: Until
+) -> None:
+    command = start("-c", CODE)
+
+    def kill_agents() -> bool:
+        lines = {pid: command_line(pid) for pid in command.left_over()}
+        for pid, line in lines.items():
+            if name in line and RAYLET not in line:
+                os.kill(pid, signal.SIGKILL)
+        return command.status is not None
+
+    until(kill_agents, "the command ends")
+    assert command.status == EXIT_BROKE, command.describe()
+    (line,) = command.err.strip().splitlines()
+    assert line.startswith("error: Ray cannot start")
+
+
+LOGS = {
+    "[2026-01-31 10:11:12,345 C 77 88] (raylet) main.cc:12: Check failed: a == b no port\nmore": (
+        "a == b no port"
+    ),
+    "[2026-01-31 10:11:12,345 I 77 88] (raylet) main.cc:12: all is well": "",
+    "Traceback (most recent call last):\n  x\nOSError: [Errno 98] Address in use": (
+        "OSError: [Errno 98] Address in use"
+    ),
+    "": "",
+}
+
+
+@pytest.mark.parametrize("text", LOGS)
+def test_what_ended_a_process_of_ray_is_found_in_its_log(text: str, tmp_path: Path) -> None:
+    logs = tmp_path / "session_latest/logs"
+    logs.mkdir(parents=True)
+    (logs / "agent.log").write_text(text)
+    (logs / "odd.log").write_bytes(b"\xff\0" * 9)
+    words = why_not_started(RuntimeError("It timed out.\nAnd more"), tmp_path)
+    logged = f"; its log says: {LOGS[text]}" if LOGS[text] else ""
+    assert words == f"Ray cannot start on this machine: It timed out{logged}"
 
 
 def test_folders_of_killed_processes_are_removed_and_no_others(
