@@ -46,7 +46,8 @@ def main() -> None:
         own = psutil.Process()
         found = set()
         for process in (own, *own.children(recursive=True)):
-            found |= {c.laddr.ip for c in process.net_connections("tcp") if c.status == "LISTEN"}
+            listens = [c for c in process.net_connections("tcp") if c.status == "LISTEN"]
+            found |= {c.laddr.ip.removeprefix("::ffff:") for c in listens}
         print("listens at", *sorted(found))
         token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
         print("token", oct(token.stat().st_mode & 0o777), oct(token.parent.stat().st_mode & 0o777))
@@ -60,16 +61,19 @@ cli.run(app)
 ENTER = """
 set -eu
 mount --make-rprivate /
+mount --bind "$PWD" /mnt
+cd /mnt
 eval "$1"
 shift
 exec "$@"
 """
+"""Changes a machine made of namespaces; the project stays in sight, whatever is hidden."""
 
 _RUN = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
 
 LO = "ip link set lo up; "
 LAN = LO + (
-    "ip link add lan type dummy; ip address add 10.66.0.2/24 dev lan; ip link set lan up; "
+    "ip link add lan type veth peer name other; ip link set other up; ip address add 10.66.0.2/24 dev lan; ip link set lan up; "
     "ip route add default via 10.66.0.1; "
 )
 LITTLE_SHM = "mount -t tmpfs -o size=64m tmpfs /dev/shm; "
