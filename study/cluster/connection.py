@@ -108,20 +108,20 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
         end_orphans()
     on_term = signal.getsignal(signal.SIGTERM)
     with ExitStack() as stack:
-        if target == "local":
-            session = stack.enter_context(own_session())
-            with _no_hangup():
-                _start_own(ray, session, verbose=verbose)
-        else:
-            with _code(target) as runtime_env:
-                _join(ray, target, runtime_env, verbose=verbose)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_term)  # Ray has put one of its own there
+        session = stack.enter_context(own_session()) if target == "local" else None
         try:
+            if session is not None:
+                with _no_hangup():
+                    _start_own(ray, session, verbose=verbose)
+            else:
+                with _code(target) as runtime_env:
+                    _join(ray, target, runtime_env, verbose=verbose)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, on_term)  # Ray has put one of its own there
             yield ray
         finally:
             sys.stdout.flush()
-            started = descendants(os.getpid()) if target == "local" else []
+            started = descendants(os.getpid()) if session is not None else []
             ray.shutdown()
             terminate(started)
 

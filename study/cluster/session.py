@@ -8,6 +8,7 @@ enter, and listens on the loopback interface alone.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,7 @@ _SOCKET = f"{_PREFIX}12345678/r/session_2026-01-31_23-59-59_123456_4194304/socke
 _PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")  # Ray passes it through the words of commands
 _OWNER = "owner"
 _FREE_MIB = 64
+_PORTS = 32
 _SETTLED_S = 60.0
 
 _OF_CLUSTERS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_GCS_SERVER_PORT", "RAY_REDIS_ADDRESS")
@@ -85,10 +87,19 @@ def own_session() -> Iterator[Session]:
 
 
 def _check_loopback() -> None:
+    """Find out at once what would keep Ray trying for minutes."""
     try:
-        with socket.create_server((LOOPBACK, 0)) as server:
-            socket.create_connection(server.getsockname(), timeout=5.0).close()
+        with ExitStack() as stack:
+            server = stack.enter_context(socket.create_server((LOOPBACK, 0)))
+            stack.enter_context(socket.create_connection(server.getsockname(), timeout=5.0))
+            for _ in range(_PORTS):
+                stack.enter_context(socket.create_server((LOOPBACK, 0)))
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConnectionError(
+                f"Ray cannot start: its processes listen at some {_PORTS} ports, and this machine "
+                "has not so many free ones"
+            ) from error
         raise ConnectionError(
             f"Ray cannot start: its processes cannot reach each other at {LOOPBACK} "
             f"({_reason(error)}); bring its loopback interface up with: ip link set lo up"

@@ -16,7 +16,8 @@ _FATAL = re.compile(r"^\[.* [CF] \d+ \d+\] (?:\([^)]*\) )?\S+:\d+: +(?P<words>.+
 _RAISED = re.compile(r"^(?P<words>[\w.]*(?:Error|Exception|Interrupt): .+)$")
 """The last line of a traceback."""
 
-_EMPTY = re.compile(r"An unexpected system state has occurred\..*?issue\. ?|Check failed: ")
+_EMPTY = re.compile(r"An unexpected system state has occurred\..*?fix it\. |Check failed: ")
+"""What Ray says before what it means."""
 
 
 def why_not_started(error: Exception, folder: Path) -> str:
