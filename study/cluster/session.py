@@ -207,9 +207,9 @@ def _token_of(path: Path) -> Iterator[None]:
 
 def _forget_token() -> None:
     """Make Ray look for the token again, which this process may have read before."""
-    from ray._raylet import AuthenticationTokenLoader
+    import ray
 
-    AuthenticationTokenLoader.instance().reset_cache()
+    ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _session(folder: Path) -> Session:
