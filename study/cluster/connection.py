@@ -70,10 +70,9 @@ def configure(*, verbose: bool, address: str | None = None) -> None:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    has_token = token_place().is_file() or any(os.environ.get(name) for name in _TOKENS)
     if is_local(address):
         os.environ.update(OWN_SETTINGS)
-    elif has_token:
+    elif os.path.isfile(token_place()) or any(os.environ.get(name) for name in _TOKENS):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     if verbose:
         return
