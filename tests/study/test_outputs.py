@@ -125,10 +125,11 @@ def test_a_closed_terminal_ends_a_study_in_order(
     words = run_words(tmp_path, "only_intensity", INTENSITY)
     command = start(*words, "--cohorts", cohorts, "--store", tmp_path / "store")
 
-    def has_workers() -> bool:
-        return any("ray::" in command_line(pid) for pid in command.left_over())
+    def works() -> bool:
+        lines = [command_line(pid) for pid in command.left_over()]
+        return any("ray::" in line and "IDLE" not in line and "Agent" not in line for line in lines)
 
-    until(lambda: has_workers() or command.status is not None, "Ray has a worker")
+    until(lambda: works() or command.status is not None, "a worker has a scan")
     for _ in range(2):  # the shell and the kernel both tell
         os.killpg(command.process.pid, signal.SIGHUP)
     assert command.wait() == EXIT_INTERRUPTED, command.describe()
