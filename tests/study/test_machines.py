@@ -80,9 +80,10 @@ LAN = LO + (
 LITTLE_SHM = "mount -t tmpfs -o size=64m tmpfs /dev/shm; "
 FIXED_SHM = "mount -t tmpfs -o ro tmpfs /dev/shm; "
 NO_SHM = (
-    "mount -t tmpfs tmpfs /var/tmp; d=$(mktemp -d /var/tmp/dev.XXXXXX); for n in null zero full random urandom tty; do "
+    "mount -t tmpfs tmpfs /var/tmp; d=$(mktemp -d /var/tmp/dev.XXXXXX); "
+    "for n in null zero full random urandom tty; do "
     "touch $d/$n; mount --bind /dev/$n $d/$n; done; ln -s /proc/self/fd $d/fd; "
-    "mount --rbind $d /dev;"
+    "mount --rbind $d /dev; "
 )
 FIXED_TMP = "mount -t tmpfs -o ro tmpfs /tmp; "
 NO_RIGHTS = (
