@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks.measurement import Measurement
@@ -99,8 +100,6 @@ def _here(folder: str, key: str, group: str) -> float:
         slices.images_NHW.max()  # into the kernel's cache
     spec = TrialSpec(model="ae", modality="T1w", params={"n_c": 8, "n_z": 8, "batch_size": 32})
     seen, seconds, last = 0, 0.0, None
-    import time
-
     for metrics in spec.completed().detector().fit(slices, None, 1, every_s=1.0):
         if not isinstance(metrics, StepMetrics):
             break

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from datasets.brain import BrainMask, extract_brain
 from datasets.checksums import scan_checksums, scan_key
 from datasets.errors import ScanChangedError, ScanError
+from datasets.lesions import lesion_fault
 from datasets.manifest import ScanRecord, record_path, write_record
 from datasets.nifti import Volume, load_mask, load_volume
 from datasets.preprocess import SliceGeometry, SliceStack, preprocess
@@ -233,9 +234,13 @@ def _prepare(scan: Scan, role: Role, settings: PreprocessSettings) -> _Prepared:
         )
     widened = settings.brain_mask == "widened"
     brain = extract_brain(volume, scan, settings.brain_extractor, widened=widened)
-    stack = preprocess(volume, brain.mask_XYZ, lesion_XYZ, settings)
     voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
     outside = int((lesion_XYZ & ~brain.mask_XYZ).sum())
+    if n_lesion:
+        brain_ml = brain.measures.volume_ml
+        if fault := lesion_fault(n_lesion * voxel_ml, brain_ml, outside / n_lesion):
+            raise ScanError(f"implausible lesion mask: {fault}")
+    stack = preprocess(volume, brain.mask_XYZ, lesion_XYZ, settings)
     kept = int(lesion_XYZ[:, :, stack.slice_index_S].sum())
     return _Prepared(
         volume=volume,

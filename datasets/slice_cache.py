@@ -82,7 +82,6 @@ class MappedSlices:
         subject_N: int32 index into ``subjects``.
         slice_index_N: int32 index of the axial slice in its RAS volume.
         subjects: ``cohort/subject`` names.
-        cohorts: Keys of its cohorts' shards.
         copied: What it took, if this call has copied the set.
     """
 
@@ -92,7 +91,6 @@ class MappedSlices:
     subject_N: NDArray[np.int32]
     slice_index_N: NDArray[np.int32]
     subjects: tuple[str, ...]
-    cohorts: tuple[str, ...]
     copied: Copied | None
     _images: mmap.mmap | None
     _use: _Use
@@ -226,7 +224,6 @@ class SliceCache:
             subject,
             index,
             manifest.subjects,
-            manifest.cohorts,
             None,
             mapped[0][1],
             use,

@@ -98,6 +98,7 @@ def unnamed(store: Path) -> list[str]:
     for folder in store.glob("studies/*"):
         own = ("study.json", "progress.json", "index.parquet")
         named |= {str((folder / name).relative_to(store)) for name in own}
+        named |= {str(path.relative_to(store)) for path in folder.glob("copies/*.json")}
         for path in folder.glob("trials/**/*.json"):
             is_over = path.name == "checkpoint.json" and path.with_name("manifest.json").exists()
             if path.name in ("manifest.json", "checkpoint.json") and not is_over:

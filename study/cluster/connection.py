@@ -72,6 +72,7 @@ def configure(*, verbose: bool, address: str | None = None) -> None:
         os.environ.setdefault(name, value)
     if is_local(address):
         os.environ.update(OWN_SETTINGS)
+    # os.path.isfile: a home that may not be looked into has no token for this user.
     elif os.path.isfile(token_place()) or any(os.environ.get(name) for name in _TOKENS):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     if verbose:

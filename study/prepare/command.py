@@ -29,6 +29,7 @@ from study.prepare.cohorts import Cohort, phantom_cohorts, phantom_folder, read_
 from study.prepare.limits import Limits
 from study.prepare.listing import CohortListing, scan_name
 from study.prepare.losses import lesion_in_dropped_slices_share, lesion_lost_by_resizing_share
+from study.prepare.noticed import note_lines
 from study.prepare.page import write_reports
 from study.prepare.preparation import Preparation
 from study.progress.live import View
@@ -156,6 +157,8 @@ def print_summary(listings: Sequence[CohortListing], prepared: int, console: Pla
         )
     console.print(table)
     _print_reasons(listings, console)
+    for line in note_lines(listings):
+        console.print(line, soft_wrap=True)
     skipped = Counter(x.cohort.name for x in listings for _ in x.skipped)
     modalities = Counter(x.cohort.name for x in listings)
     for name, count in sorted(skipped.items()):

@@ -21,6 +21,7 @@ from datasets.scan import Listing, Modality, Role, Scan
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
 from study.prepare.cohorts import Cohort
+from study.prepare.duplicates import Content, repeated
 from study.records.types import CohortInfo
 
 
@@ -128,6 +129,15 @@ def survey(
 
 
 @dataclass(frozen=True)
+class _Listed:
+    """The scans of a cohort in all modalities, and what their files hold, in the same order."""
+
+    listing: Listing
+    tasks: tuple[ScanTask, ...]
+    contents: tuple[Content, ...]
+
+
+@dataclass(frozen=True)
 class Surveyor:
     """Lists cohorts.
 
@@ -137,7 +147,7 @@ class Surveyor:
         cache: Checksums of source files that are known; told the others.
         retries: Of scans that were set aside and came through later.
         looked: Called before each scan with how many of how many of its cohort were looked at.
-        say: Told in a sentence what is wrong with the store and does no harm.
+        say: Told in a sentence what is wrong with the store or the scans and does no harm.
     """
 
     store: Storage
@@ -149,27 +159,52 @@ class Surveyor:
 
     def survey(self, cohorts: Sequence[Cohort]) -> list[CohortListing]:
         """List all scans, see :func:`survey`."""
+        listed = [
+            self._list(cohort) if cohort.options is None or is_written(cohort, self.store) else None
+            for cohort in cohorts
+        ]
+        contents = [c for some in listed if some for c in some.contents]
+        left_out = repeated(contents, self.say)
         found: list[CohortListing] = []
-        for cohort in cohorts:
-            if cohort.options is not None and not is_written(cohort, self.store):
+        start = 0
+        for cohort, some in zip(cohorts, listed, strict=True):
+            if some is None:
+                n_expected = cohort.options.subjects if cohort.options else 0
                 found += [
-                    CohortListing(cohort, modality, "", (), (), cohort.options.subjects)
+                    CohortListing(cohort, modality, "", (), (), n_expected)
                     for modality in cohort.modalities
                 ]
-            else:
-                found += self._list(cohort)
+                continue
+            numbered = enumerate(some.tasks, start)
+            tasks = tuple(task for index, task in numbered if index not in left_out)
+            start += len(some.tasks)
+            if some.tasks and not tasks:
+                raise SourceError(
+                    f"cohort {cohort.name!r}: every scan in {cohort.root} is also in a cohort "
+                    "before it with the same lesion masks; leave one of them out"
+                )
+            found += self._by_modality(cohort, some.listing, tasks)
         return found
 
-    def _list(self, cohort: Cohort) -> list[CohortListing]:
+    def _list(self, cohort: Cohort) -> _Listed:
         try:
             listing = cohort.module.list_scans(cohort.root, cohort.modalities)
         except SourceError as error:
             raise SourceError(f"cohort {cohort.name!r}: {error}") from error
-        skipped = tuple((str(s.path), s.reason) for s in listing.skipped)
-        tasks = []
+        tasks, contents = [], []
         for index, scan in enumerate(listing.scans):
             self.looked(index, len(listing.scans))
-            tasks.append(self._task(cohort, scan))
+            checksums = scan_checksums(scan, self.cache)
+            tasks.append(self._task(cohort, scan, checksums))
+            masks = tuple(sorted(checksums[path] for path in scan.lesion_masks))
+            image = (str(scan.image), checksums[scan.image])
+            contents.append(Content(cohort.name, cohort.role, scan.modality, *image, masks))
+        return _Listed(listing, tuple(tasks), tuple(contents))
+
+    def _by_modality(
+        self, cohort: Cohort, listing: Listing, tasks: Sequence[ScanTask]
+    ) -> list[CohortListing]:
+        skipped = tuple((str(s.path), s.reason) for s in listing.skipped)
         found = []
         for modality in cohort.modalities:
             chosen = tuple(task for task in tasks if task.scan.modality == modality)
@@ -185,8 +220,7 @@ class Surveyor:
             raise SourceError(_nothing(cohort, " or ".join(cohort.modalities), listing))
         return found
 
-    def _task(self, cohort: Cohort, scan: Scan) -> ScanTask:
-        checksums = scan_checksums(scan, self.cache)
+    def _task(self, cohort: Cohort, scan: Scan, checksums: Mapping[Path, str]) -> ScanTask:
         key = scan_key(scan, cohort.name, cohort.role, self.settings, checksums)
         retried = retried_key(key, self.retries.get(key, 0))
         below = cohort.stored_below(self.store)

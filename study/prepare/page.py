@@ -6,7 +6,6 @@ here, how it looks is in ``templates/``.
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from datasets.lesions import record_notes
 from datasets.manifest import ScanRecord
 from datasets.shards import read_slices
 from datasets.storage import Storage, StorageError
@@ -27,6 +27,7 @@ from study.prepare.losses import (
     lesion_lost_by_resizing_share,
     lesion_outside_brain_share,
 )
+from study.prepare.noticed import kind_of
 from study.prepare.outlines import draw_scan
 from study.prepare.page_parts import (
     Fact,
@@ -247,7 +248,9 @@ def histogram(values: Sequence[float]) -> Markup:
 def _figures(
     records: list[ScanRecord], store: Storage, drawn: Callable[[], None]
 ) -> Iterator[ScanFigure]:
-    kinds = Counter(kind for record in records for kind in {_kind(n) for n in record.notes})
+    kinds = Counter(
+        kind for record in records for kind in {kind_of(n) for n in record_notes(record)}
+    )
     usual = frozenset(kind for kind, count in kinds.items() if 2 * count > len(records))
     for record in records:
         yield _figure(record, store, usual)
@@ -266,13 +269,14 @@ def _figure(record: ScanRecord, store: Storage, usual: frozenset[str]) -> ScanFi
         facts.append(Fact(f"{share} outside the brain", outside > FLAGGED_OUTSIDE))
         facts += _lost(record)
     facts.append(Fact(f"slice {pictures.slice_index}"))
-    odd = any(_kind(note) not in usual for note in record.notes)
-    if record.notes:
-        text = "1 note" if len(record.notes) == 1 else f"{len(record.notes)} notes"
+    notes = record_notes(record)
+    odd = any(kind_of(note) not in usual for note in notes)
+    if notes:
+        text = "1 note" if len(notes) == 1 else f"{len(notes)} notes"
         facts.append(Fact(text, odd))
     return ScanFigure(
         who=_who(record),
-        title="\n".join((record.image, *record.notes)),
+        title="\n".join((record.image, *notes)),
         axial=Markup(pictures.axial),
         sagittal=Markup(pictures.sagittal),
         facts=facts,
@@ -283,9 +287,9 @@ def _figure(record: ScanRecord, store: Storage, usual: frozenset[str]) -> ScanFi
 def _notes(records: Iterable[ScanRecord]) -> list[ListGroup]:
     """What was noticed: notes that differ only in numbers and paths together, then each scan."""
     return _grouped(
-        (_kind(note), ListEntry(note, f"{_who(record)} {record.modality}"))
+        (kind_of(note), ListEntry(note, f"{_who(record)} {record.modality}"))
         for record in records
-        for note in record.notes
+        for note in record_notes(record)
     )
 
 
@@ -294,11 +298,6 @@ def _grouped(entries: Iterable[tuple[str, ListEntry]]) -> list[ListGroup]:
     for title, entry in entries:
         groups[title].append(entry)
     return [ListGroup(title, found) for title, found in sorted(groups.items())]
-
-
-def _kind(note: str) -> str:
-    without_paths = re.sub(r"\S*/\S+", "…", note)
-    return re.sub(r"[-+]?\d[\d.,e+-]*", "…", without_paths)
 
 
 def _who(record: ScanRecord) -> str:

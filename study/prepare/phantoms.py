@@ -20,6 +20,7 @@ from datasets.phantom import writer
 from datasets.phantom.settings import MARKER, PhantomOptions, marker_bytes
 from datasets.scan import Scan
 from datasets.storage import Storage
+from study.cluster.environment import load_sent
 from study.prepare.cohorts import Cohort
 from study.prepare.listing import ScanTask, is_written
 
@@ -97,6 +98,7 @@ def _write_into_store(
 
 def _write_subject(uri: str, below: str, options: PhantomOptions, number: int) -> None:
     """Write the files of a subject into the store; runs on a node."""
+    load_sent()
     store, last = Storage.open(uri), writer.last_file(options, number)
     with tempfile.TemporaryDirectory(prefix="anomaly-study-") as folder:
         writer.write_subject(Path(folder), options, number)

@@ -12,6 +12,7 @@ from datasets.settings import PreprocessSettings
 from datasets.shards import process_scan
 from datasets.storage import Storage, StorageError
 from study.cluster.connection import RAY_DIED
+from study.cluster.environment import load_sent
 from study.cluster.memory import keep_freed, release
 from study.cluster.nodes import core_count
 from study.cluster.patience import WAIT_S, Patience
@@ -160,6 +161,7 @@ def _needs(ray: Any) -> dict[str, Any]:
 
 def _process(task: ScanTask, settings: PreprocessSettings, uri: str, limits: Limits) -> None:
     """Prepare one scan in a worker process."""
+    load_sent()
     store = Storage.open(uri)
 
     def last_word(reason: str) -> None:

@@ -152,9 +152,28 @@ def print_report(report: Report, console: PlainConsole) -> None:
     )
     for sentence in searched(report.searches):
         console.print(sentence)
+    for sentence in undefined(report.results):
+        console.print(sentence, style="yellow", soft_wrap=True)
     problems = report.problems.words(report.store)
     if problems:
         console.print(problems, style="yellow", soft_wrap=True)
+
+
+def undefined(results: pa.Table) -> list[str]:
+    """Why a cohort has no AUC at all, a sentence a cohort, modality and region."""
+    columns = ("cohort", "modality", "region", "auc")
+    has_auc: dict[tuple[str, str, str], bool] = {}
+    for row in results.select(columns).to_pylist():
+        if row["cohort"] and row["region"]:
+            place = (row["cohort"], row["modality"], row["region"])
+            has_auc[place] = has_auc.get(place, False) or row["auc"] is not None
+    where = {"brain": "inside the brain masks", "slice": "in the slices"}
+    return [
+        f"No AUC is defined for {cohort} {modality} in the region {region}: no lesion pixel, or "
+        f"nothing else, lies {where.get(region, 'there')}."
+        for (cohort, modality, region), known in sorted(has_auc.items())
+        if not known
+    ]
 
 
 def searched(searches: Iterable[PlannedSearch]) -> list[str]:

@@ -23,6 +23,7 @@ from study.cli import (
 )
 from study.cluster import connection
 from study.cluster.addresses import check_address
+from study.cluster.environment import load_sent
 from study.cluster.orphans import end_orphans
 from study.cluster.patience import WAIT_S
 from study.errors import EXIT_BROKE, EXIT_INTERRUPTED, TakenOverError
@@ -151,6 +152,7 @@ def main(
 ) -> None:
     """Run a study from scans to table 1; running it again resumes it."""
     go_on_without_reader()
+    load_sent()
     check_address(address)
     connection.configure(verbose=verbose, address=address)
     options = RunOptions(

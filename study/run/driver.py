@@ -21,6 +21,7 @@ from study.plan.cost import Pace, WorkCost, longest_first
 from study.plan.done import Work, count_trials, plan_trials, work_left
 from study.plan.plan import Plan
 from study.prepare.listing import CohortListing
+from study.prepare.noticed import note_lines
 from study.prepare.preparation import Preparation
 from study.progress.heartbeat import Heartbeat, is_there, last_progress
 from study.progress.live import View
@@ -335,6 +336,8 @@ class Driver:
                 if scan.status == "quarantined":
                     name = " ".join((listing.cohort.name, scan.subject, scan.session)).strip()
                     self._say(f"set aside: {name} {scan.modality}: {scan.reason}")
+        for line in note_lines(listings):
+            self._say(line)
 
     def _say(self, text: str) -> None:
         self._monitor.say(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,35 +103,28 @@ class JobServer:
                 f"{ray.__version__}: both need the version that this project's requirements name"
             )
 
-    def submit(
-        self, job: str, entrypoint: str, code: Path, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def submit(self, job: str, entrypoint: str, code: Path) -> None:
         """Begin a job.
 
         Args:
             job: Its name, which no other job has.
             entrypoint: Its command line.
             code: Folder that becomes its working directory, and that of its workers.
-            environment: Variables that it and its workers have besides those of their machine.
 
         Raises:
             ConnectionError: If the cluster does not take it.
         """
-        env: dict[str, Any] = {"working_dir": str(code)}
-        if environment:
-            env["env_vars"] = dict(environment)
         try:
             self._ask(
                 lambda: self._client.submit_job(
-                    entrypoint=entrypoint, submission_id=job, runtime_env=env
+                    entrypoint=entrypoint,
+                    submission_id=job,
+                    runtime_env={"working_dir": str(code)},
                 ),
                 SEND_S,
             )
         except LostError as error:
-            reason = str(error)
-            for value in filter(None, (environment or {}).values()):
-                reason = reason.replace(value, "…")
-            raise ConnectionError(f"the cluster at {self.url!r} took no job: {reason}") from None
+            raise ConnectionError(f"the cluster at {self.url!r} took no job: {error}") from None
 
     def info(self, job: str) -> JobInfo:
         """What the cluster says of a job.

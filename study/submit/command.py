@@ -12,6 +12,7 @@ import typer
 from study import cli
 from study.cluster import connection
 from study.cluster.code import staged_code
+from study.cluster.environment import packed
 from study.errors import EXIT_BROKE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 from study.submit.client import JobInfo, JobServer, LostError, UnknownJobError, short
 from study.submit.submission import Submission, make_submission
@@ -95,8 +96,8 @@ def _send(server: JobServer, submission: Submission) -> str:
     job = f"study-{secrets.token_hex(6)}"
     entrypoint = shlex.join(["python", "-m", "study.run", *submission.arguments])
     try:
-        with staged_code(submission.files) as code:
-            server.submit(job, entrypoint, code, submission.environment)
+        with staged_code(submission.files | packed(submission.environment)) as code:
+            server.submit(job, entrypoint, code)
     except KeyboardInterrupt:
         say_aside(
             "Interrupted while the job was sent, which may have begun. Look with:\n"

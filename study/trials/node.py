@@ -11,6 +11,7 @@ from typing import Any
 
 from datasets.slice_cache import Copied, SliceCache, default_cache
 from datasets.storage import Storage
+from study.cluster.environment import load_sent
 from study.cluster.nodes import nodes_of
 from study.records.studies import StudyStore, utc_now
 from study.records.types import CopyRecord
@@ -42,6 +43,7 @@ class NodeSlices:
     def store(self) -> Storage:
         """The store, opened once."""
         if self._store is None:
+            load_sent()
             self._store = Storage.open(self.uri)
         return self._store
 

@@ -23,6 +23,9 @@ GPU_GIB_PER_TRIAL = 3.0
 FEWEST_WAITING = 8
 """So many trials wait at Ray even where one has room: what an autoscaler is asked for at least."""
 
+ASK_AGAIN_S = 600.0
+"""After so long a node is asked again that did not answer, such as one whose cards others use."""
+
 REFRESH_S = 20.0
 """How often a cluster is asked which nodes it has by now."""
 
@@ -147,6 +150,7 @@ class Places:
         self._ray, self._ask = ray, ask
         self._device = device
         self._looked = -math.inf
+        self._asked: dict[str, float] = {}
         self.refresh()
         if device == "cuda" and not self.has_cards:
             raise ConnectionError("this machine has no GPU; use --device cpu or auto")
@@ -174,14 +178,16 @@ class Places:
         """Take note of nodes that have joined or left, at most now and then.
 
         Raises:
-            ConnectionError: If a card cannot be used that is to be.
+            ConnectionError: If a card cannot be used that is to be, the first time.
         """
         if time.monotonic() - self._looked < REFRESH_S:
             return
         nodes = nodes_of(self._ray)
         living = {node.node_id for node in nodes}
-        new = [node for node in nodes if node.node_id not in self.reports]
-        if (new and self.may_grow) or any(node.gpus for node in new):
+        new = [node for node in nodes if self._is_to_be_asked(node)]
+        wants_cards = self._device != "cpu" and any(node.gpus for node in new)
+        if (new and self.may_grow) or wants_cards:
+            self._asked |= dict.fromkeys((node.node_id for node in new), time.monotonic())
             for report in self._ask(self._ray, new, cards=self._device != "cpu"):
                 self.reports[report.node.node_id] = report
                 if report.card_fault:
@@ -193,14 +199,22 @@ class Places:
         self.kinds = [*cards, cpu_places(nodes)]
         self._looked = time.monotonic()
 
+    def _is_to_be_asked(self, node: Node) -> bool:
+        """Whether a node is new, or has not answered for long: trials wait while one asks."""
+        since = time.monotonic() - self._asked.get(node.node_id, -math.inf)
+        return node.node_id not in self.reports and since > ASK_AGAIN_S
+
     def _take_fault(self, fault: CardFault) -> None:
         """On one's own machine a card that fails is told; a cluster's is its operator's to mend.
+
+        One that joins while trials run stops none of them.
 
         Raises:
             ConnectionError: If cards were asked for, or a cluster has such a one.
         """
         self.faults.append(fault)
-        if self._device == "cuda" or self.may_grow:
+        is_first_look = self._looked == -math.inf
+        if is_first_look and (self._device == "cuda" or self.may_grow):
             raise ConnectionError(
                 f"{fault.words}; mend its driver or torch, start that node with --num-gpus=0, or "
                 "run the study with --device cpu"

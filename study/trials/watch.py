@@ -45,6 +45,7 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         monitor = session.monitor
         self._study = session.study
         self._places = places
+        self._faults_told = len(places.faults)
         self._patience = Patience(monitor.say, session.wait_s)
         self._searcher = searcher
         self._searches = searches
@@ -121,6 +122,9 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         self._over.clear()
         self._monitor.check()
         self._places.refresh()
+        for fault in self._places.faults[self._faults_told :]:
+            self._monitor.say(f"{fault.words}; trials that Ray puts there are not run.")
+        self._faults_told = len(self._places.faults)
         waiting = self._searcher.waiting
         self._patience.check(
             moves=self._searcher.running.total() > 0 or not waiting.total(),

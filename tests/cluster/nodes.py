@@ -39,6 +39,7 @@ _PATIENT = {
 """Machines start slowly when three share two cores; a dead one is still noticed in a while."""
 
 _MOST_S = 240.0
+_TRIES = 4
 _OBJECT_STORE_BYTES = 100_000_000
 
 
@@ -88,19 +89,40 @@ class Cluster:
         self._exits.close()
 
     def start(self) -> None:
-        """Start all machines."""
+        """Start all machines; one whose Ray gave up is started once more, and all if the head did.
+
+        Ray gives its own processes 30 seconds, which a very busy machine can miss.
+        """
+        for _ in range(_TRIES):
+            if self._start_all():
+                return
+            for name in list(self._nodes):
+                self.kill(name)
+        raise RuntimeError(f"the cluster did not start {_TRIES} times")
+
+    def _start_all(self) -> bool:
+        """Start all machines; returns whether they are all there."""
         self.start_head()
         for name in WORKERS:
             self.begin_worker(name)
-        for name in WORKERS:
-            self._until_started(name)
+        return all(self._has_started(name) for name in ("head", *WORKERS))
+
+    def _has_started(self, name: str) -> bool:
+        """Wait until a machine takes part; returns whether it does, and the head still lives."""
+        node, head = self._nodes[name], self._nodes["head"]
+        _until(
+            lambda: STARTED in node.out or node.status is not None or head.status is not None,
+            f"{name} has started",
+            node,
+        )
+        return node.status is None and head.status is None
 
     def start_head(self) -> None:
-        """Start the machine that trains nothing; returns once it takes workers."""
+        """Start the machine that trains nothing; returns once it takes workers, or has given up."""
         address = ADDRESSES["head"]
         places = (f"--node-ip-address={address}", "--port=6379", f"--dashboard-host={address}")
         self._start("head", "--head", *places, "--num-cpus=0")
-        self._until_started("head")
+        self._has_started("head")
 
     def begin_worker(self, name: str) -> Command:
         """Start a machine of one core; its command, which ends if the cluster does not take it."""
@@ -159,12 +181,6 @@ class Cluster:
         environment = {"RAY_AUTH_MODE": "token"} | _PATIENT | KEYS
         self._nodes[name] = self._network.begin(name, words, **environment)
         return self._nodes[name]
-
-    def _until_started(self, name: str) -> None:
-        node = self._nodes[name]
-        _until(lambda: STARTED in node.out or node.status is not None, f"{name} has started", node)
-        if node.status is not None:
-            raise RuntimeError(f"{name} did not start\n{node.describe()}")
 
     def _end(self) -> None:
         for command in [*self._clients, *self._nodes.values()]:

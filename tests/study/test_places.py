@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from study.records.types import PlannedTrial
 from study.trials.order import TrialOrder
 from study.trials.places import FEWEST_WAITING, Place, Places, card_places
 from study.trials.searcher import PlanSearcher
+from tests.nodes import Cluster
 from trainables.spec import TrialSpec
 
 A100, T4 = "accelerator_type:A100", "accelerator_type:T4"
@@ -21,24 +22,6 @@ A100, T4 = "accelerator_type:A100", "accelerator_type:T4"
 
 def report(name: str, gib: float, *, cpus: int = 16, gpus: int = 1, kind: str = "") -> NodeReport:
     return NodeReport(Node(name, name, cpus, gpus, kind), "bfloat16", card_gib=gib)
-
-
-class Cluster:
-    """What Ray tells of some nodes."""
-
-    def __init__(self, *nodes: dict[str, float]) -> None:
-        self.resources = list(nodes)
-
-    def nodes(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "NodeID": f"n{number}",
-                "NodeManagerAddress": f"10.0.0.{number}",
-                "Alive": True,
-                "Resources": resources,
-            }
-            for number, resources in enumerate(self.resources)
-        ]
 
 
 @pytest.fixture
@@ -141,6 +124,36 @@ def test_nodes_that_join_later_are_used(
     cluster.resources.pop()
     places.refresh()
     assert not places.has_cards
+
+
+def test_a_node_that_does_not_answer_is_not_asked_again_and_again(
+    reports: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.trials.places.REFRESH_S", 0.0)
+    asked: list[str] = []
+
+    def silent(ray: Any, nodes: Sequence[Node], *, cards: bool) -> list[NodeReport]:
+        asked.extend(node.node_id for node in nodes)
+        return []
+
+    places = Places(Cluster({"CPU": 2.0}), "auto", may_grow=True, ask=silent)
+    for _ in range(3):
+        places.refresh()
+    assert asked == ["n0"]
+
+
+def test_a_card_that_fails_on_a_node_that_joins_later_stops_nothing_and_is_told(
+    reports: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.trials.places.REFRESH_S", 0.0)
+    cluster = Cluster({"CPU": 2.0})
+    places = Places(cluster, "auto", may_grow=True)
+    reports["n1"] = 0.0
+    cluster.resources.append({"CPU": 16.0, "GPU": 1.0})
+    places.refresh()
+    places.refresh()
+    assert [fault.host for fault in places.faults] == ["10.0.0.1"]
+    assert [(kind.device, kind.count) for kind in places.kinds] == [("cpu", 18)]
 
 
 def test_with_device_cuda_a_cluster_is_asked_for_a_card_that_it_does_not_have_yet(

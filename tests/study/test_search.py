@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from optuna.trial import TrialState
@@ -18,6 +17,7 @@ from study.trials.order import TrialOrder
 from study.trials.places import Places
 from study.trials.search import LambdaSearch
 from study.trials.searcher import PlanSearcher
+from tests.nodes import Cluster
 
 Cohorts = tuple[CohortInfo, ...]
 POINTS = (0.1, 0.01, 0.001, 0.0001)
@@ -217,20 +217,6 @@ def _rebuilt(record: StudyRecord, study: StudyStore) -> list[LambdaSearch]:
     return [LambdaSearch(search, record.cohorts, index) for search in record.searches]
 
 
-class TwoThreads:
-    """What Ray tells of a machine with two CPU cores."""
-
-    def nodes(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "NodeID": "n",
-                "Alive": True,
-                "NodeManagerAddress": "127.0.0.1",
-                "Resources": {"CPU": 2.0},
-            }
-        ]
-
-
 AUC_AT = {"atlas": 0.1, "brats": 0.0001}
 """Where the objective of each cohort is highest."""
 
@@ -247,7 +233,9 @@ def _run(
     most: int = 1000,
 ) -> list[PlannedTrial]:
     """Hand out the searches' points as Tune gets them, two at a time, and record their results."""
-    searcher = PlanSearcher([], searches, order_of, Places(TwoThreads(), "cpu", may_grow=False))
+    searcher = PlanSearcher(
+        [], searches, order_of, Places(Cluster({"CPU": 2.0}), "cpu", may_grow=False)
+    )
     at_work: list[str] = []
     done: list[PlannedTrial] = []
     for number in range(most):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -23,14 +24,16 @@ import sys
 from pathlib import Path
 from study.cluster import connection
 from study.cluster.code import staged_code
+from study.cluster.environment import packed
 from study.submit.client import JobServer
 
 url, name, script = sys.argv[1:]
 connection.configure(verbose=False, address=url)
 server = JobServer(url)
 server.check_version()
-with staged_code({"job.py": Path(script).read_bytes()}) as code:
-    server.submit(name, "python submitted/job.py", code, {"MY_SECRET": "VALUE"})
+files = {"job.py": Path(script).read_bytes(), **packed({"MY_SECRET": "VALUE"})}
+with staged_code(files) as code:
+    server.submit(name, "python submitted/job.py", code)
 """.replace("VALUE", HIDDEN)
 
 LOOK = """
@@ -38,7 +41,9 @@ import os, sys
 from pathlib import Path
 import study
 from study.cluster import connection
+from study.cluster.environment import load_sent
 
+load_sent()
 print("code is sent:", Path(study.__file__).parents[1] == Path.cwd())
 print("beside it:", *sorted(p.name for p in Path.cwd().iterdir()))
 connection.configure(verbose=False)
@@ -47,6 +52,8 @@ with connection.connected(None, verbose=False) as ray:
     @ray.remote(num_cpus=0)
     def of_worker():
         import study
+        from study.cluster.environment import load_sent
+        load_sent()
         return len(os.environ["MY_SECRET"]), study.__file__
 
     length, place = ray.get(of_worker.remote())
@@ -56,10 +63,10 @@ sys.exit(3)
 """
 
 LONG = """
-import signal, sys, time
+import signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
 print("begun", flush=True)
-while True: time.sleep(0.1)
+while True: signal.pause()
 """
 
 GRID = """
@@ -84,6 +91,13 @@ class Cluster:
     head: Command
     url: str
     environment: dict[str, str]
+
+    @property
+    def session(self) -> str:
+        """The folder of what Ray writes on this machine."""
+        found = re.search(r"(/\S+/session_[^/]+)/logs", self.head.out)
+        assert found is not None, self.head.describe()
+        return found[1]
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +173,17 @@ def test_a_job_has_the_code_the_variables_and_its_own_exit_status(
         assert line in followed.out.splitlines(), followed.describe()
     assert "study.run has ended with status 3" in followed.err
     assert HIDDEN not in followed.out + followed.err
+
+
+def test_what_is_sent_in_a_variable_is_in_no_log_of_ray(
+    cluster: Cluster, submit: Submit, begin_job: Callable[[str, str], None]
+) -> None:
+    begin_job("logged", LOOK)
+    _ended(submit("--follow", "logged"), 3)
+    logs = Path(cluster.session) / "logs"
+    files = [path for path in logs.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert [path for path in files if HIDDEN.encode() in path.read_bytes()] == []
 
 
 def test_a_study_with_a_grid_of_ones_own_is_sent_and_followed_to_its_end(

@@ -88,6 +88,7 @@ class Original:
         """The words after ``study.run`` that run one of its studies."""
         return [
             *("--grid", str(self.folder / f"{grid}.py"), "--study", grid.removeprefix("begin_")),
+            *("--cache", str(self.folder / "cache")),  # its own: so that something is copied
             *("--cohorts", str(self.cohorts), "--store", str(store), "--address", address),
             *("--precision", "float32", "--epochs", _EPOCHS[grid]),
         ]

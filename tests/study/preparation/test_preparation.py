@@ -23,10 +23,6 @@ from study.prepare.listing import ScanTask
 from study.prepare.page import write_reports
 from study.prepare.preparation import Preparation
 from study.prepare.scans import _process
-from study.trials.data import StudySlices, study_slices
-from study.trials.execute import copied_slices
-from study.trials.node import NodeSlices
-from trainables.slices import Slices
 
 Prepare = Callable[..., Any]
 Head = Callable[..., Path]
@@ -138,34 +134,6 @@ def test_a_flipped_byte_is_named_and_that_scan_alone_prepared_again(
     assert np.array_equal(read_slices(store, records["h001"]).images_NHW, good.images_NHW)
     assert all(records[s] == r for s, r in first.records.items() if s != "h001")
     assert prepare(cohorts).count == 0
-
-
-def test_slices_for_trials_come_whole_although_shards_are_damaged_and_gone(
-    make_cohorts: Callable[[int, int], Path],
-    prepare: Prepare,
-    store: Storage,
-    ray: Any,
-    tmp_path: Path,
-) -> None:
-    first = prepare(make_cohorts(3, 2))
-
-    def remake() -> StudySlices:
-        return study_slices(first.preparation.mend(first.listings), ["T1w"])
-
-    def copied(cache: str) -> tuple[Slices, Slices]:
-        node = NodeSlices(store.uri, "a-study", str(tmp_path / cache), run=cache)
-        sets = study_slices(first.listings, ["T1w"])
-        sets = copied_slices(ray, node, sets, first.preparation.monitor, remake)
-        return node.slices(sets.train["T1w"]), node.slices(sets.test["stroke", "T1w"])
-
-    before, _ = copied("one")
-    assert first.count == 5
-    _flip(store, first.records["h000"].part)
-    store.delete(first.records["s001"].part)
-    after, test = copied("two")
-    assert first.count == 5 + 2
-    assert np.array_equal(before.images_NHW, after.images_NHW)
-    assert len(test) > 0
 
 
 def test_a_damaged_manifest_is_made_again_without_preparing_anything(
