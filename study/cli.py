@@ -19,6 +19,7 @@ from datasets.errors import ExtractorError, SourceError
 from datasets.filesystems import shown
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage, StorageError
+from datasets.uris import check_no_secret_in
 from study.errors import (
     EXIT_BROKE,
     EXIT_INTERRUPTED,
@@ -99,6 +100,7 @@ def run(app: typer.Typer) -> None:
     write_out_what_is_lacking()
     before = n_given_up()
     try:
+        _check_words()
         app(standalone_mode=True)
     except (UsageError, CohortsError, SourceError, PlanError, ExtractorError) as error:
         complain(error)
@@ -117,6 +119,18 @@ def run(app: typer.Typer) -> None:
         _end(EXIT_BROKE, before)
     finally:
         go_on_without_reader()  # what is left in the stream's buffer was told, or is read by nobody
+
+
+def _check_words() -> None:
+    """Refuse a secret in a word of this command before anything repeats it.
+
+    Raises:
+        UsageError: If there is one.
+    """
+    try:
+        check_no_secret_in(sys.argv[1:])
+    except OSError as error:
+        raise UsageError(str(error)) from error
 
 
 def _is_lack(error: Exception) -> bool:

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,6 +26,7 @@ from study.cluster.processes import (
     terminate,
 )
 from study.cluster.session import LOOPBACK, OWN_SETTINGS, Session, own_session
+from study.cluster.signals import signals_held
 from study.cluster.startup import why_not_started
 from study.cluster.ulimits import check_limits
 
@@ -106,7 +106,6 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
     if target == "local":
         check_limits(os.cpu_count() or 1)
         end_orphans()
-    on_term = signal.getsignal(signal.SIGTERM)
     with ExitStack() as stack:
         session = stack.enter_context(own_session()) if target == "local" else None
         try:
@@ -116,14 +115,13 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
             else:
                 with _code(target) as runtime_env:
                     _join(ray, target, runtime_env, verbose=verbose)
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, on_term)  # Ray has put one of its own there
             yield ray
         finally:
             sys.stdout.flush()
-            started = descendants(os.getpid()) if session is not None else []
-            ray.shutdown()
-            terminate(started)
+            with signals_held():
+                started = descendants(os.getpid()) if session is not None else []
+                ray.shutdown()
+                terminate(started)
 
 
 def is_local(address: str | None) -> bool:
@@ -189,7 +187,7 @@ def _no_hangup() -> Iterator[None]:
 def _join(ray: Any, target: str, runtime_env: dict[str, Any] | None, *, verbose: bool) -> None:
     """Connect to a cluster that is there."""
     try:
-        with _ended_in_order():
+        with signals_held():
             ray.init(
                 address=target,
                 runtime_env=runtime_env,
@@ -216,10 +214,10 @@ def _start_own(ray: Any, session: Session, *, verbose: bool) -> None:
     Raises:
         ConnectionError: If Ray does not start, whatever it has to say about it.
     """
-    for tries in range(1, _START_TRIES + 1):
-        before = set(descendants(os.getpid()))
-        try:
-            with _ended_in_order():
+    with signals_held() as noted:
+        for tries in range(1, _START_TRIES + 1):
+            before = set(descendants(os.getpid()))
+            try:
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -230,24 +228,21 @@ def _start_own(ray: Any, session: Session, *, verbose: bool) -> None:
                     _plasma_directory=None if session.objects is None else str(session.objects),
                     _temp_dir=str(session.folder),
                 )
-        except Exception as error:
-            has_died = not any(RAYLET in command_line(p) for p in descendants(os.getpid()))
-            _stop(ray, before)
-            # Ray gives its own processes 30 s, which a very busy machine can miss, and says so
-            # with a bare Exception.
-            is_late = "timed out during startup" in str(error)
-            if not is_late or has_died:
-                raise ConnectionError(why_not_started(error, session.folder)) from error
-            if tries == _START_TRIES:
-                raise ConnectionError(
-                    f"Ray did not start within 30 seconds, {tries} times; is this machine "
-                    "overloaded?"
-                ) from error
-        except BaseException:
-            _stop(ray, before)
-            raise
-        else:
-            return
+            except Exception as error:
+                has_died = not any(RAYLET in command_line(p) for p in descendants(os.getpid()))
+                _stop(ray, before)
+                # Ray gives its own processes 30 s, which a very busy machine can miss, and says so
+                # with a bare Exception.
+                is_late = "timed out during startup" in str(error)
+                if not is_late or has_died or noted:
+                    raise ConnectionError(why_not_started(error, session.folder)) from error
+                if tries == _START_TRIES:
+                    raise ConnectionError(
+                        f"Ray did not start within 30 seconds, {tries} times; is this machine "
+                        "overloaded?"
+                    ) from error
+            else:
+                return
 
 
 def _stop(ray: Any, before: set[int]) -> None:
@@ -261,18 +256,6 @@ def _stop(ray: Any, before: set[int]) -> None:
     ray.shutdown()
     kill(started)
     terminate(started)
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """Make the end that Ray's own handler of SIGTERM puts to this process an interrupt."""
-    try:
-        yield
-    except SystemExit as error:
-        if error.code == signal.SIGTERM:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends this process
-            raise KeyboardInterrupt from error
-        raise
 
 
 def _level(verbose: bool) -> int:

@@ -61,6 +61,8 @@ class Cohort(BaseModel):
     def _check_root(cls, value: object) -> object:
         if value == "":
             raise ValueError("it is empty; name a folder, or '.' for that of the file")
+        if isinstance(value, str) and "://" in value:
+            raise ValueError("it is a URI, and scans are read from a folder of each machine")
         if isinstance(value, str) and not _is_name(value):
             raise ValueError(f"no folder is called {value!r}")
         return value

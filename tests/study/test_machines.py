@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -13,14 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from study.cluster import session
-from study.cluster.processes import RAYLET, command_line
+from study.cluster import connection, session
 from study.cluster.startup import why_not_started
 from study.errors import EXIT_BROKE
 from tests.commands import Command
 
 Start = Callable[..., Command]
-Until = Callable[..., None]
 
 CODE = """
 import os, subprocess, sys
@@ -78,7 +75,6 @@ LAN = LO + (
     "ip route add default via 10.66.0.1; "
 )
 LITTLE_SHM = "mount -t tmpfs -o size=64m tmpfs /dev/shm; "
-FIXED_SHM = "mount -t tmpfs -o ro tmpfs /dev/shm; "
 NO_SHM = (
     "mount -t tmpfs tmpfs /var/tmp; d=$(mktemp -d /var/tmp/dev.XXXXXX); "
     "for n in null zero full random urandom tty; do "
@@ -114,14 +110,9 @@ def _begin(start: Start, machine: str, words: list[str], *before: str, **more: s
 LONG = "l" * 70
 
 MACHINES: dict[str, tuple[str, dict[str, str], list[str]]] = {
-    "long TMPDIR, no home, little shared memory, no network": (
+    "unknown user, long TMPDIR, no home, little shared memory, no network": (
         LO + LITTLE_SHM,
         {"TMPDIR": f"{{folder}}/{LONG}", "HOME": "/proc"},
-        [],
-    ),
-    "TMPDIR of odd bytes, unknown user, fixed shared memory, no network": (
-        LO + FIXED_SHM,
-        {"TMPDIR": os.fsdecode(b"/var/tmp/caf\xe9"), "HOME": "/nonexistent"},
         NO_RIGHTS.split(),
     ),
     "fixed /tmp, no shared memory, an address that goes": (
@@ -186,22 +177,39 @@ def test_where_ray_cannot_start_a_sentence_says_why(name: str, start: Start) -> 
     assert command.out == ""
 
 
-@pytest.mark.slow
-def test_an_agent_that_dies_while_ray_starts_is_a_sentence(start: Start, until: Until) -> None:
-    command = start("-c", CODE)
+SAID = {
+    Exception(
+        "The current node timed out during startup. This could happen because some of the raylet "
+        "failed to startup or the GCS has become overloaded."
+    ): "The current node timed out during startup. This could happen",
+    RuntimeError("Failed to start GCS.\nLast lines of the log:\n..."): "Failed to start GCS;",
+    PermissionError(13, "Permission denied", "/r/logs"): "Permission denied: '/r/logs'",
+    TimeoutError(): "TimeoutError",
+}
 
-    def kill_agents() -> bool:
-        lines = {pid: command_line(pid) for pid in command.left_over()}
-        for pid, line in lines.items():
-            if "/dashboard/agent.py" in line and RAYLET not in line:
-                os.kill(pid, signal.SIGKILL)
-        return command.status is not None
 
-    until(kill_agents, "the command ends")
-    assert command.status == EXIT_BROKE, command.describe()
-    (line,) = command.err.strip().splitlines()
-    assert line.startswith("error: Ray cannot start")
-    assert "its log says: " in line
+@pytest.mark.parametrize("error", SAID, ids=lambda error: type(error).__name__)
+def test_whatever_ray_raises_where_a_process_of_it_has_died_is_a_sentence(
+    error: Exception, tmp_path: Path
+) -> None:
+    class Ray:
+        @staticmethod
+        def init(**options: object) -> None:
+            logs = tmp_path / "session_latest/logs"
+            logs.mkdir(parents=True)
+            (logs / "agent.err").write_text("Traceback:\n  x\nOSError: [Errno 98] Address in use\n")
+            raise error
+
+        @staticmethod
+        def shutdown() -> None:
+            pass
+
+    with pytest.raises(ConnectionError) as raised:
+        connection._start_own(Ray, session.Session(tmp_path), verbose=False)
+    (line,) = str(raised.value).splitlines()
+    assert line.startswith("Ray cannot start on this machine: ")
+    assert SAID[error] in line
+    assert line.endswith("; its log says: OSError: [Errno 98] Address in use")
 
 
 LOGS = {
@@ -252,6 +260,19 @@ def test_folders_of_killed_processes_are_removed_and_no_others(
         link.unlink()
         for folder in (held, dead, new, other):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("name", [b"l" * 70, b"caf\xe9", b"with space"])
+def test_a_folder_whose_path_ray_cannot_bear_is_not_used(
+    name: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = tmp_path / os.fsdecode(name)
+    named.mkdir()
+    monkeypatch.setenv("TMPDIR", str(named))
+    with session.own_session() as found:
+        assert not found.folder.is_relative_to(tmp_path)
+        assert stat.S_IMODE(found.folder.parent.stat().st_mode) == 0o700
+    assert list(named.iterdir()) == []
 
 
 def test_the_token_of_the_user_is_left_and_set_again(

@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,14 @@ def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("made")
     made.write_store(folder, "made", made.Wanted(trials=3, failed=1, full=False))
     return folder
+
+
+@pytest.fixture
+def _terminal() -> Iterator[None]:
+    """What is started in here hears that its terminal is closed, even if these tests do not."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def _shell(line: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -118,6 +126,7 @@ def test_a_study_whose_reader_goes_comes_to_its_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_terminal")
 def test_a_closed_terminal_ends_a_study_in_order(
     start: Start, until: Until, tmp_path: Path
 ) -> None:
@@ -138,6 +147,7 @@ def test_a_closed_terminal_ends_a_study_in_order(
     assert command.left_over() == []
 
 
+@pytest.mark.usefixtures("_terminal")
 @pytest.mark.parametrize("before", ["", "nohup "])
 def test_a_closed_terminal_is_an_interrupt_unless_nohup_is_before(before: str) -> None:
     code = (
