@@ -35,7 +35,7 @@ def signals_held() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    before = {number: signal.getsignal(number) for number in _ENDING}
+    before = {int(number): signal.getsignal(number) for number in _ENDING}
     for number, handler in before.items():
         if callable(handler):  # else it is ignored, or ends the process at once
             signal.signal(number, note)

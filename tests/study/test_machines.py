@@ -48,6 +48,10 @@ def main() -> None:
         print("listens at", *sorted(found))
         token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
         print("token", oct(token.stat().st_mode & 0o777), oct(token.parent.stat().st_mode & 0o777))
+        files = [p for p in token.parent.rglob("*") if p.is_file() and p != token]
+        kept = [p for p in files if token.read_bytes() in p.read_bytes()]
+        shown = [p.pid for p in (own, *own.children(True)) if token.read_text() in str(p.cmdline())]
+        print("token in", len(kept), "of", len(files) > 9, "files", len(shown), "command lines")
         print("folder", token.parent)
 
 
@@ -138,10 +142,11 @@ def test_ray_starts_and_listens_on_the_loopback_alone(
     }
     command = _begin(start, machine, ["-c", CODE], *before, **chosen)
     assert command.wait() == 0, command.describe()
-    *_, computed, listens, token, folder = command.out.strip().splitlines()
+    *_, computed, listens, token, kept, folder = command.out.strip().splitlines()
     assert computed == "computed"
     assert listens == "listens at 127.0.0.1"
     assert token == "token 0o600 0o700"
+    assert kept == "token in 0 of True files 0 command lines"
     assert not Path(folder.removeprefix("folder ")).exists()
     assert command.err == ""
     assert list(home.iterdir()) == []

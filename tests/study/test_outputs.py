@@ -106,7 +106,12 @@ def test_no_file_takes_the_place_of_a_closed_output(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_study_whose_reader_goes_comes_to_its_end(tmp_path: Path) -> None:
+def test_a_study_whose_reader_goes_comes_to_its_end_and_keeps_no_key(tmp_path: Path) -> None:
+    keys = {
+        "AWS_SECRET_ACCESS_KEY": "HIDDEN9f3c",
+        "HF_TOKEN": "HIDDEN9f3c",
+        "HTTPS_PROXY": "http://someone:HIDDEN9f3c@127.0.0.1:1",
+    }
     cohorts = write_cohorts(tmp_path / "scans", 1, 1)
     words = run_words(tmp_path, "only_intensity", INTENSITY)
     line = shlex.join([sys.executable, *words, "--cohorts", str(cohorts), "--store", "store"])
@@ -115,7 +120,7 @@ def test_a_study_whose_reader_goes_comes_to_its_end(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | keys,
         timeout=600,
         check=False,
     )
@@ -123,6 +128,9 @@ def test_a_study_whose_reader_goes_comes_to_its_end(tmp_path: Path) -> None:
     assert len(ended.stdout.splitlines()) == 1
     report = _shell("study", "study.report", "--store", tmp_path / "store")
     assert "1 of 1 trials done" in report.stdout
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.name == "study.json" for path in written)
+    assert [path for path in written if b"HIDDEN9f3c" in path.read_bytes()] == []
 
 
 @pytest.mark.slow
