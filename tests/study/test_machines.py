@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import stat
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from study.cluster import connection, session
 from study.cluster.startup import why_not_started
+from study.cluster.ulimits import check_limits
 from study.errors import EXIT_BROKE
 from tests.commands import Command
 
@@ -161,7 +163,6 @@ REFUSED = {
         LO + "for d in /tmp /var/tmp /dev/shm; do mount -t tmpfs -o size=1m tmpfs $d; done; ",
         "1 MiB are free",
     ),
-    "small files": (LO + "ulimit -f 10000; ", "ulimit -f unlimited"),
     "no port": (
         LO + "echo 60000 60003 >/proc/sys/net/ipv4/ip_local_port_range; ",
         "has not so many free ones",
@@ -215,6 +216,19 @@ def test_whatever_ray_raises_where_a_process_of_it_has_died_is_a_sentence(
     assert line.startswith("Ray cannot start on this machine: ")
     assert SAID[error] in line
     assert line.endswith("; its log says: OSError: [Errno 98] Address in use")
+
+
+def test_ray_is_not_started_where_files_may_not_be_as_large_as_its_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = resource.getrlimit
+
+    def limited(kind: int) -> tuple[int, int]:
+        return (10**7, 10**7) if kind == resource.RLIMIT_FSIZE else real(kind)
+
+    monkeypatch.setattr(resource, "getrlimit", limited)
+    with pytest.raises(ConnectionError, match=r"Ray cannot start: .* ulimit -f unlimited"):
+        check_limits(4)
 
 
 LOGS = {
