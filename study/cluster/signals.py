@@ -6,11 +6,15 @@ and the process then dies of a segmentation fault at its end.
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+
+_PUT_HANDLERS = "_ZN3ray6RayLog27InstallFailureSignalHandlerEPKcb"
+"""``ray::RayLog::InstallFailureSignalHandler(const char*, bool)``."""
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -20,7 +24,7 @@ def signals_held() -> Iterator[list[int]]:
     """Note the signals that end a command while it is in here, and act upon them right after.
 
     A second SIGINT or SIGTERM ends the process at once. Only the main thread is ever interrupted;
-    in others nothing is done. Ray's own handler of SIGTERM, which would raise, is left out.
+    in others nothing is done. Ray's own handlers of SIGTERM are left out.
 
     Yields:
         The signals that have come so far.
@@ -35,18 +39,32 @@ def signals_held() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
+    _load_native_handlers()
     before = {int(number): signal.getsignal(number) for number in _ENDING}
     for number, handler in before.items():
-        if callable(handler):  # else it is ignored, or ends the process at once
-            signal.signal(number, note)
+        # What is ignored stays so, and what ends the process at once does.
+        signal.signal(number, note if callable(handler) else handler)
     try:
         with _rays_handler_left_out():
             yield noted
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)  # Ray's native code has put one of its own there
+            signal.signal(number, handler)
         for number in noted[:1]:
             signal.raise_signal(number)
+
+
+def _load_native_handlers() -> None:
+    """Let Ray's native code put its handlers now, which it does once in a process.
+
+    It would put them in the middle of its start. That of SIGTERM writes a stack to standard error
+    and ends the process within 3 s, whatever else is to be done. Those of Python are put over it.
+    """
+    import ray
+
+    library = ctypes.CDLL(ray._raylet.__file__)
+    with suppress(AttributeError):  # another version, which may call it otherwise
+        library[_PUT_HANDLERS](None, ctypes.c_bool(False))
 
 
 @contextmanager

@@ -38,9 +38,9 @@ cli.run(app)
 
 MOMENTS = {
     "its folder is made": (signal.SIGINT, "as-*/r"),
-    "its first process has a log": (signal.SIGTERM, "as-*/r/session_latest/logs/gcs_server*"),
+    "its first process has a log": (signal.SIGHUP, "as-*/r/session_latest/logs/gcs_server*"),
     "this process is connected to it": (
-        signal.SIGHUP,
+        signal.SIGTERM,
         "as-*/r/session_latest/logs/python-core-driver*",
     ),
 }
