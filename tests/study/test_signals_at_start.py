@@ -36,13 +36,12 @@ def main() -> None:
 cli.run(app)
 """
 
+_CONNECTED = "as-*/r/session_latest/logs/python-core-driver*"
+
 MOMENTS = {
-    "its folder is made": (signal.SIGINT, "as-*/r"),
-    "its first process has a log": (signal.SIGHUP, "as-*/r/session_latest/logs/gcs_server*"),
-    "this process is connected to it": (
-        signal.SIGTERM,
-        "as-*/r/session_latest/logs/python-core-driver*",
-    ),
+    "its folder is made": (signal.SIGHUP, "as-*/r"),
+    "the driver connects": (signal.SIGINT, _CONNECTED),
+    "the driver connects, and a scheduler ends it": (signal.SIGTERM, _CONNECTED),
 }
 """A signal, and what is then there of Ray's files."""
 
