@@ -19,6 +19,7 @@ from dashboard.options import DashboardOptions, parse_options
 from dashboard.reader import StudyView
 from dashboard.tables import REGION_LABELS, pairs
 from dashboard.text import markdown_text
+from datasets.uris import without_secrets
 from study.records.names import Names
 from study.records.types import StudyRecord
 from study.report.formats import METRIC_LABELS
@@ -246,7 +247,7 @@ def empty(text: str, what_to_do: str) -> None:
 
 def problem(text: str) -> None:
     """A problem as text, whatever it contains."""
-    st.warning(markdown_text(text), icon=":material/warning:")
+    st.warning(markdown_text(without_secrets(text)), icon=":material/warning:")
 
 
 def guarded(draw: Callable[[], None], what: str) -> None:

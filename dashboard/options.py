@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dashboard.hosts import host_name
-from datasets.uris import check_no_secret
+from datasets.uris import check_no_secret, check_no_secret_in
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,10 @@ def parse_options(arguments: Sequence[str]) -> DashboardOptions:
         help="name or address under which browsers reach it from elsewhere; may be given several "
         "times (default: localhost and its addresses alone)",
     )
+    try:
+        check_no_secret_in(arguments)
+    except OSError as error:
+        parser.error(str(error))
     read = parser.parse_args(list(arguments))
     return DashboardOptions(
         stores=tuple(dict.fromkeys(read.store or ["runs"])),

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from datasets.uris import without_secrets
+
 LIMIT_S = 25.0
 """Seconds until a request is given up."""
 
@@ -29,7 +31,7 @@ _left_behind: list[threading.Thread] = []
 
 def sentence(error: BaseException) -> str:
     """The first line of what Arrow has to say, which may be a page."""
-    words = " ".join((str(error).splitlines() or [""])[0].split())
+    words = without_secrets(" ".join((str(error).splitlines() or [""])[0].split()))
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
 
 

@@ -76,6 +76,15 @@ def read_regular(path: str | Path, limit: int | None = None) -> bytes:
     raise _refused(errno.EFBIG, f"{path} is larger than {limit:,} bytes, which is refused", path)
 
 
+def is_text(path: str | Path) -> bool:
+    """Whether a path is text, as records can hold it; Python carries other bytes as surrogates."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check_kind(mode: int, path: str | Path) -> None:
     if stat.S_ISREG(mode):
         return

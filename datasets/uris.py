@@ -1,4 +1,4 @@
-"""Store URIs that carry a secret: found and refused before anything prints or keeps them.
+"""URIs that carry a secret: found and refused before anything prints or keeps them.
 
 A URI is part of records, logs, messages and of the process list, so a key in it would be read by
 everyone who sees one of these. What is refused here is never repeated, not even in part.
@@ -7,6 +7,7 @@ everyone who sees one of these. What is refused here is never repeated, not even
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 REMOTE_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
@@ -30,6 +31,9 @@ _ANY = (
 _SECRET_WORDS = re.compile(r"key|secret|token|passw|passphrase|pwd|credential|signature|^sig$")
 _NO_SECRETS = ("credential_kind",)
 """What pyarrow calls the way of logging in, not what one logs in with."""
+
+_URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):/+(?P<place>[^\s'\"<>]+)")
+"""One anywhere in a text; with one slash, which is what becomes of it as a path."""
 
 _BUCKETS = ("s3", "gs", "gcs")
 _AZURE = ("abfs", "abfss")
@@ -58,6 +62,45 @@ def check_no_secret(uri: str) -> None:
     )
 
 
+def check_no_secret_in(words: Iterable[str]) -> None:
+    """Refuse a command one of whose words is or has a URI with a user, a password or a key.
+
+    Raises:
+        OSError: If there is one; the message has no part of the URI but its scheme.
+    """
+    for word in words:
+        found = _URI.search(word)
+        if found is None:
+            continue
+        scheme, place = found["scheme"].lower(), word[found.start("place") :]
+        if scheme in (*REMOTE_SCHEMES, "file"):
+            check_no_secret(f"{scheme}://{place}")
+        elif _has_user(scheme, place) or _has_key(place):
+            raise OSError(
+                "a URL of this command has a user, a key or a password, which everyone who sees a "
+                "record, a log or the list of processes could read: leave it out"
+            )
+
+
+def without_secrets(text: str) -> str:
+    """A text in whose URIs an ellipsis stands for what is before the host, and for a key's query.
+
+    Libraries repeat the addresses they were given, such as those of proxies, in their errors.
+    """
+    return _URI.sub(_masked, text) if ":/" in text else text
+
+
+def _masked(found: re.Match[str]) -> str:
+    scheme, place = found["scheme"], found["place"]
+    begin = found.group().removesuffix(place)
+    if _has_user(scheme.lower(), place):
+        _, at, rest = place.rpartition("@")
+        place = f"…@{rest}" if at else "…"
+    if _has_key(place):
+        place = f"{place.partition('?')[0]}?…"
+    return f"{begin}{place}"
+
+
 def _has_user(scheme: str, place: str) -> bool:
     """Whether there is anything before the host, or where a secret with odd signs would be."""
     authority = unquote(re.split(r"[/?#]", place, maxsplit=1)[0])
@@ -80,6 +123,8 @@ def _has_key(place: str) -> bool:
         query = urlsplit(f"//{place}").query
     except ValueError:  # brackets that are no address
         query = place.partition("?")[2]
+    if re.search(r"://[^/?#&]*@", unquote(query)):
+        return True  # a URL within it, such as that of a proxy
     for text in (query, unquote(query)):
         for name, _ in parse_qsl(text.replace(";", "&"), keep_blank_values=True):
             plain = unquote(name).lower().replace("-", "_")

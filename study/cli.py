@@ -19,6 +19,7 @@ from datasets.errors import ExtractorError, SourceError
 from datasets.filesystems import shown
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage, StorageError
+from datasets.uris import check_no_secret_in
 from study.errors import (
     EXIT_BROKE,
     EXIT_INTERRUPTED,
@@ -29,6 +30,7 @@ from study.errors import (
     UsageError,
 )
 from study.interrupts import SENTENCE
+from study.outputs import OutputError, go_on_without_reader, open_outputs
 from study.records.studies import StudyStore, study_names
 from study.records.types import StudyRecord
 from study.terminal import complain, say_aside, write_out_what_is_lacking
@@ -91,15 +93,22 @@ def run(app: typer.Typer) -> None:
     """Run an application and end the process with the right status.
 
     Expected errors are printed as one sentence: a wrong option, path or file ends with status 2,
-    a store that fails with 1. A bug keeps its traceback.
+    a store that fails with 1. A bug keeps its traceback. If nobody reads what a command is there to
+    print, such as a table, it ends with 1 and without a word.
     """
+    open_outputs()
     write_out_what_is_lacking()
     before = n_given_up()
     try:
+        _check_words()
         app(standalone_mode=True)
     except (UsageError, CohortsError, SourceError, PlanError, ExtractorError) as error:
         complain(error)
         _end(EXIT_USAGE, before)
+    except OutputError as error:
+        complain(OSError(f"cannot write what this command prints: {error.strerror}"))
+        go_on_without_reader()
+        _end(EXIT_BROKE, before)
     except (StorageError, ConnectionError, PreparationError) as error:
         complain(error)
         _end(EXIT_BROKE, before)
@@ -108,6 +117,20 @@ def run(app: typer.Typer) -> None:
             raise
         complain(_lack(error))
         _end(EXIT_BROKE, before)
+    finally:
+        go_on_without_reader()  # what is left in the stream's buffer was told, or is read by nobody
+
+
+def _check_words() -> None:
+    """Refuse a secret in a word of this command before anything repeats it.
+
+    Raises:
+        UsageError: If there is one.
+    """
+    try:
+        check_no_secret_in(sys.argv[1:])
+    except OSError as error:
+        raise UsageError(str(error)) from error
 
 
 def _is_lack(error: Exception) -> bool:
@@ -136,15 +159,20 @@ def _end(status: int, before: int) -> NoReturn:
 
 
 def end_in_order_on_signals() -> None:
-    """Make the first SIGINT or SIGTERM a KeyboardInterrupt; the second ends the process at once.
+    """Make the first SIGINT, SIGTERM or SIGHUP a KeyboardInterrupt.
 
-    A shell starts its background jobs with SIGINT ignored; a scheduler ends jobs with SIGTERM.
+    A second SIGINT or SIGTERM ends the process at once. A shell starts its background jobs with
+    SIGINT ignored; a scheduler ends jobs with SIGTERM; a terminal that is closed sends SIGHUP,
+    often more than once, which is ignored below nohup.
     """
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
 
 
 def _interrupt(number: int, frame: object) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     raise KeyboardInterrupt

@@ -14,7 +14,7 @@ EXIT_SOME_FAILED = 3
 """A command has done all there is to do, and some trials or scans failed, which is recorded."""
 
 EXIT_INTERRUPTED = 130
-"""Ctrl-C, SIGTERM, or a job that was stopped."""
+"""Ctrl-C, SIGTERM, a terminal that was closed, or a job that was stopped."""
 
 
 class UsageError(ValueError):

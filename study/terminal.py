@@ -15,6 +15,8 @@ from typing import Any, TextIO, cast
 from rich.console import Console
 from rich.text import Text
 
+from datasets.uris import without_secrets
+
 WIDE = 320
 """Columns of a console that is no terminal: no table of a dozen test cohorts is folded."""
 
@@ -64,12 +66,13 @@ def echo(text: str, *, err: bool = False) -> None:
 
 def say_aside(sentence: str) -> None:
     """Tell something that is no part of what a command prints."""
-    PlainConsole(stderr=True).print(sentence, soft_wrap=True)
+    PlainConsole(stderr=True).print(without_secrets(sentence), soft_wrap=True)
 
 
 def complain(error: Exception) -> None:
     """Tell why a command ends."""
-    PlainConsole(stderr=True).print(f"error: {one_line(str(error))}", style="red", soft_wrap=True)
+    words = one_line(without_secrets(str(error)))
+    PlainConsole(stderr=True).print(f"error: {words}", style="red", soft_wrap=True)
 
 
 def write_out_what_is_lacking() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from datasets.uris import without_secrets
 from study.errors import UsageError
 
 _HOST_AND_PORT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\]):(?P<port>\d{1,5})")
@@ -46,5 +47,7 @@ def check_address(address: str | None) -> None:
 
 def _shown(address: str) -> str:
     """An address as messages have it; what stands before an @ may be a password."""
-    text = re.sub(r"(?<=://)[^/]*@", "…@", address)
+    text = without_secrets(address)
+    if "@" in text and "…@" not in text:
+        text = f"…@{text.rpartition('@')[2]}"
     return repr(text if len(text) <= 100 else f"{text[:100]}…")

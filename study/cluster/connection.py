@@ -8,17 +8,26 @@ import os
 import signal
 import socket
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from study.cluster.code import staged_code
 from study.cluster.head import HeadWatch
 from study.cluster.orphans import end_orphans
-from study.cluster.processes import RAYLET, command_line, descendants, is_running, terminate
+from study.cluster.processes import (
+    RAYLET,
+    command_line,
+    descendants,
+    is_running,
+    kill,
+    terminate,
+)
+from study.cluster.session import LOOPBACK, OWN_SETTINGS, Session, own_session
+from study.cluster.signals import signals_held
+from study.cluster.startup import why_not_started
 from study.cluster.ulimits import check_limits
 
 _QUIET = {
@@ -40,14 +49,16 @@ RAY_DIED = (
     "recorded is lost, and the same command goes on from here"
 )
 
-TOKEN = Path("~/.ray/auth_token").expanduser()
-"""Where Ray keeps the token of the clusters of this user."""
-
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 _REACH_S = 10.0
 _LONGEST = 300
 _START_TRIES = 4
+
+
+def token_place() -> Path:
+    """Where Ray keeps the token of the clusters of this user, who need not have a home."""
+    return Path(os.path.expanduser("~/.ray/auth_token"))
 
 
 def configure(*, verbose: bool, address: str | None = None) -> None:
@@ -59,9 +70,10 @@ def configure(*, verbose: bool, address: str | None = None) -> None:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    if is_local(address):
+        os.environ.update(OWN_SETTINGS)
     # os.path.isfile: a home that may not be looked into has no token for this user.
-    has_token = os.path.isfile(TOKEN) or any(os.environ.get(name) for name in _TOKENS)
-    if (address or os.environ.get("RAY_ADDRESS")) and has_token:
+    elif os.path.isfile(token_place()) or any(os.environ.get(name) for name in _TOKENS):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     if verbose:
         return
@@ -94,18 +106,22 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[Any]:
     if target == "local":
         check_limits(os.cpu_count() or 1)
         end_orphans()
-    on_term = signal.getsignal(signal.SIGTERM)
-    with _code(target) as runtime_env:
-        _start(ray, target, runtime_env, verbose=verbose)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_term)  # Ray has put one of its own there
-    try:
-        yield ray
-    finally:
-        sys.stdout.flush()
-        started = descendants(os.getpid()) if target == "local" else []
-        ray.shutdown()
-        terminate(started)
+    with ExitStack() as stack:
+        session = stack.enter_context(own_session()) if target == "local" else None
+        try:
+            if session is not None:
+                with _no_hangup():
+                    _start_own(ray, session, verbose=verbose)
+            else:
+                with _code(target) as runtime_env:
+                    _join(ray, target, runtime_env, verbose=verbose)
+            yield ray
+        finally:
+            sys.stdout.flush()
+            with signals_held():
+                started = descendants(os.getpid()) if session is not None else []
+                ray.shutdown()
+                terminate(started)
 
 
 def is_local(address: str | None) -> bool:
@@ -147,48 +163,103 @@ def _code(target: str) -> Iterator[dict[str, Any] | None]:
 
     A job has brought it along already.
     """
-    if target == "local" or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         yield None
         return
     with staged_code() as folder:
         yield {"working_dir": str(folder)}
 
 
-def _start(ray: Any, target: str, runtime_env: dict[str, Any] | None, *, verbose: bool) -> None:
-    for tries in range(1, _START_TRIES + 1):
-        try:
+@contextmanager
+def _no_hangup() -> Iterator[None]:
+    """Let processes that are started in here live when their terminal is closed.
+
+    It would end Ray's before the driver, which ends them in order. A signal that comes meanwhile
+    comes afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _join(ray: Any, target: str, runtime_env: dict[str, Any] | None, *, verbose: bool) -> None:
+    """Connect to a cluster that is there."""
+    try:
+        with signals_held():
             ray.init(
                 address=target,
                 runtime_env=runtime_env,
-                include_dashboard=False if target == "local" else None,
                 log_to_driver=verbose,
-                logging_level=logging.INFO if verbose else logging.CRITICAL,
+                logging_level=_level(verbose),
             )
-        except ConnectionError as error:
-            raise ConnectionError(
-                f"there is no Ray cluster at {target!r}, or it refused this user, who then needs a "
-                f"copy of its token in {TOKEN}"
-            ) from error
-        except Exception as error:
-            if target != "local":
-                reason = " ".join(str(error).split()) or type(error).__name__
-                raise ConnectionError(
-                    f"the Ray cluster at {target!r} cannot be used from here: "
-                    f"{reason[:_LONGEST].rstrip('.')}; run this on one of its machines, or submit "
-                    "the study with study.submit"
-                ) from error
-            # Ray gives its own processes 30 s, which a very busy machine can miss, and says so
-            # with a bare Exception.
-            if "timed out during startup" not in str(error):
-                raise
-            ray.shutdown()
-            if tries == _START_TRIES:
-                raise ConnectionError(
-                    f"Ray did not start within 30 seconds, {tries} times; is this machine "
-                    "overloaded?"
-                ) from error
-        else:
-            return
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"there is no Ray cluster at {target!r}, or it refused this user, who then needs a "
+            f"copy of its token in {token_place()}"
+        ) from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConnectionError(
+            f"the Ray cluster at {target!r} cannot be used from here: "
+            f"{reason[:_LONGEST].rstrip('.')}; run this on one of its machines, or submit "
+            "the study with study.submit"
+        ) from error
+
+
+def _start_own(ray: Any, session: Session, *, verbose: bool) -> None:
+    """Start a cluster of this process alone.
+
+    Raises:
+        ConnectionError: If Ray does not start, whatever it has to say about it.
+    """
+    with signals_held() as noted:
+        for tries in range(1, _START_TRIES + 1):
+            before = set(descendants(os.getpid()))
+            try:
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=verbose,
+                    logging_level=_level(verbose),
+                    object_store_memory=session.objects_bytes,
+                    _node_ip_address=LOOPBACK,
+                    _plasma_directory=None if session.objects is None else str(session.objects),
+                    _temp_dir=str(session.folder),
+                )
+            except Exception as error:
+                has_died = not any(RAYLET in command_line(p) for p in descendants(os.getpid()))
+                _stop(ray, before)
+                # Ray gives its own processes 30 s, which a very busy machine can miss, and says so
+                # with a bare Exception.
+                is_late = "timed out during startup" in str(error)
+                if not is_late or has_died or noted:
+                    raise ConnectionError(why_not_started(error, session.folder)) from error
+                if tries == _START_TRIES:
+                    raise ConnectionError(
+                        f"Ray did not start within 30 seconds, {tries} times; is this machine "
+                        "overloaded?"
+                    ) from error
+            else:
+                return
+
+
+def _stop(ray: Any, before: set[int]) -> None:
+    """End what Ray has started, of which it knows nothing if it has not come far.
+
+    Args:
+        ray: Ray.
+        before: Processes that this one had before.
+    """
+    started = set(descendants(os.getpid())) - before
+    ray.shutdown()
+    kill(started)
+    terminate(started)
+
+
+def _level(verbose: bool) -> int:
+    return logging.INFO if verbose else logging.CRITICAL
 
 
 def _check_reachable(address: str) -> None:

@@ -17,6 +17,9 @@ THREADS, THREADS_A_WORKER = 250, 25
 FILES, FILES_A_WORKER = 128, 8
 """Open in Ray's central process."""
 
+FILE_GIB = 1.0
+"""Of one file: Ray's memory of objects is one, and so is each of its logs."""
+
 
 def check_limits(n_workers: int) -> None:
     """Refuse to start Ray where it could only hang.
@@ -39,6 +42,12 @@ def check_limits(n_workers: int) -> None:
         raise ConnectionError(
             f"Ray cannot start: a process may open {most} files here, and with {n_workers} workers "
             f"its own open {needed}; raise the limit with: ulimit -n {needed}"
+        )
+    size, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if 0 <= size < FILE_GIB * 2**30:  # the kernel ends whoever writes more
+        raise ConnectionError(
+            f"Ray cannot start: a file may have {size / 2**30:.1f} GiB here, and its memory of "
+            f"objects is one of {FILE_GIB:g}; raise the limit with: ulimit -f unlimited"
         )
     threads, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     needed = THREADS + THREADS_A_WORKER * n_workers

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from datasets.files import RefusedFileError, read_regular
+from datasets.files import RefusedFileError, is_text, read_regular
 from datasets.plugins import load_plugin, plugin_names
 from datasets.scan import MODALITIES, Modality, either
 from study import grids
@@ -119,6 +119,11 @@ def load_grid(grid: str) -> Grid:
 
 def _load_file(path: Path) -> Grid:
     name = path.stem
+    if not is_text(path):
+        raise UsageError(
+            f"the grid file {str(path)!r} has bytes that are no UTF-8 in its name, which no record "
+            "can hold: rename it"
+        )
     if name in grid_names():
         raise UsageError(f"the grid file {str(path)!r} has the name of another grid: rename it")
     try:

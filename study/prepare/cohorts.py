@@ -15,7 +15,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from datasets import sources
-from datasets.files import RefusedFileError, read_regular
+from datasets.files import RefusedFileError, is_text, read_regular
 from datasets.participants import condition
 from datasets.phantom.settings import PHANTOM_VERSION, PhantomOptions
 from datasets.plugins import load_plugin, plugin_names
@@ -71,6 +71,8 @@ class Cohort(BaseModel):
     def _check_root(cls, value: object) -> object:
         if value == "":
             raise ValueError("it is empty; name a folder, or '.' for that of the file")
+        if isinstance(value, str) and "://" in value:
+            raise ValueError("it is a URI, and scans are read from a folder of each machine")
         if isinstance(value, str) and not _is_name(value):
             raise ValueError(f"no folder is called {value!r}")
         return value
@@ -220,16 +222,26 @@ def _cohort(name: str, table: Any, path: Path) -> Cohort:
         needs = "needs" if cohort.synthetic else "takes no"
         raise CohortsError(f"{where}: source {cohort.source!r} {needs} options")
     folders = {"root": cohort.root, "masks": cohort.masks}
-    update: dict[str, Path] = {}
-    for entry, folder in folders.items():
-        if folder is not None:
-            try:
-                update[entry] = (path.parent / folder.expanduser()).absolute()
-            except RuntimeError as error:
-                raise CohortsError(
-                    f"{where}: {entry}: {folder} names the home of nobody"
-                ) from error
+    update = {
+        entry: _place(folder, path.parent, f"{where}: {entry}")
+        for entry, folder in folders.items()
+        if folder is not None
+    }
     return cohort.model_copy(update=update)
+
+
+def _place(folder: Path, beside: Path, where: str) -> Path:
+    """The absolute path of a folder that a cohorts file names."""
+    try:
+        place = (beside / folder.expanduser()).absolute()
+    except RuntimeError as error:
+        raise CohortsError(f"{where}: {folder} names the home of nobody") from error
+    if not is_text(place):
+        raise CohortsError(
+            f"{where}: {str(place)!r} has bytes that are no UTF-8 in its name, which no record can "
+            "hold: rename that folder"
+        )
+    return place
 
 
 def phantom_folder(store: Storage) -> Path:

@@ -23,6 +23,7 @@ from study.cluster.orphans import end_orphans
 from study.cluster.patience import WAIT_S
 from study.errors import EXIT_BROKE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 from study.grids._grid import grid_names, load_grid
+from study.outputs import go_on_without_reader
 from study.prepare.cohorts import Cohort, grid_phantoms, read_cohorts
 from study.prepare.limits import Limits
 from study.prepare.listing import CohortListing, scan_name
@@ -242,6 +243,7 @@ def main(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray has to say.")] = False,
 ) -> None:
     """Prepare the scans of all cohorts; running it again goes on and redoes only what changed."""
+    go_on_without_reader()
     check_address(address)
     connection.configure(verbose=verbose, address=address)
     place = cli.open_store(store)

@@ -28,6 +28,7 @@ from study.cluster.orphans import end_orphans
 from study.cluster.patience import WAIT_S
 from study.errors import EXIT_BROKE, EXIT_INTERRUPTED, TakenOverError
 from study.grids._grid import grid_names
+from study.outputs import go_on_without_reader
 from study.plan.plan import MOST_TRIALS
 from study.progress.heartbeat import check_free
 from study.run.driver import Driver, interpreter
@@ -150,6 +151,7 @@ def main(
     ] = False,
 ) -> None:
     """Run a study from scans to table 1; running it again resumes it."""
+    go_on_without_reader()
     load_sent()
     check_address(address)
     connection.configure(verbose=verbose, address=address)

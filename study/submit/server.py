@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from study.cluster.connection import TOKEN
+from study.cluster.connection import token_place
 from study.errors import UsageError
 
 _OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
@@ -71,7 +71,7 @@ def refusal(url: str, error: str) -> str:
     mode = "set RAY_AUTH_MODE=token, and " if is_off else ""
     return (
         f"the Ray job server at {url!r} refused this user: {what}; {mode}put the cluster's token "
-        f"in RAY_AUTH_TOKEN, name its file in RAY_AUTH_TOKEN_PATH, or copy that to {TOKEN}"
+        f"in RAY_AUTH_TOKEN, name its file in RAY_AUTH_TOKEN_PATH, or copy that to {token_place()}"
     )
 
 
@@ -80,7 +80,7 @@ def _source() -> str:
     for name in _TOKENS:
         if os.environ.get(name):
             return f" of {name}"
-    return f" in {TOKEN}"
+    return f" in {token_place()}"
 
 
 @contextmanager

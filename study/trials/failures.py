@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 
+from datasets.uris import without_secrets
 from study.records.types import Failure
 
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
@@ -13,9 +14,10 @@ LOST_WORKER = "LostWorkerError"
 
 
 def failure_of(error: Exception) -> Failure:
-    """An exception with its whole traceback."""
-    text = "".join(traceback.format_exception(error))
-    return Failure(kind=type(error).__name__, message=str(error), traceback=text)
+    """An exception with its whole traceback, without any keys of the addresses in them."""
+    text = without_secrets("".join(traceback.format_exception(error)))
+    message = without_secrets(str(error))
+    return Failure(kind=type(error).__name__, message=message, traceback=text)
 
 
 def lost_worker(reason: str) -> Failure:
@@ -25,7 +27,7 @@ def lost_worker(reason: str) -> Failure:
         reason: What Ray had to say.
     """
     message = "its worker process was lost again and again, the last time with nothing beside it"
-    return Failure(kind=LOST_WORKER, message=message, traceback=reason)
+    return Failure(kind=LOST_WORKER, message=message, traceback=without_secrets(reason))
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -108,7 +108,7 @@ _RUN = ("run", "--grid", "smoke")
         (("store", "check", "://x"), r"cannot open the store '://x'"),
         ((*_RUN, "--address", "ray://h:10001"), r"--address 'ray://h:10001' .* study\.submit"),
         ((*_RUN, "--address", "http://h:8265"), r"--address 'http://h:8265' .* --job-server"),
-        ((*_RUN, "--address", "http://u:p@h:8265"), r"--address 'http://…@h:8265' "),
+        ((*_RUN, "--address", "u:p@head"), r"--address '…@head' .* HOST:PORT"),
         ((*_RUN, "--address", "head"), r"--address 'head' .* HOST:PORT, such as head:6379"),
         ((*_RUN, "--address", "head:99999"), r"--address 'head:99999' .* HOST:PORT"),
         ((*_RUN, "--address", ""), r"--address '' is no address"),
