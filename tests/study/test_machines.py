@@ -65,12 +65,15 @@ ENTER = """
 set -eu
 mount --make-rprivate /
 mount --bind "$PWD" /mnt
+mount --bind "$1" /media
 cd /mnt
+shift
 eval "$1"
 shift
 exec "$@"
 """
-"""Changes a machine made of namespaces; the project stays in sight, whatever is hidden."""
+"""Changes a machine made of namespaces; the project and its Python stay in sight, whatever is hidden
+of the folders that they lie in."""
 
 _RUN = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
 
@@ -109,7 +112,8 @@ def _may_unshare() -> None:
 
 def _begin(start: Start, machine: str, words: list[str], *before: str, **more: str) -> Command:
     """A Python process on a machine that a line of a shell has made of this one."""
-    inside = ["sh", "-c", ENTER, "sh", machine, *before, sys.executable, *words]
+    python = f"/media/bin/{Path(sys.executable).name}"
+    inside = ["sh", "-c", ENTER, "sh", sys.prefix, machine, *before, python, *words]
     return start("-c", _RUN, "unshare", "--net", "--mount", *inside, **more)
 
 
