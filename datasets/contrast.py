@@ -15,13 +15,12 @@ centre was 0.40 to 0.76 on T1w and 0.97 to 1.26 on T2w, the bright end 1.3 to 2.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from scipy import ndimage
 
+from datasets.manifest import ContrastMeasures
 from datasets.scan import Modality
 
 BORDER_MM = 4.0
@@ -57,24 +56,6 @@ _WORDS = {
     "bright": ("the brightest hundredth of its brain over the median", 0.2),
 }
 """What each measure is, and a difference from a cohort's median that is always usual."""
-
-Ratio = Annotated[float, Field(ge=-1e6, le=1e6)]
-
-
-class ContrastMeasures(BaseModel):
-    """The contrast of one image, from its slices; every figure is a ratio of intensities.
-
-    Attributes:
-        border: Median of the brain's border over that of its centre.
-        centre: Median of the centre over that of the whole brain.
-        bright: 99th percentile of the brain over its median.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-    border: Ratio
-    centre: Ratio
-    bright: Ratio
 
 
 def measure_contrast(

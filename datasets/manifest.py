@@ -20,7 +20,6 @@ from pydantic import (
     ValidationError,
 )
 
-from datasets.contrast import ContrastMeasures
 from datasets.identity import digest
 from datasets.layout import Kind, kind_of
 from datasets.scan import Modality, Role
@@ -54,6 +53,25 @@ Text = Annotated[str, BeforeValidator(_text_or_other)]
 
 
 _PART = r"^(shards/scans/[0-9a-f]{20}/slices-[0-9a-f]{20}\.parquet)?$"
+
+
+Ratio = Annotated[float, Field(ge=-1e6, le=1e6)]
+
+
+class ContrastMeasures(BaseModel):
+    """The contrast of one image, from its slices; every figure is a ratio of intensities.
+
+    Attributes:
+        border: Median of the brain's border over that of its centre.
+        centre: Median of the centre over that of the whole brain.
+        bright: 99th percentile of the brain over its median.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    border: Ratio
+    centre: Ratio
+    bright: Ratio
 
 
 class ScanRecord(BaseModel):

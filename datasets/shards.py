@@ -19,15 +19,10 @@ from numpy.typing import NDArray
 
 from datasets.brain import BrainMask, extract_brain
 from datasets.checksums import scan_checksums, scan_key
-from datasets.contrast import (
-    ContrastMeasures,
-    contradiction,
-    measure_contrast,
-    no_magnetic_resonance,
-)
+from datasets.contrast import contradiction, measure_contrast, no_magnetic_resonance
 from datasets.errors import ScanChangedError, ScanError
 from datasets.lesions import lesion_fault
-from datasets.manifest import ScanRecord, record_path, write_record
+from datasets.manifest import ContrastMeasures, ScanRecord, record_path, write_record
 from datasets.nifti import Volume, load_mask, load_volume
 from datasets.preprocess import SliceGeometry, SliceStack, preprocess
 from datasets.scan import Role, Scan

@@ -11,13 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from datasets.contrast import (
-    ContrastMeasures,
     contradiction,
     measure_contrast,
     no_magnetic_resonance,
     odd_ones,
 )
-from datasets.manifest import ScanRecord
+from datasets.manifest import ContrastMeasures, ScanRecord
 from datasets.phantom import writer
 from datasets.phantom.anatomy import Anatomy, draw_subject, look_at
 from datasets.phantom.layouts import LAYOUTS, LayoutName

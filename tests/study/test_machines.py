@@ -72,8 +72,8 @@ eval "$1"
 shift
 exec "$@"
 """
-"""Changes a machine made of namespaces; the project and its Python stay in sight, whatever is hidden
-of the folders that they lie in."""
+"""Changes a machine made of namespaces; the project and its Python stay in sight, whatever of the
+folders that they lie in is hidden."""
 
 _RUN = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
 
