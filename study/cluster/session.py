@@ -44,6 +44,7 @@ _FREE_MIB = 64
 _PORTS = 32
 _SETTLED_S = 60.0
 
+_MODE = "RAY_AUTH_MODE"
 _OF_CLUSTERS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_GCS_SERVER_PORT", "RAY_REDIS_ADDRESS")
 """What the environment may say about a cluster, and does not hold for one of this process alone."""
 
@@ -194,21 +195,27 @@ def _token_of(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as stream:
         stream.write(secrets.token_hex(32))
-    before = {name: os.environ.pop(name) for name in _OF_CLUSTERS if name in os.environ}
+    names = (*_OF_CLUSTERS, _MODE)
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
-    _forget_token()
+    os.environ[_MODE] = "token"
+    _look_again()
     try:
         yield
     finally:
-        del os.environ["RAY_AUTH_TOKEN_PATH"]
+        del os.environ["RAY_AUTH_TOKEN_PATH"], os.environ[_MODE]
         os.environ.update(before)
-        _forget_token()
+        _look_again()
 
 
-def _forget_token() -> None:
-    """Make Ray look for the token again, which this process may have read before."""
+def _look_again() -> None:
+    """Make Ray read the environment again, and the token, as it does when it is loaded.
+
+    Whoever uses this as a library may have loaded it long before.
+    """
     import ray
 
+    ray._raylet.Config.initialize("")
     ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
