@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from datasets.manifest import FileCounts, ScanRecord, as_text
 from datasets.scan import Skipped
@@ -37,10 +38,18 @@ def count_files(
     )
 
 
-def named(skipped: Iterable[Skipped]) -> tuple[tuple[tuple[str, str], ...], dict[str, int]]:
+def named(
+    skipped: Iterable[Skipped], root: Path
+) -> tuple[tuple[tuple[str, str], ...], dict[str, int]]:
     """What a manifest says of left out files: paths with reasons, and how many files a path means.
 
-    Of each reason the first files are named; the last of them stands for the others too.
+    Of each reason the first files are named; the last of them stands for the others too. Paths
+    below the cohort's folder are told from there on, so that a store says the same wherever the
+    scans lie.
+
+    Args:
+        skipped: What was left out.
+        root: The cohort's folder.
     """
     by_reason: dict[str, list[Skipped]] = defaultdict(list)
     for item in skipped:
@@ -49,7 +58,8 @@ def named(skipped: Iterable[Skipped]) -> tuple[tuple[tuple[str, str], ...], dict
     stand_for: dict[str, int] = {}
     for reason, items in by_reason.items():
         for item in items[:NAMED_PER_REASON]:
-            path = as_text(str(item.path))
+            is_below = item.path.is_relative_to(root)
+            path = as_text(str(item.path.relative_to(root) if is_below else item.path))
             pairs.append((path, as_text(reason)))
             if item.n_files != 1:
                 stand_for[path] = item.n_files

@@ -200,7 +200,7 @@ class Preparation:
         complete = []
         for listing in listings:
             same = [x for x in listings if x.cohort.name == listing.cohort.name]
-            paths, stand_for = named(listing.skipped)
+            paths, stand_for = named(listing.skipped, listing.cohort.root)
             manifest = CohortManifest(
                 key=listing.key,
                 cohort=listing.cohort.name,
