@@ -18,6 +18,10 @@ from tests.grids import SMOKE_WORDS
 
 pytest.register_assert_rewrite("trainables.testing")
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts tests in the background has them, and all that they start, ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 Until = Callable[[Callable[[], bool], str], None]
 
 
