@@ -31,6 +31,10 @@ SHARD_VERSION = 1
 """Version of the layout of records, manifests and Parquet parts."""
 
 
+NOT_HEALTHY = "not healthy"
+"""What the reasons begin with for which scans with a lesion are kept from training."""
+
+
 class DamagedManifestError(DamagedFileError):
     """A manifest that cannot be read; the scans' own records are enough to make it again."""
 

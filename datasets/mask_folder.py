@@ -1,10 +1,11 @@
 """Lesion masks that lie in a folder of their own, apart from the images.
 
-Every image there is taken for a lesion mask, unless its name speaks of the brain and of no lesion.
-It belongs to the scans whose subject label its path holds, whatever else is in the name:
-``sub-01_T1w.nii.gz``, ``lesions/01/mask.nii``, ``01-lesion-by-rater-A.nii.gz``. A path that names
-a modality belongs to scans of that modality alone, and of a subject with several sessions the path
-has to name the session.
+An image there belongs to the scans whose subject its path names: by an entity ``sub-01``, if it has
+one, else by the label among its words (``lesions/01/mask.nii``, ``01-lesion-by-rater-A.nii.gz``,
+``BraTS20_Training_001_seg.nii``), but not behind words such as ``run`` or ``rater``. A path that
+names two subjects, or another session, run or contrast than the scan's, belongs to none; of a
+subject with several sessions the path has to name one. What its name calls a mask of something else
+(of the brain, a tissue, what surrounds a lesion, in a standard space) is left out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from datasets.errors import SourceError
 from datasets.formats import files_of
 from datasets.scan import MODALITIES, Listing, Scan, Skipped, not_used
 from datasets.sources._bids_names import LESION
@@ -38,6 +40,7 @@ def with_masks(listing: Listing, root: Path, folder: Path) -> Listing:
     Raises:
         SourceError: If the folder cannot be listed.
     """
+    folder = _below(root, folder)
     tree = walk(folder, "lesion masks")
     masks, skipped = _masks_of(listing.scans, tree)
     scans: list[Scan] = []
@@ -60,8 +63,20 @@ def with_masks(listing: Listing, root: Path, folder: Path) -> Listing:
         for path in files_of(mask)
         if path not in used
     ]
-    is_below = folder.resolve().is_relative_to(root.resolve())
+    is_below = folder.is_relative_to(root)
     return _accounted(listing, tuple(scans), skipped, tree, is_below=is_below)
+
+
+def _below(root: Path, folder: Path) -> Path:
+    """The folder of masks, by its path below the root if it lies there by whatever path.
+
+    Raises:
+        SourceError: If the root lies in it, whose images would be taken for masks.
+    """
+    there, here = folder.resolve(), root.resolve()
+    if here != there and here.is_relative_to(there):
+        raise SourceError(f"the folder of masks {folder} holds the scans' own folder {root}")
+    return root / there.relative_to(here) if there.is_relative_to(here) else folder
 
 
 def _accounted(
@@ -111,59 +126,156 @@ def _replaced(scan: Scan, paths: tuple[Path, ...]) -> Scan:
 
 def _masks_of(scans: Sequence[Scan], tree: Tree) -> tuple[dict[str, list[Entry]], list[Skipped]]:
     """The masks of each scan by its name, and the images that are no mask of any."""
-    subjects: dict[_Tokens, set[str]] = defaultdict(set)
-    by_subject: dict[str, list[Scan]] = defaultdict(list)
-    for scan in scans:
-        by_subject[scan.subject].append(scan)
-        subjects[_tokens(scan.subject)].add(scan.subject)
-        if scan.session:
-            subjects[_tokens(scan.subject + scan.session)].add(scan.subject)
-    longest = max(map(len, subjects), default=0)
+    images = {one.image for scan in scans for one in (scan, *scan.alternatives)}
+    subjects = _Subjects(scans)
     found: dict[str, list[Entry]] = defaultdict(list)
     skipped = []
     for entry in tree.entries:
-        name = entry.stem.lower()
-        if "brain" in name and not LESION.search(name):
-            skipped.append(Skipped(entry.path, "by its name a mask of the brain"))
+        if entry.path in images:
             continue
-        words = _tokens("/".join((*entry.folder.relative_to(tree.root).parts, entry.stem)))
-        runs = [run for run in _runs(words, longest) if run in subjects]
-        best = max(map(len, ("".join(run) for run in runs)), default=0)
-        named = {s for run in runs if len("".join(run)) == best for s in subjects[run]}
-        fitting = [
-            scan
-            for subject in sorted(named)
-            for scan in by_subject[subject]
-            if _fits(scan, words, by_subject[subject])
-        ]
+        path = "/".join((*entry.folder.relative_to(tree.root).parts, entry.stem))
+        reason = _unlike(path, entry.stem)
+        fitting = [] if reason else subjects.fitting(path)
         for scan in fitting:
             found[scan.scan_id].append(entry)
         if not fitting:
-            skipped.append(
-                Skipped(entry.path, "belongs by its name to no scan of the cohort, or to several")
-            )
+            reason = reason or "belongs by its name to no scan of the cohort, or to several"
+            skipped.append(Skipped(entry.path, reason))
     return found, skipped
 
 
-def _fits(scan: Scan, words: _Tokens, of_subject: Sequence[Scan]) -> bool:
+_UNLIKE = re.compile(
+    r"brain|(?<![a-z])bet(?![a-z])|skull|scalp|(?<![a-z])(?:gm|wm|csf)(?![a-z])|probseg|"
+    r"space-(?!orig|native|individual|scanner|t1w|t2w|flair)[a-z]"
+)
+_OTHER_WORDS = frozenset(["dwi", "adc", "swi", "ct", "pet", "pd", "perf", "bold"])
+
+
+def _unlike(path: str, stem: str) -> str:
+    """Why a name is not that of a lesion mask on the scan's own grid; empty if it may be."""
+    name = stem.lower()
+    lesions = [*LESION.finditer(name)]
+    if any(match["before"] or match["after"] for match in lesions):
+        return "by its name a mask of what is not the lesion"
+    match = _UNLIKE.search(name)
+    if match and not (lesions and match[0] == "brain"):
+        return "by its name a mask of something else, or in another space"
+    if _OTHER_WORDS.intersection(_tokens(path)):
+        return "by its name drawn on an image of another kind"
+    return ""
+
+
+class _Subjects:
+    """Finds the scans that a path names."""
+
+    def __init__(self, scans: Sequence[Scan]) -> None:
+        self._by_subject: dict[str, list[Scan]] = defaultdict(list)
+        for scan in scans:
+            self._by_subject[scan.subject].append(scan)
+        self._labels: dict[_Tokens, set[str]] = defaultdict(set)
+        for subject, own in self._by_subject.items():
+            self._labels[_tokens(subject)].add(subject)
+            for scan in own:
+                if scan.session and not scan.session.isdecimal():
+                    self._labels[_tokens(scan.subject + scan.session)].add(subject)
+        self._longest = max(map(len, self._labels), default=0)
+
+    def fitting(self, path: str) -> list[Scan]:
+        """The scans of the subject, session and modality that a path names; of no other."""
+        subject = self._named(path)
+        own = self._by_subject.get(subject, []) if subject else []
+        return [scan for scan in own if _fits(scan, path, own)]
+
+    def _named(self, path: str) -> str:
+        """The one subject that a path names, or nothing."""
+        entities = {*_SUB.findall(path)}
+        if entities:
+            return entities.pop() if len(entities) == 1 else ""
+        words = _tokens(path)
+        named: set[str] = set()
+        runs = [
+            run
+            for start, run in _runs(words, self._longest)
+            if run in self._labels and not (start and words[start - 1] in _NO_SUBJECT)
+        ]
+        # BraTS20_Training_001 is meant, and not a subject 001 beside it.
+        within = [run for run in runs if any(_holds(other, run) for other in runs)]
+        for run in runs:
+            if run not in within:
+                named |= self._labels[run]
+        return named.pop() if len(named) == 1 else ""
+
+
+def _holds(longer: _Tokens, run: _Tokens) -> bool:
+    """Whether a run of words is part of a longer one."""
+    last = len(longer) - len(run)
+    return last > 0 and any(longer[i : i + len(run)] == run for i in range(last + 1))
+
+
+_SUB = re.compile(r"(?:^|[/_])sub-([A-Za-z0-9]+)")
+_NO_SUBJECT = frozenset(
+    [
+        "ses",
+        "session",
+        "run",
+        "rater",
+        "reader",
+        "acq",
+        "rec",
+        "echo",
+        "batch",
+        "part",
+        "version",
+        "v",
+        "task",
+        "desc",
+        "label",
+        "space",
+    ]
+)
+"""Words whose values are no subjects."""
+
+
+def _fits(scan: Scan, path: str, of_subject: Sequence[Scan]) -> bool:
+    words = _tokens(path)
+    name = scan.image.name.lower()
     modalities = {_MODALITY_WORDS[word] for word in words if word in _MODALITY_WORDS}
     if modalities and scan.modality not in modalities:
         return False
-    if len({other.session for other in of_subject}) == 1:
+    for entity in ("run", "acq"):
+        told, own = (
+            re.findall(rf"(?:^|[/_]){entity}-([a-z0-9]+)", t) for t in (path.lower(), name)
+        )
+        if told and own and told[-1].lstrip("0") != own[-1].lstrip("0"):
+            return False
+    session = scan.session
+    sessions = {*re.findall(r"(?:^|[/_])ses-([A-Za-z0-9]+)", path)}
+    if sessions:
+        return sessions == {session}
+    runs = {run for _, run in _runs(words, len(_tokens(session)) + 1)}
+    label = _tokens(scan.subject)
+    if session and _tokens(scan.subject + session) in runs:
         return True
-    session = _tokens(scan.session)
-    runs = {*_runs(words, len(session) + 1)}
-    if ("ses", *session) in runs or _tokens(scan.subject + scan.session) in runs:
+    for start, run in _runs(words, len(label)):
+        behind = words[start + len(label) : start + len(label) + 1]
+        # BraTS and UPENN write the time point behind the subject.
+        both = (session, *behind)
+        is_time_point = len(both) > 1 and all(one.isdecimal() for one in both)
+        if run == label and is_time_point and len(behind[0]) == len(session):
+            return behind[0] == session
+    others = {other.session for other in of_subject} - {session}
+    if not others:
         return True
-    return session in runs and not scan.session.isdecimal()
+    named = {one for one in (session, *others) if one and _tokens(one) in runs}
+    return named == {session} and not session.isdecimal()
 
 
 def _tokens(text: str) -> _Tokens:
     return tuple(re.findall(r"[^\W_]+", text.lower()))
 
 
-def _runs(words: _Tokens, longest: int) -> Iterator[_Tokens]:
-    """All runs of neighbouring words up to a length."""
+def _runs(words: _Tokens, longest: int) -> Iterator[tuple[int, _Tokens]]:
+    """All runs of neighbouring words up to a length, with where they begin."""
     for start in range(len(words)):
         for length in range(1, min(longest, len(words) - start) + 1):
-            yield words[start : start + length]
+            yield start, words[start : start + length]

@@ -2,13 +2,12 @@
 
 A condition such as ``group == "control" and age >= 18`` chooses subjects. It knows the columns,
 numbers, texts and lists of them, comparisons, ``in``, ``and``, ``or`` and ``not``; a value that is
-missing (empty or ``n/a``) fulfils no comparison but ``!=``.
+missing (empty, ``n/a``, ``nan``) fulfils no comparison but ``!=``.
 """
 
 from __future__ import annotations
 
 import ast
-import csv
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,10 @@ from datasets.files import read_regular
 
 FILE = "participants.tsv"
 _MOST_BYTES = 1 << 26
-_MISSING = frozenset({"", "n/a", "na", "nan", "none"})
+MOST_SIGNS = 500
+"""A longer condition could be nested more deeply than it can be followed."""
+
+_MISSING = frozenset({"", "n/a", "na", "nan"})
 _SITES = ("site", "site_id", "centre", "center", "institution", "scanner_site", "acq_site")
 _AGES = ("age", "age_years", "age_at_scan", "participant_age")
 GROUPS = ("group", "diagnosis", "dx", "dx_group", "participant_group", "patient_group", "cohort")
@@ -88,21 +90,29 @@ def read_participants(root: Path) -> Participants | None:
     path = root / FILE
     try:
         text = read_regular(path, _MOST_BYTES).decode("utf-8-sig")
-        rows = [*csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)]
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        rows = [[_plain(cell) for cell in line.split("\t")] for line in lines if line]
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError) as error:
         raise SourceError(f"{path} cannot be read as a table: {error}") from error
-    columns = tuple(name.strip().lower() for name in rows[0]) if rows else ()
+    columns = tuple(name.lower() for name in rows[0]) if rows else ()
     if "participant_id" not in columns:
         raise SourceError(f"{path} has no column participant_id")
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     for row in rows[1:]:
-        values = dict(zip(columns, (value.strip() for value in row), strict=False))
+        values = dict(zip(columns, row, strict=False))
         subject = values.get("participant_id", "").removeprefix("sub-")
-        if subject:
-            found[subject] = values
+        if subject and found.setdefault(subject, values) != values:
+            raise SourceError(f"{path} has two rows of {subject!r} that say different things")
     return Participants(path, columns, found)
+
+
+def _plain(cell: str) -> str:
+    """A cell without the spaces and the quotes around it."""
+    cell = cell.strip()
+    quoted = len(cell) > 1 and cell[0] == cell[-1] and cell[0] in "\"'"
+    return cell[1:-1].strip() if quoted else cell
 
 
 def condition(text: str) -> tuple[_Test, frozenset[str]]:
@@ -111,6 +121,8 @@ def condition(text: str) -> tuple[_Test, frozenset[str]]:
     Raises:
         ValueError: If it is none; the message says what is wrong.
     """
+    if len(text) > MOST_SIGNS:
+        raise ValueError(f"a condition has at most {MOST_SIGNS} signs, and this one {len(text)}")
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -182,7 +194,7 @@ def _value(node: ast.expr) -> Callable[[Mapping[str, str]], Value]:
 def _number(value: Value) -> float | None:
     try:
         return None if value is None else float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -106,7 +106,7 @@ def not_used(scan: Scan, reason: str, used: frozenset[Path]) -> list[Skipped]:
     """The files of a scan that is left out, but for those that other scans use."""
     others = [path for path in scan.files if path not in (*files_of(scan.image), *used)]
     return [
-        *(Skipped(path, reason) for path in files_of(scan.image)),
+        *(Skipped(path, reason) for path in files_of(scan.image) if path not in used),
         *(Skipped(path, "a mask of an image that is not used") for path in others),
     ]
 

@@ -22,7 +22,13 @@ from datasets.checksums import scan_checksums, scan_key
 from datasets.contrast import contradiction, measure_contrast, no_magnetic_resonance
 from datasets.errors import ScanChangedError, ScanError
 from datasets.lesions import lesion_fault
-from datasets.manifest import ContrastMeasures, ScanRecord, record_path, write_record
+from datasets.manifest import (
+    NOT_HEALTHY,
+    ContrastMeasures,
+    ScanRecord,
+    record_path,
+    write_record,
+)
 from datasets.nifti import Volume, load_mask, load_volume
 from datasets.preprocess import SliceGeometry, SliceStack, preprocess
 from datasets.scan import Role, Scan
@@ -244,7 +250,7 @@ def _prepare(scan: Scan, role: Role, settings: PreprocessSettings) -> _Prepared:
     n_lesion = int(lesion_XYZ.sum())
     if role == "train" and n_lesion:
         raise ScanError(
-            f"not healthy: a train scan must have no lesion, and its mask marks {n_lesion} voxels"
+            f"{NOT_HEALTHY}: a train scan must have no lesion, and its mask marks {n_lesion} voxels"
         )
     widened = settings.brain_mask == "widened"
     brain = extract_brain(volume, scan, settings.brain_extractor, widened=widened)

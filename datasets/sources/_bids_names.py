@@ -15,8 +15,8 @@ _DISEASE = (
     r"whitematterhyperintensit(?:y|ies)|ha?emorrhage|abscess"
 )
 LESION = re.compile(
-    r"(?P<before>non|no|without|peri|contra|mirror|mirrored|healthy)?"
-    rf"(?:{_DISEASE})(?P<after>free|mirror|mirrored)?"
+    r"(?P<before>non|not|no|without|peri|contra|mirror|mirrored|healthy|inverse|inverted|outside)?"
+    rf"(?:{_DISEASE})(?P<after>free|mirror|mirrored|outside|inverse|inverted|al(?![a-z]))?"
 )
 _BRAIN = re.compile(r"brain(?P<stem>stem)?")
 _MASK_SUFFIX = re.compile(
@@ -30,7 +30,13 @@ OTHER_IMAGE = re.compile(
     r"FLAIR|PDw?|PDT2|UNIT1|MP2RAGE|MEGRE|MESE|VFA|IRT1|inplaneT[12]|angio|SWI|swi|dwi|TRACE|ADC|"
     r"CT|ct|T2starw?|T1rho|[A-Za-z0-9]+map|defacemask"
 )
-_NAMED_BY_DESC = re.compile(r"(?P<name>T1|T2|FLAIR|DWI|ADC)w?(?=lesion)", re.IGNORECASE)
+_DRAWN_ON = re.compile(
+    r"(?:(?<![a-z])|(?<=lesion)|(?<=stroke)|(?<=tumor)|(?<=tumour)|(?<=infarct))"
+    r"(?P<name>t1|t2|flair|dwi|adc|swi|pd|ct)w?(?![a-vx-z0-9])"
+    r"|(?P<before>t1|t2|flair|dwi|adc|swi|pd|ct)w?(?=lesion|stroke|tumou?r|infarct)"
+)
+"""An image that a mask was drawn on, in lower case: ``T1lesion``, ``lesionDWI``, ``flair``."""
+
 _NATIVE_SPACES = frozenset({"", "orig", "native", "individual", "scanner"})
 FOREIGN_FOLDERS = frozenset({"func", "dwi", "fmap", "perf", "eeg", "meg", "sourcedata"})
 
@@ -73,12 +79,13 @@ class BidsFile:
         """The modality that the name speaks of, or nothing."""
         names = [*self.words, self.entities.get("space", "")]
         named = [name for name in names if name in MODALITIES or OTHER_IMAGE.fullmatch(name)]
-        if named:
-            return named[-1]
-        for key in ("desc", "label"):
-            match = _NAMED_BY_DESC.match(self.entities.get(key, ""))
+        if named or self.kind == "image":
+            return named[-1] if named else ""
+        said = [*(self.entities.get(key, "") for key in ("desc", "label", "from")), *self.words]
+        for text in said:
+            match = _DRAWN_ON.search(text.lower())
             if match:
-                name = match["name"].upper()
+                name = (match["name"] or match["before"]).upper()
                 return f"{name}w" if name in ("T1", "T2") else name
         return ""
 
@@ -156,6 +163,8 @@ def _kind(entities: dict[str, str], words: Sequence[str]) -> Kind:
     label = entities.get("label", "")
     said = [label, entities.get("desc", ""), *words]
     lesions = [match for word in said for match in LESION.finditer(word.lower())]
+    if _BRAIN.search(suffix.lower()):
+        lesions = []  # the brain's mask of a patient
     if lesions or label == "L" or suffix == _ISLES_SUFFIX:
         return "unlike" if any(m["before"] or m["after"] for m in lesions) else "lesion"
     brains = [match for word in said for match in _BRAIN.finditer(word.lower())]

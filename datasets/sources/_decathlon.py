@@ -45,8 +45,10 @@ def decathlon_scans(
         elif entry.folder.name == "imagesTs":
             skipped.append(Skipped(entry.path, "an image of the challenge's test, without labels"))
     found: list[Scan | Skipped] = []
+    used: set[Entry] = set()
     for image in images:
-        masks = labels.pop((image.folder.parent, image.stem), [])
+        masks = labels.get((image.folder.parent, image.stem), [])
+        used.update(masks)
         volumes = _volumes(image.folder.parent)
         for number, modality in volumes.items():
             if modality not in modalities:
@@ -66,6 +68,7 @@ def decathlon_scans(
         Skipped(entry.path, "a lesion mask without an image of its own")
         for some in labels.values()
         for entry in some
+        if entry not in used
     ]
     return found, skipped
 

@@ -28,6 +28,7 @@ LAYOUT = (
 _IMAGE = re.compile(r"(?P<name>.+?)_t1w(_deface)?_stx", re.IGNORECASE)
 _LESION = re.compile(r".*_LesionSmooth.*_stx.*", re.IGNORECASE)
 _FOLDER = re.compile(r"(?P<subject>c\d+s\d+)(?P<session>t\d+)")
+_BEGINNING = re.compile(r"c\d+s\d+t\d+", re.IGNORECASE)
 _SESSION = re.compile(r"t\d+")
 
 
@@ -58,13 +59,15 @@ def _release_1(tree: Tree) -> tuple[list[Scan | Skipped], list[Skipped]]:
     beside: dict[Path, set[str]] = defaultdict(set)
     for image in images:
         beside[image.folder].add(_name(image))
+    owners = {folder: _by_owner(lesions.get(folder, []), names) for folder, names in beside.items()}
     used: set[Entry] = set()
     for image in images:
         subject, session = _subject_and_session(image, tree.root)
         masks = lesions.get(image.folder, [])
         if len(beside[image.folder]) > 1:
-            names = beside[image.folder]
-            masks = [mask for mask in masks if _owner(mask, names) == _name(image)]
+            masks = owners[image.folder].get(_name(image), [])
+        else:
+            masks = [mask for mask in masks if not _is_of_another(mask, image)]
         used.update(masks)
         scan = make_scan(image, subject=subject, session=session, modality="T1w", lesions=masks)
         found.append(scan)
@@ -82,14 +85,23 @@ def _name(image: Entry) -> str:
     return match["name"] if match else image.stem
 
 
-def _owner(mask: Entry, names: set[str]) -> str:
-    """The longest of the images' names that a mask's name begins with; nothing if none fits."""
-    fitting = [
-        name
-        for name in names
-        if re.match(rf"{re.escape(name)}(?![A-Za-z0-9])", mask.stem, re.IGNORECASE)
-    ]
-    return max(fitting, key=len, default="")
+def _by_owner(masks: list[Entry], names: set[str]) -> dict[str, list[Entry]]:
+    """Masks by the longest of the images' names that a mask's name begins with."""
+    known = {name.lower(): name for name in names}
+    found: dict[str, list[Entry]] = defaultdict(list)
+    for mask in masks:
+        stem = mask.stem.lower()
+        for end in range(len(stem), 0, -1):
+            if stem[:end] in known and not stem[end : end + 1].isalnum():
+                found[known[stem[:end]]].append(mask)
+                break
+    return found
+
+
+def _is_of_another(mask: Entry, image: Entry) -> bool:
+    """Whether both names begin with a subject and a time point, and these differ."""
+    begun = [_BEGINNING.match(name) for name in (mask.stem, _name(image))]
+    return None not in begun and len({match[0].lower() for match in begun if match}) == 2
 
 
 def _subject_and_session(image: Entry, root: Path) -> tuple[str, str]:

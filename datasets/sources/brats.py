@@ -18,9 +18,9 @@ contrast agent are passed over, and so is FLAIR (``_flair``, ``-t2f``) unless it
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from datasets.scan import Listing, Modality, Skipped, looked_at
@@ -39,6 +39,10 @@ _MODALITY: dict[str, Modality] = {
 _OTHER_CONTRASTS = ("t1ce", "t1c", "t1gd")
 _MASKS = ("seg", "segm", "tumor_segmentation", "automated_approx_segm")
 """In the order in which they are taken: one that a person has drawn comes first."""
+
+_STRANGE = "segm"
+_NUMBERED = re.compile(r"(?:Brats|UPENN|UCSF).*\d.*", re.IGNORECASE)
+"""Names of cases, which no mask of another case has."""
 
 _KINDS = "|".join(sorted((*_MODALITY, *_OTHER_CONTRASTS, *_MASKS), key=len, reverse=True))
 _NAME = re.compile(
@@ -67,16 +71,49 @@ class _Named:
     masks: dict[_Case, _Masks] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
+    cases: set[str] = field(default_factory=set)
 
-    def without_images(self) -> tuple[dict[str, list[_Masks]], dict[Path, list[_Masks]]]:
-        """Masks with no image of their case beside them: by the case, and by the folder."""
-        by_case: dict[str, list[_Masks]] = defaultdict(list)
-        by_folder: dict[Path, list[_Masks]] = defaultdict(list)
+    def masks_of(self, folder: Path, case: str) -> list[Entry]:
+        """The masks of a case: beside its images, else where its name is, else a strange one.
+
+        Of several places with its name the one that has most folders in common with the images
+        counts; where two have as many, none does. A strange mask is the only one in the folder of
+        the only case there, under a name of the hospital's, as one case of 2020 has.
+        """
+        beside = self.masks.get((folder, case))
+        if beside:
+            return _best(beside)
+        elsewhere = self._without_images.get(case, []) if case else []
+        if elsewhere:
+            near = [_common(folder, place) for place, _ in elsewhere]
+            nearest = [
+                masks for n, (_, masks) in zip(near, elsewhere, strict=True) if n == max(near)
+            ]
+            return _best(nearest[0]) if len(nearest) == 1 else []
+        strange = [
+            (other, kinds) for (place, other), kinds in self.masks.items() if place == folder
+        ]
+        if len(strange) != 1 or len(self._cases_in[folder]) != 1:
+            return []
+        other, kinds = strange[0]
+        is_known = other in self.cases or _NUMBERED.fullmatch(other) is not None
+        return [] if is_known else kinds.get(_STRANGE, [])
+
+    @cached_property
+    def _without_images(self) -> dict[str, list[tuple[Path, _Masks]]]:
+        """Masks with no image of their case beside them, by the case."""
+        found: dict[str, list[tuple[Path, _Masks]]] = defaultdict(list)
         for (folder, case), masks in self.masks.items():
             if (folder, case) not in self.images:
-                by_case[case].append(masks)
-                by_folder[folder].append(masks)
-        return by_case, by_folder
+                found[case].append((folder, masks))
+        return found
+
+    @cached_property
+    def _cases_in(self) -> dict[Path, set[str]]:
+        found: dict[Path, set[str]] = defaultdict(set)
+        for folder, case in self.images:
+            found[folder].add(case)
+        return found
 
 
 def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
@@ -88,17 +125,9 @@ def list_scans(root: Path, modalities: tuple[Modality, ...]) -> Listing:
     tree = walk(root, LAYOUT)
     named = _by_names(tree, looked_at(modalities))
     found, skipped = decathlon_scans(tree, looked_at(modalities))
-    elsewhere, strange = named.without_images()
-    cases = Counter(folder for folder, _ in named.images)
     used: set[Entry] = set()
     for (folder, case), entries in named.images.items():
-        places = [named.masks[folder, case]] if (folder, case) in named.masks else []
-        if not places and case:
-            places = elsewhere[case]
-        if not places and cases[folder] == 1:
-            # One case of 2020 is distributed with its mask under a name of the hospital's.
-            places = strange[folder]
-        masks = _best(places)
+        masks = named.masks_of(folder, case)
         used.update(masks)
         subject, session = _subject_and_session(case or folder.name)
         found += [
@@ -126,6 +155,8 @@ def _by_names(tree: Tree, modalities: tuple[Modality, ...]) -> _Named:
             continue
         kind = (name["kind"] or name["new_kind"]).lower()
         case = (entry.folder, name["case"] or name["new_case"] or "")
+        if kind not in _MASKS:
+            found.cases.add(case[1])
         if _MODALITY.get(kind) in modalities:
             found.images[case].append((entry, _MODALITY[kind]))
         elif kind in _MASKS:
@@ -133,13 +164,15 @@ def _by_names(tree: Tree, modalities: tuple[Modality, ...]) -> _Named:
     return found
 
 
-def _best(places: Sequence[_Masks]) -> list[Entry]:
+def _best(masks: _Masks) -> list[Entry]:
     """Of some masks those of the best kind."""
-    for kind in _MASKS:
-        masks = [entry for place in places for entry in place.get(kind, [])]
-        if masks:
-            return masks
-    return []
+    return next((masks[kind] for kind in _MASKS if masks.get(kind)), [])
+
+
+def _common(one: Path, other: Path) -> int:
+    """How many folders two paths have in common."""
+    same = [a == b for a, b in zip(one.parts, other.parts, strict=False)]
+    return same.index(False) if False in same else len(same)
 
 
 def _subject_and_session(case: str) -> tuple[str, str]:

@@ -50,7 +50,8 @@ def repeated(
 ) -> dict[int, Repeat]:
     """Scans that are the same as one before them, by their indices.
 
-    The same image with other lesion masks is used in both places if it is of the role ``test``.
+    The same image with other lesion masks is used in both places if it is of the role ``test``. Of
+    the role ``train`` one with a lesion mask stays, if there is any, which then sets it aside.
     A file that cannot be read is like no other.
 
     Args:
@@ -63,7 +64,12 @@ def repeated(
     """
     seen: dict[tuple[str, int | None], list[Content]] = {}
     found = {}
-    for index, content in enumerate(contents):
+    # Those with masks come first: without its mask a lesion would train as healthy tissue.
+    order = sorted(
+        range(len(contents)),
+        key=lambda index: contents[index].role == "train" and not contents[index].masks,
+    )
+    for index, content in ((index, contents[index]) for index in order):
         if content.image_sha256.startswith("unreadable"):
             continue
         before = seen.setdefault((content.image_sha256, content.volume), [])
@@ -79,7 +85,7 @@ def repeated(
         alike = [other for other in before if other.modality == content.modality]
         same = [o for o in alike if content.role == "train" or o.masks == content.masks]
         if same:
-            words = f"the same scan as {_place(same[0])}, which is used"
+            words = f"the same scan as {_place(same[0])}, which is taken for both"
             found[index] = Repeat(words, is_left_out=True)
         elif before:
             other, words = before[0], "the same image as"

@@ -9,6 +9,7 @@ from pathlib import Path
 from datasets.checksums import ChecksumCache, scan_checksums, scan_key
 from datasets.errors import ScanError, SourceError
 from datasets.manifest import (
+    NOT_HEALTHY,
     CohortManifest,
     DamagedManifestError,
     ScanRecord,
@@ -154,6 +155,8 @@ class _Listed:
         contents: What their files hold, in the same order.
         skipped: What is left out, by path.
         notes: What a person should know of a scan, or of the whole cohort.
+        chosen: For each scan the first image, the one that is used, and those that failed with
+            their reasons.
     """
 
     cohort: Cohort
@@ -163,6 +166,24 @@ class _Listed:
     contents: list[Content] = field(default_factory=list)
     skipped: dict[Path, Skipped] = field(default_factory=dict)
     notes: list[tuple[Scan | None, str]] = field(default_factory=list)
+    chosen: list[tuple[Scan, Scan, list[tuple[Scan, str]]]] = field(default_factory=list)
+
+    def account(self) -> None:
+        """Leave the images out that others of their subject were chosen instead of."""
+        used = frozenset(path for _, one, _ in self.chosen for path in one.files)
+        for first, one, failed in self.chosen:
+            if one is first:
+                continue
+            for candidate in (first, *first.alternatives):
+                if candidate is not one:
+                    self.leave_out(candidate, FURTHER, used)
+            for candidate, reason in failed:
+                told = "set aside, and another image of its subject is used"
+                self.leave_out(candidate, told, used)
+                note = f"used instead of {candidate.image}, which was set aside: {reason}"
+                self.notes.append((one, note))
+        for path in used:
+            self.skipped.pop(path, None)
 
     def leave_out(self, scan: Scan, reason: str, used: frozenset[Path]) -> None:
         """Leave the files of a scan out, but for those that others use."""
@@ -225,40 +246,33 @@ class Surveyor:
             listed.contents.append(
                 Content(cohort.name, cohort.role, scan.modality, *image, masks, volume)
             )
+        listed.account()
         return listed
 
     def _choose(self, scan: Scan, listed: _Listed) -> tuple[ScanTask, Mapping[Path, str]]:
-        """The first of a scan's images that was not set aside, or the first of all."""
+        """The first of a scan's images that was not set aside, or the first of all.
+
+        One that was set aside because its lesion mask says that the subject is not healthy is not
+        replaced: without that mask another image of the same head would train.
+        """
         candidates = (scan, *scan.alternatives)
         failed: list[tuple[Scan, str]] = []
-        chosen: tuple[ScanTask, Mapping[Path, str]] | None = None
+        first: tuple[ScanTask, Mapping[Path, str]] | None = None
         for candidate in candidates:
-            checksums = scan_checksums(candidate, self.cache)
-            task = self._task(listed.cohort, candidate, checksums)
+            content = scan_checksums(candidate, self.cache)
+            task = self._task(listed.cohort, candidate, content)
+            task = replace(task, has_others=len(candidates) > 1)
+            first = first or (task, content)
             record = read_record(self.store, task.key) if len(candidates) > 1 else None
-            if chosen is None or record is None or record.status == "ok":
-                chosen = (task, checksums)
             if record is None or record.status == "ok":
+                listed.chosen.append((scan, candidate, failed))
+                return task, content
+            if listed.cohort.role == "train" and record.reason.startswith(NOT_HEALTHY):
                 break
             failed.append((candidate, record.reason))
-        assert chosen is not None
-        used = chosen[0].scan
-        if failed and used is not scan:
-            others = [used, *(other for other in listed.listing.scans if other is not scan)]
-            files = frozenset(path for other in others for path in other.files)
-            for path in used.files:
-                listed.skipped.pop(path, None)
-            for candidate in candidates:
-                if candidate is not used:
-                    listed.leave_out(candidate, FURTHER, files)
-            for candidate, _ in failed:
-                told = "set aside, and another image of its subject is used"
-                listed.leave_out(candidate, told, files)
-            for candidate, reason in failed:
-                note = f"used instead of {candidate.image}, which was set aside: {reason}"
-                listed.notes.append((used, note))
-        task, content = chosen
-        return replace(task, has_others=len(candidates) > 1), content
+        assert first is not None
+        listed.chosen.append((scan, scan, []))
+        return first
 
     def _use_once(self, listed: Sequence[_Listed]) -> None:
         """Leave out scans that are there more than once."""

@@ -36,7 +36,7 @@ def select(cohort: Cohort, listing: Listing) -> Selection:
         SourceError: If it names a subject that there is no scan of, if a condition needs a table
             that is missing or a column that is not in it, or if no subject is left.
     """
-    table = None if cohort.synthetic else read_participants(cohort.root)
+    table, unread = _table(cohort)
     there = frozenset(scan.subject for scan in listing.scans)
     reasons = _reasons(cohort, table, there)
     kept = [scan for scan in listing.scans if scan.subject not in reasons]
@@ -55,8 +55,24 @@ def select(cohort: Cohort, listing: Listing) -> Selection:
     return Selection(
         replace(listing, scans=tuple(kept), skipped=tuple(sorted(skipped.values()))),
         _known(kept, table),
-        _mixed(cohort, table, frozenset(scan.subject for scan in kept)),
+        (*unread, *_mixed(cohort, table, frozenset(scan.subject for scan in kept))),
     )
+
+
+def _table(cohort: Cohort) -> tuple[Participants | None, tuple[str, ...]]:
+    """The table of participants, and why it cannot be read where nobody needs it.
+
+    Raises:
+        SourceError: If it cannot be read, and a condition is about it.
+    """
+    if cohort.synthetic:
+        return None, ()
+    try:
+        return read_participants(cohort.root), ()
+    except SourceError as error:
+        if cohort.participants:
+            raise SourceError(f"cohort {cohort.name!r}: {error}") from error
+        return None, (str(error),)
 
 
 def _reasons(cohort: Cohort, table: Participants | None, there: frozenset[str]) -> dict[str, str]:

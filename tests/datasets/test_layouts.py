@@ -9,7 +9,7 @@ import pytest
 
 from datasets.errors import NothingFoundError
 from datasets.scan import USUAL_MODALITIES, Scan
-from datasets.sources import bids, brats
+from datasets.sources import atlas, bids, brats
 from tests.listings import ids, masks, put, reasons
 
 
@@ -233,3 +233,69 @@ def test_what_is_found_instead_of_a_layout_is_named(tmp_path: Path) -> None:
     put(tmp_path, "deep/one.nii.gz", "deep/two.nii.gz")
     with pytest.raises(NothingFoundError, match=r"it holds deep/one.nii.gz and 1 more images"):
         bids.list_scans(tmp_path, USUAL_MODALITIES)
+
+
+@pytest.mark.parametrize(
+    ("image", "other"),
+    [
+        ("p/BraTS20_Training_001_t1.nii", "p/BraTS20_Training_002_seg.nii"),
+        ("p/v1_t1.nii", "p/v2_seg.nii"),
+        ("p/p_t1.nii", "p/p_hippocampus_seg.nii"),
+        ("A/A_t1.nii", "A/B_segm.nii"),
+    ],
+)
+def test_brats_mask_of_another_case_is_not_lent(tmp_path: Path, image: str, other: str) -> None:
+    put(tmp_path, image, other, "B/B_flair.nii", "B/v2_t1ce.nii")
+    listing = brats.list_scans(tmp_path, ("T1w",))
+    assert only(listing.scans).lesion_masks == ()
+    assert "without an image of its own" in reasons(listing)[Path(other).name]
+
+
+def test_brats_mask_of_the_nearest_folder_counts_and_none_of_two_as_near(tmp_path: Path) -> None:
+    put(tmp_path, "s1/im/001_t1.nii", "s1/lab/001_seg.nii", "s2/lab/001_seg.nii")
+    listing = brats.list_scans(tmp_path, ("T1w",))
+    assert masks(tmp_path, only(listing.scans)) == ["s1/lab/001_seg.nii"]
+    put(tmp_path, "s1/more/001_seg.nii")
+    assert only(brats.list_scans(tmp_path, ("T1w",)).scans).lesion_masks == ()
+
+
+def test_decathlon_gives_its_labels_to_every_image_of_a_case(tmp_path: Path) -> None:
+    put(tmp_path, "imagesTr/BRATS_1.nii", "imagesTr/BRATS_1.nii.gz", "labelsTr/BRATS_1.nii")
+    scan = only(brats.list_scans(tmp_path, ("T1w",)).scans)
+    assert len(scan.lesion_masks) == len(scan.alternatives[0].lesion_masks) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "label-lesion_desc-FLAIR_mask",
+        "desc-dwi_label-lesion_mask",
+        "label-lesionFLAIR_mask",
+        "desc-lesionDWI_mask",
+        "label-lesion_from-T2w_mask",
+        "flair_lesion",
+        "T2_lesion",
+        "desc-notlesion_mask",
+        "desc-inverselesion_mask",
+        "desc-stroke_brainmask",
+    ],
+)
+def test_bids_mask_of_another_image_or_of_no_lesion_is_not_laid_over_a_t1w(
+    tmp_path: Path, name: str
+) -> None:
+    put(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", f"derivatives/x/sub-1/anat/sub-1_{name}.nii.gz")
+    assert only(bids.list_scans(tmp_path, USUAL_MODALITIES).scans).lesion_masks == ()
+
+
+def test_atlas_mask_with_another_subject_in_its_name_is_not_taken(tmp_path: Path) -> None:
+    put(tmp_path, "c/c0001s0004t01_t1w_stx.nii", "c/c0001s0005t01_LesionSmooth_stx.nii")
+    listing = atlas.list_scans(tmp_path, ("T1w",))
+    assert only(listing.scans).lesion_masks == ()
+
+
+def test_atlas_in_one_folder_is_listed_in_no_time(tmp_path: Path) -> None:
+    """Thousands of masks each looked for among thousands of images took hours."""
+    put(tmp_path, *(f"c{i:04d}s0001t01_t1w_stx.nii" for i in range(1500)))
+    put(tmp_path, *(f"c{i:04d}s0001t01_LesionSmooth_stx.nii" for i in range(1500)))
+    listing = atlas.list_scans(tmp_path, ("T1w",))
+    assert [len(scan.lesion_masks) for scan in listing.scans] == [1] * 1500

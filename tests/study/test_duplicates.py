@@ -22,7 +22,9 @@ def test_an_image_that_trains_and_tests_is_refused_by_both_names() -> None:
 def test_a_scan_that_is_there_twice_in_a_role_is_used_once(role: Role) -> None:
     found = repeated([replace(x, role=role) for x in (ONE, COPY)])
     assert found == {
-        1: Repeat("the same scan as a/1.nii of cohort 'a', which is used", is_left_out=True)
+        1: Repeat(
+            "the same scan as a/1.nii of cohort 'a', which is taken for both", is_left_out=True
+        )
     }
 
 

@@ -159,13 +159,61 @@ def test_where_all_images_of_a_subject_fail_the_best_one_is_set_aside(
     assert again.listings[0].key == prepared.listings[0].key
 
 
+def test_no_other_image_of_a_subject_with_a_lesion_trains(
+    tmp_path: Path, prepare: Callable[..., Any]
+) -> None:
+    image = write_head(tmp_path / "a", "1", lesion=True)
+    folder = image.parent
+    image.rename(folder / "sub-1_run-1_T1w.nii.gz")
+    mask = folder / "sub-1_T1w_label-lesion_mask.nii.gz"
+    mask.rename(folder / "sub-1_run-1_label-lesion_mask.nii.gz")
+    shutil.copy(write_head(tmp_path / "more", "2"), folder / "sub-1_run-2_T1w.nii.gz")
+    write_head(tmp_path / "a", "3")
+    records = prepare(cohorts_file(tmp_path, a='source = "bids"')).records
+    assert (records["1"].status, records["3"].status) == ("quarantined", "ok")
+    assert "not healthy" in records["1"].reason
+
+
+def test_a_scan_with_a_lesion_does_not_train_under_another_name(
+    tmp_path: Path, prepare: Callable[..., Any]
+) -> None:
+    write_head(tmp_path / "a", "1", seed=1)
+    write_head(tmp_path / "a", "2", seed=1, lesion=True)
+    write_head(tmp_path / "a", "3")
+    records = prepare(cohorts_file(tmp_path, a='source = "bids"')).records
+    assert {subject: record.status for subject, record in records.items()} == {
+        "2": "quarantined",
+        "3": "ok",
+    }
+
+
+def test_files_that_two_modalities_share_are_counted_once_where_both_fall_back(
+    tmp_path: Path, prepare: Callable[..., Any]
+) -> None:
+    image = write_head(tmp_path / "a", "1", lesion=True)
+    folder = image.parent
+    mask = folder / "sub-1_T1w_label-lesion_mask.nii.gz"
+    shutil.copy(mask, folder / "sub-1_run-2_label-lesion_mask.nii.gz")
+    mask.rename(folder / "sub-1_run-1_label-lesion_mask.nii.gz")
+    for modality in ("T1w", "T2w"):
+        (folder / f"sub-1_run-1_{modality}.nii.gz").write_bytes(modality.encode())
+        head = write_head(tmp_path / "more", modality)
+        shutil.copy(head, folder / f"sub-1_run-2_{modality}.nii.gz")
+    image.unlink()
+    text = 'source = "bids"\nrole = "test"'
+    listings = prepare(cohorts_file(tmp_path, a=text)).listings
+    for listing in listings:
+        counts = listing.manifest.files
+        assert counts.below == counts.used + counts.set_aside + counts.left_out == 6
+
+
 def test_a_scan_of_one_cohort_may_not_be_in_another_of_the_other_role(
     tmp_path: Path, prepare: Callable[..., Any], store: Storage
 ) -> None:
     write_head(tmp_path / "a", "1", seed=1)
     write_head(tmp_path / "b", "7", seed=1, lesion=True)
     path = cohorts_file(tmp_path, a='source = "bids"', b='source = "bids"\nrole = "test"')
-    with pytest.raises(SourceError, match=r"sub-1_T1w.*'a' \(train\).*sub-7_T1w.*'b' \(test\)"):
+    with pytest.raises(SourceError, match=r"sub-7_T1w.*'b' \(test\).*sub-1_T1w.*'a' \(train\)"):
         prepare(path)
     assert not store.names("shards")
 
