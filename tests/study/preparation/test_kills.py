@@ -1,4 +1,7 @@
-"""``study.prepare`` killed at random moments: nothing finished is redone, and no byte differs."""
+"""``study.prepare`` killed at random moments: nothing finished is redone, and no byte differs.
+
+``KILLS=10 python -m pytest tests/study/preparation/test_kills.py`` kills it as often as one wants.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from study.prepare.cohorts import read_cohorts
 from study.prepare.listing import survey
 
 N_SCANS = 120
-KILLS = 10
+KILLS = int(os.environ.get("KILLS", "4"))
 LAST_KILL = 32
 """Latest number of finished scans at which a kill is due; the rest is left to the last run."""
 
@@ -73,7 +76,7 @@ class _Moment:
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments_leave_what_an_undisturbed_run_leaves(
+def test_kills_at_random_moments_leave_what_an_undisturbed_run_leaves(
     make_cohorts: Callable[[int, int], Path],
     store: Storage,
     tmp_path: Path,
