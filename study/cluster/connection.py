@@ -229,7 +229,8 @@ def _start_own(ray: Any, session: Session, *, verbose: bool) -> None:
                     _temp_dir=str(session.folder),
                 )
             except Exception as error:
-                has_died = not any(RAYLET in command_line(p) for p in descendants(os.getpid()))
+                started = set(descendants(os.getpid())) - before
+                has_died = not any(RAYLET in command_line(process) for process in started)
                 _stop(ray, before)
                 # Ray gives its own processes 30 s, which a very busy machine can miss, and says so
                 # with a bare Exception.
