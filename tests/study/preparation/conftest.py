@@ -67,9 +67,12 @@ def bet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray(bet: Path) -> Iterator[Any]:
-    """One Ray of two cores for all tests here; its workers find the stand-in for BET."""
+    """One Ray of two cores for all tests here; its workers find the stand-in for BET.
+
+    It ends with these tests: commands of others would inherit where its token is.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{bet}{os.pathsep}{os.environ['PATH']}")
         connection.configure(verbose=False)
