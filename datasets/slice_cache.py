@@ -20,6 +20,8 @@ import os
 import re
 import shutil
 import socket
+import stat
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -107,8 +109,24 @@ class MappedSlices:
 
 
 def default_cache() -> Path:
-    """Where this machine's user keeps copies unless told otherwise."""
-    return platformdirs.user_cache_path("anomaly-study") / "slices"
+    """Where this machine's user keeps copies unless told otherwise.
+
+    That is below the user's home; where that may not be written, a folder of the user's own among
+    the temporary files.
+    """
+    usual = platformdirs.user_cache_path("anomaly-study") / "slices"
+    there = next((path for path in usual.parents if path.exists()), usual)
+    if os.access(there, os.W_OK | os.X_OK) or not hasattr(os, "getuid"):
+        return usual
+    own = Path(tempfile.gettempdir()) / f"anomaly-study-{os.getuid()}"
+    try:
+        own.mkdir(mode=0o700, exist_ok=True)
+        status = own.lstat()
+    except OSError:
+        return usual
+    # Anybody may have made a folder of that name there.
+    is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    return own / "slices" if is_ours else usual
 
 
 @dataclass(frozen=True)

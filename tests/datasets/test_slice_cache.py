@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from benchmarks.synthetic_shards import write_cohort
 from datasets.manifest import CohortManifest, manifest_path
-from datasets.slice_cache import CacheError, MappedSlices, SliceCache
+from datasets.slice_cache import CacheError, MappedSlices, SliceCache, default_cache
 from datasets.slice_files import SLICE_BYTES, SetMember
 from datasets.storage import ChecksumError, Storage
 from study.store.copies import prune_copies
@@ -227,3 +228,19 @@ def test_gc_removes_copies_of_cohorts_that_the_store_has_no_more_and_of_long_ago
     os.utime(place(tmp_path) / "used", (long_ago, long_ago))
     assert prune_copies(other, cache) == [place(tmp_path)]
     assert prune_copies(store, cache) == []
+
+
+def test_a_home_that_may_not_be_written_is_no_place_for_copies(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The user of a container often has none, and a strange folder of the name is not taken."""
+    monkeypatch.setenv("HOME", "/proc/1")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).startswith("/proc"))
+    own = tmp_path / f"anomaly-study-{os.getuid()}"
+    assert default_cache() == own / "slices"
+    assert own.stat().st_mode & 0o777 == 0o700
+    own.rmdir()
+    own.symlink_to(tmp_path)
+    assert default_cache() == Path("/proc/1/.cache/anomaly-study/slices")
