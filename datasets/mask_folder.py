@@ -192,17 +192,14 @@ class _Subjects:
         if entities:
             return entities.pop() if len(entities) == 1 else ""
         words = _tokens(path)
-        named: set[str] = set()
         runs = [
             run
             for start, run in _runs(words, self._longest)
             if run in self._labels and not (start and words[start - 1] in _NO_SUBJECT)
         ]
         # BraTS20_Training_001 is meant, and not a subject 001 beside it.
-        within = [run for run in runs if any(_holds(other, run) for other in runs)]
-        for run in runs:
-            if run not in within:
-                named |= self._labels[run]
+        whole = [run for run in runs if not any(_holds(other, run) for other in runs)]
+        named = {subject for run in whole for subject in self._labels[run]}
         return named.pop() if len(named) == 1 else ""
 
 
@@ -214,24 +211,8 @@ def _holds(longer: _Tokens, run: _Tokens) -> bool:
 
 _SUB = re.compile(r"(?:^|[/_])sub-([A-Za-z0-9]+)")
 _NO_SUBJECT = frozenset(
-    [
-        "ses",
-        "session",
-        "run",
-        "rater",
-        "reader",
-        "acq",
-        "rec",
-        "echo",
-        "batch",
-        "part",
-        "version",
-        "v",
-        "task",
-        "desc",
-        "label",
-        "space",
-    ]
+    ("ses", "session", "run", "rater", "reader", "acq", "rec", "echo")
+    + ("batch", "part", "version", "v", "task", "desc", "label", "space")
 )
 """Words whose values are no subjects."""
 
@@ -239,7 +220,9 @@ _NO_SUBJECT = frozenset(
 def _fits(scan: Scan, path: str, of_subject: Sequence[Scan]) -> bool:
     words = _tokens(path)
     name = scan.image.name.lower()
-    modalities = {_MODALITY_WORDS[word] for word in words if word in _MODALITY_WORDS}
+    # A session may be called t1.
+    rest = _tokens(re.sub(r"(?:^|[/_])ses-[A-Za-z0-9]+", "", path))
+    modalities = {_MODALITY_WORDS[word] for word in rest if word in _MODALITY_WORDS}
     if modalities and scan.modality not in modalities:
         return False
     for entity in ("run", "acq"):
@@ -263,10 +246,10 @@ def _fits(scan: Scan, path: str, of_subject: Sequence[Scan]) -> bool:
         is_time_point = len(both) > 1 and all(one.isdecimal() for one in both)
         if run == label and is_time_point and len(behind[0]) == len(session):
             return behind[0] == session
-    others = {other.session for other in of_subject} - {session}
-    if not others:
+    further = {other.session for other in of_subject} - {session}
+    if not further:
         return True
-    named = {one for one in (session, *others) if one and _tokens(one) in runs}
+    named = {one for one in (session, *further) if one and _tokens(one) in runs}
     return named == {session} and not session.isdecimal()
 
 

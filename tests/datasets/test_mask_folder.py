@@ -170,3 +170,12 @@ def test_a_folder_of_masks_by_another_path_is_counted_once(tmp_path: Path) -> No
     with pytest.raises(SourceError, match="holds the scans' own folder"):
         with_masks(listing, scans, tmp_path)
     assert found(with_masks(listing, scans, scans)) == {"1_T1w": ["sub-1_roi.nii.gz"]}
+
+
+def test_a_session_called_t1_is_no_modality(tmp_path: Path) -> None:
+    for ses in ("t1", "t2"):
+        put(tmp_path / "scans", f"sub-1/ses-{ses}/anat/sub-1_ses-{ses}_T2w.nii.gz")
+    put(tmp_path / "drawn", "sub-1_ses-t1_lesion.nii")
+    listing = bids.list_scans(tmp_path / "scans", USUAL_MODALITIES)
+    listing = with_masks(listing, tmp_path / "scans", tmp_path / "drawn")
+    assert found(listing) == {"1_t1_T2w": ["sub-1_ses-t1_lesion.nii"], "1_t2_T2w": []}
