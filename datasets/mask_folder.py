@@ -211,8 +211,10 @@ def _holds(longer: _Tokens, run: _Tokens) -> bool:
 
 _SUB = re.compile(r"(?:^|[/_])sub-([A-Za-z0-9]+)")
 _NO_SUBJECT = frozenset(
-    ("ses", "session", "run", "rater", "reader", "acq", "rec", "echo")
-    + ("batch", "part", "version", "v", "task", "desc", "label", "space")
+    (
+        *("ses", "session", "run", "rater", "reader", "acq", "rec", "echo"),
+        *("batch", "part", "version", "v", "task", "desc", "label", "space"),
+    )
 )
 """Words whose values are no subjects."""
 
