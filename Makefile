@@ -5,12 +5,12 @@ STORE ?= runs
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help install study test faults kills damage lint docs bench dashboard screenshots browser network clean
+.PHONY: help install study test faults kills damage files lint docs bench dashboard screenshots browser network clean
 
 help:
 	@echo "make study [GRID=paper] [STORE=runs] [ARGS='--cohorts cohorts.toml']   run a study to its table"
 	@echo "make dashboard [STORE=runs]   look at the last study"
-	@echo "make test | faults (kills, damage) | lint | docs | bench | screenshots | install | clean"
+	@echo "make test | faults (kills, damage, files) | lint | docs | bench | screenshots | install | clean"
 
 install: .venv/installed
 
@@ -32,14 +32,19 @@ dashboard: install
 test: install browser network
 	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
-# Kills of every kind, several of each, then damages of every kind of file; the tests do a few.
-faults: kills damage
+# Kills of every kind, several of each, then damages of every kind of file, and damaged scans and
+# folders by the thousand; the tests do a few.
+faults: kills damage files
 
 kills: install
 	@$(BIN)/python -m tests.faults $(ARGS)
 
 damage: install
 	@$(BIN)/python -m tests.faults.damage $(ARGS)
+
+files: install
+	@FILES=170 FOLDERS=2000 KILLS=10 $(BIN)/python -m pytest tests/datasets/test_nifti_fuzz.py \
+		tests/datasets/test_folder_fuzz.py tests/study/preparation/test_kills.py $(ARGS)
 
 lint: install
 	@$(BIN)/ruff check .
@@ -52,7 +57,7 @@ docs: install
 	@$(BIN)/python docs/make_commands.py
 
 bench: install
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m benchmarks --out benchmarks/results.json $(ARGS)
 
 screenshots: install browser
 	@$(BIN)/python -m benchmarks.screenshots $(ARGS)

@@ -10,6 +10,8 @@ import importlib
 import json
 import os
 import platform
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -30,6 +32,12 @@ def main(
     ] = None,
     real: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A folder of real scans, for some of them.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Where named results are kept as JSON, such as results.json."
+        ),
     ] = None,
 ) -> None:
     """Run benchmarks and print what they measured."""
@@ -66,6 +74,37 @@ def main(
         )
     console.print(table)
     print(json.dumps({"cores": os.cpu_count(), "load": load, "rows": [asdict(r) for r in rows]}))
+    if out is not None:
+        _keep(out, [row for row in rows if row.name])
+
+
+def _keep(out: Path, rows: Sequence[Measurement]) -> None:
+    """Write what was measured, in place of the same names of before."""
+    before = json.loads(out.read_text())["results"] if out.exists() else []
+    results = {result["name"]: result for result in before}
+    for row in rows:
+        results[row.name] = {
+            "name": row.name,
+            "ratio": round(row.ratio, 3),
+            "spread": None if row.spread is None else [round(r, 3) for r in row.spread],
+            "ours": row.ours,
+            "theirs": row.peers,
+            "unit": row.unit,
+            "peer": row.peer,
+        }
+    content = {"machine": _machine(), "results": [results[name] for name in sorted(results)]}
+    out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _machine() -> str:
+    """Processor and number of cores."""
+    model = platform.processor() or platform.machine()
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return f"{model}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from benchmarks.measurement import Measurement
+from benchmarks.paper_grid import COHORTS, ONLY_T1W
 from datasets.storage import Storage
 from study.cluster.nodes import Node, NodeReport
 from study.grids._grid import load_grid
@@ -46,9 +47,6 @@ COUNT_S = 2e-4
 """Seconds of a thread to count a slice's pixels for one score."""
 
 CARDS = (1, 8, 64)
-
-COHORTS = (("ixi", "train", 579, 100), ("atlas", "test", 220, 90), ("brats", "test", 285, 100))
-"""The paper's data: name, role, scans of a modality, slices that are kept of each."""
 
 
 @dataclass
@@ -119,7 +117,7 @@ def _paper() -> tuple[list[Work], dict[str, Job]]:
         )
         for name, role, scans, slices in COHORTS
         for modality in ("T1w", "T2w")
-        if (name, modality) != ("atlas", "T2w")
+        if modality == "T1w" or name not in ONLY_T1W
     )
     plan = build_plan(load_grid("paper"), cohorts, seeds=(0,), epochs=None)
     work = [Work(trial, trial.evals, fit=True) for trial in plan.trials]

@@ -20,6 +20,8 @@ class Measurement:
         peers: The alternative's figure.
         ratio: How many times better ours is.
         wanted: The ratio that is claimed, or None.
+        name: What ``results.json`` calls it; empty if it is not kept there.
+        spread: Lowest and highest ratio of the runs; None if there was one run.
     """
 
     claim: str
@@ -29,6 +31,8 @@ class Measurement:
     peers: float
     ratio: float
     wanted: float | None = None
+    name: str = ""
+    spread: tuple[float, float] | None = None
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -46,3 +50,38 @@ def paired(
     peers()
     times = [(seconds(ours), seconds(peers)) for _ in range(pairs)]
     return statistics.median(t for t, _ in times), statistics.median(t for _, t in times)
+
+
+def cpu_seconds(function: Callable[[], object]) -> float:
+    """CPU seconds of this process in one call."""
+    started = time.process_time()
+    function()
+    return time.process_time() - started
+
+
+def compared(
+    name: str,
+    claim: str,
+    peer: str,
+    ours: Callable[[], object],
+    peers: Callable[[], object],
+    *,
+    wanted: float | None = None,
+    pairs: int = 5,
+) -> Measurement:
+    """Median CPU seconds of both, called in turn after one call each, with the ratios' spread."""
+    ours()
+    peers()
+    times = [(cpu_seconds(ours), cpu_seconds(peers)) for _ in range(pairs)]
+    ratios = [theirs / own for own, theirs in times]
+    return Measurement(
+        claim,
+        statistics.median(own for own, _ in times),
+        "CPU s",
+        peer,
+        statistics.median(theirs for _, theirs in times),
+        statistics.median(ratios),
+        wanted,
+        name,
+        (min(ratios), max(ratios)),
+    )

@@ -2,7 +2,8 @@
 
 Reads Parquet and safetensors files and JSON manifests alone, rebuilds the networks with plain torch
 and measures with scikit-learn; nothing of the project is imported. One trial of each model is
-checked on each of its test cohorts, every score, both regions:
+checked on each of its test cohorts, every score, both regions. Models without code of their own
+here are left out:
 
     python -m study.run --grid small
     python -m benchmarks.rebuild --store runs --study small-phantom
@@ -26,6 +27,14 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 WANTED = 1e-5
+
+MODELS = ("ae", "aeu", "dae", "gmm", "intensity", "vae")
+
+HALVED = ("vae",)
+"""Networks whose code is mean and variance of the latent vector."""
+
+WITH_VARIANCE = ("aeu", "vae")
+"""Networks that predict a variance for each pixel."""
 
 
 def read(path: Path) -> Any:
@@ -53,7 +62,7 @@ def slices(store: Path, key: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[A
     )
 
 
-def network(params: dict[str, Any], weights: dict[str, torch.Tensor], is_vae: bool) -> nn.Module:
+def network(params: dict[str, Any], weights: dict[str, torch.Tensor], model: str) -> nn.Module:
     """The paper's network in evaluation mode, as one sequence from image to output."""
     c, z = params["n_c"], params["n_z"]
 
@@ -69,10 +78,10 @@ def network(params: dict[str, Any], weights: dict[str, torch.Tensor], is_vae: bo
     up = widths[:0:-1]
     decoder = nn.Module()
     decoder.trunk = nn.Sequential(
-        block(nn.ConvTranspose2d(z // (8 if is_vae else 4), up[0], 3, bias=False), up[0]),
+        block(nn.ConvTranspose2d(z // (8 if model in HALVED else 4), up[0], 3, bias=False), up[0]),
         *(block(nn.ConvTranspose2d(i, o, 4, 2, 1, bias=False), o) for i, o in pairwise(up)),
     )
-    decoder.last = nn.ConvTranspose2d(c, 2 if is_vae else 1, 4, 2, 1)
+    decoder.last = nn.ConvTranspose2d(c, 2 if model in WITH_VARIANCE else 1, 4, 2, 1)
     whole = nn.Module()
     whole.encoder, whole.decoder = encoder, decoder
     whole.load_state_dict({k.removeprefix("model."): v for k, v in weights.items()})
@@ -81,24 +90,24 @@ def network(params: dict[str, Any], weights: dict[str, torch.Tensor], is_vae: bo
 
 @torch.no_grad()
 def network_scores(
-    params: dict[str, Any], weights: dict[str, torch.Tensor], is_vae: bool, images: NDArray[Any]
+    params: dict[str, Any], weights: dict[str, torch.Tensor], model: str, images: NDArray[Any]
 ) -> dict[str, NDArray[Any]]:
     """Score maps of all images by name."""
-    net = network(params, weights, is_vae)
+    net = network(params, weights, model)
     found: dict[str, list[torch.Tensor]] = {}
     precision = torch.autocast("cpu", torch.bfloat16, enabled=params["precision"] == "bfloat16")
     for batch in torch.from_numpy(images).unsqueeze(1).split(params["batch_size"]):
         with precision:
             hidden = net.encoder.trunk(batch)
         code = net.encoder.last(hidden.float()).flatten(1)
-        latent = code.chunk(2, dim=1)[0] if is_vae else code
+        latent = code.chunk(2, dim=1)[0] if model in HALVED else code
         start = latent.reshape(len(batch), -1, 2, 2)
         with precision:
             hidden = net.decoder.trunk(start)
         output = net.decoder.last(hidden.float())
         error = (output[:, :1] - batch) ** 2
         maps = {"squared_error": error}
-        if is_vae:
+        if model in WITH_VARIANCE:
             floor = params["log_variance_floor"]
             log_variance = floor + nn.functional.softplus(output[:, 1:] - floor)
             maps["log_variance"] = 0.5 * (np.log(2 * np.pi) + log_variance)
@@ -135,7 +144,7 @@ def scores_of(spec: dict[str, Any], part: Path, images: NDArray[Any]) -> dict[st
     weights = load_file(part)
     if model == "gmm":
         return mixture_scores(params, weights, images)
-    return network_scores(params, weights, model == "vae", images)
+    return network_scores(params, weights, model, images)
 
 
 def chosen(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -144,9 +153,14 @@ def chosen(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in sorted(folder.glob("trials/*/manifest.json")):
         fit = read(path)
         mark = (fit["spec"]["model"], fit["spec"]["modality"])
-        if fit["status"] == "done" and mark not in seen:
+        if fit["status"] == "done" and mark[0] in MODELS and mark not in seen:
             seen.add(mark)
             yield path.parent, fit
+
+
+def newest(folder: Path) -> int:
+    """The newest version among the evaluations of a fit; older ones lie beside them."""
+    return max(read(path)["eval_version"] for path in folder.glob("eval/*/manifest.json"))
 
 
 def main(
@@ -160,6 +174,10 @@ def main(
         part = folder / fit["parts"].get("model.safetensors", {"path": ""})["path"]
         for path in sorted(folder.glob("eval/*/manifest.json")):
             evaluation = read(path)
+            if evaluation.get("role", "test") != "test" or evaluation["eval_version"] != newest(
+                folder
+            ):
+                continue
             images, brain, lesion = slices(store, evaluation["test_key"])
             maps = scores_of(spec, part, images)
             metrics = path.parent / evaluation["parts"]["metrics.parquet"]["path"]

@@ -30,6 +30,7 @@ from study.records.types import (
 )
 from trainables.registry import detector_class
 from trainables.spec import EVAL_VERSION, TrialSpec
+from trainables.tables import LESIONS_SCHEMA, SLICES_SCHEMA, SUBJECTS_SCHEMA
 
 SCORES = {
     "intensity": ("intensity", "negative_intensity"),
@@ -111,7 +112,8 @@ def write_evaluation(
     rows, curves = [], []
     for score, region in itertools.product(SCORES[trial.spec.model], ("brain", "slice")):
         auc = float(np.clip(_MIDDLE[score] + rng.normal(0, 0.03), 0.05, 0.98))
-        rows.append(_metrics(score, region, auc, rng))
+        row = _metrics(score, region, auc, rng)
+        rows.append(row if evaluation.role == "test" else row | _NO_LESIONS)
         if maps is not None:
             curves.append(_curve(score, region, auc))
     metrics = pa.Table.from_pylist(rows, schema=pa.schema(list(METRIC_FIELDS)))
@@ -120,6 +122,8 @@ def write_evaluation(
         files["roc.parquet"] = _parquet(pa.concat_tables(curves))
         files["heatmaps.parquet"] = _parquet(maps.table(evaluation.cohort, trial.spec, rng))
         files["subjects.parquet"] = _parquet(_subjects(evaluation.cohort, rows, rng))
+        files["slices.parquet"] = _parquet(_slices(evaluation.cohort, rows, rng))
+        files["lesions.parquet"] = _parquet(_lesions(evaluation.cohort, rows, rng))
     store = study.trial(trial.trial_id)
     parts: dict[str, Part] = Attempt(store.evaluation_storage(evaluation.eval_id)).put_all(files)
     store.write_evaluation(
@@ -129,6 +133,7 @@ def write_evaluation(
             status="done",
             epochs=trial.spec.epochs,
             cohort=evaluation.cohort,
+            role=evaluation.role,
             modality=trial.spec.modality,
             test_key=evaluation.test_key,
             eval_version=EVAL_VERSION,
@@ -168,6 +173,14 @@ def _metrics(score: str, region: str, auc: float, rng: np.random.Generator) -> d
     }
 
 
+_NO_LESIONS: dict[str, Any] = {
+    "n_positive": 0,
+    **dict.fromkeys(("auc", "average_precision", "chance_average_precision", "best_dice")),
+    **dict.fromkeys(("best_dice_threshold", "mean_subject_auc", "lesion_outside_brain_share")),
+}
+"""Of the metrics of subjects without lesions."""
+
+
 def _curve(score: str, region: str, auc: float) -> pa.Table:
     """A power-law ROC curve of the wanted area."""
     fpr = np.linspace(0, 1, 200) ** 2
@@ -184,20 +197,80 @@ def _curve(score: str, region: str, auc: float) -> pa.Table:
 
 
 def _subjects(cohort: str, rows: list[dict[str, Any]], rng: np.random.Generator) -> pa.Table:
+    found = []
+    for row, i in itertools.product(rows, range(8)):
+        auc = float((row["auc"] or 0.5) + rng.normal(0, 0.02))
+        counts = _counts(auc)
+        if not row["n_positive"]:
+            counts["positives"] = [0] * len(counts["positives"])
+        found.append(
+            {
+                "subject": f"{cohort}/phantom{i:02d}",
+                "score": row["score"],
+                "region": row["region"],
+                "n_pixels": _N_PIXELS // 8,
+                "n_positive": row["n_positive"] // 8,
+                "n_scans": 1,
+                "voxel_ml": 0.005,
+                "auc": auc if row["n_positive"] else None,
+                "average_precision": row["average_precision"],
+                "top_mean": 0.9 + 0.01 * auc,
+                **counts,
+            }
+        )
+    return pa.Table.from_pylist(found, schema=SUBJECTS_SCHEMA)
+
+
+def _slices(cohort: str, rows: list[dict[str, Any]], rng: np.random.Generator) -> pa.Table:
+    """Ten slices of each subject, of which the first three show a lesion, if it has one."""
     found = [
         {
             "subject": f"{cohort}/phantom{i:02d}",
+            "slice_index": index,
             "score": row["score"],
-            "region": row["region"],
-            "n_pixels": _N_PIXELS // 8,
-            "n_positive": _N_POSITIVE // 8,
-            "auc": float(row["auc"] + rng.normal(0, 0.02)),
-            "average_precision": row["average_precision"],
+            "n_pixels": 5000,
+            "n_positive": 100 * (index < 3 and row["n_positive"] > 0),
+            "top_mean": float(rng.normal(0.8 + 0.1 * (index < 3), 0.05)),
         }
         for row in rows
-        for i in range(8)
+        for i, index in itertools.product(range(8), range(10))
+        if row["region"] == "brain"
     ]
-    return pa.Table.from_pylist(found)
+    return pa.Table.from_pylist(found, schema=SLICES_SCHEMA)
+
+
+def _lesions(cohort: str, rows: list[dict[str, Any]], rng: np.random.Generator) -> pa.Table:
+    """Two lesions of each subject, if it has any."""
+    found = []
+    for row in (r for r in rows if r["region"] == "brain" and r["n_positive"]):
+        for i, lesion in itertools.product(range(8), (1, 2)):
+            half, tenth, highest = np.sort(rng.uniform(0.2, 1, 3)).tolist()
+            found.append(
+                {
+                    "subject": f"{cohort}/phantom{i:02d}",
+                    "lesion": lesion,
+                    "score": row["score"],
+                    "n_pixels": 150,
+                    "volume_ml": 0.75,
+                    "highest": highest,
+                    "tenth": tenth,
+                    "half": half,
+                }
+            )
+    return pa.Table.from_pylist(found, schema=LESIONS_SCHEMA)
+
+
+def _counts(auc: float) -> dict[str, list[Any]]:
+    """A subject's pixels by score, those of a power-law ROC curve of its area."""
+    fpr = np.linspace(0, 1, 25) ** 2
+    tpr = fpr ** ((1 - np.clip(auc, 0.02, 0.98)) / np.clip(auc, 0.02, 0.98))
+    n_positive = _N_POSITIVE // 8
+    n_negative = _N_PIXELS // 8 - n_positive
+    return {
+        "thresholds": np.linspace(1, 0, 24).tolist(),
+        "positives": np.diff(np.round(tpr * n_positive).astype(int)).tolist(),
+        "negatives": np.diff(np.round(fpr * n_negative).astype(int)).tolist(),
+    }
 
 
 class Maps:

@@ -26,7 +26,7 @@ from study.records.index import refresh_index
 from study.records.names import describe_all
 from study.records.studies import StudyStore, utc_now
 from study.records.types import CohortInfo, PlannedTrial, StudyRecord
-from trainables.spec import TrialSpec
+from trainables.spec import EVAL_VERSION, TrialSpec
 
 LAMBDAS = (0.1, 0.01, 0.001, 0.0001)
 N_CS, N_ZS = (8, 16, 32), (8, 16, 32, 64, 128, 256, 512)
@@ -128,6 +128,7 @@ def write_study(
             cohorts=tuple(infos),
             trials=trials,
             searches=plan.searches,
+            eval_version=EVAL_VERSION,
             provenance=PROVENANCE,
             created=now,
             updated=now,

@@ -8,9 +8,7 @@ store is escaped, since plotly reads HTML in it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.tables import GridCell, GridLine
@@ -23,127 +21,12 @@ GRID_SCALE = "Viridis"
 _OTHER_COLOURS = ("#D55E00", "#2F7FC1", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
 
 
-@dataclass(frozen=True)
-class Trace:
-    """A line of a figure with a name.
-
-    Attributes:
-        name: What the legend says, as the store has it.
-        x: Positions.
-        y: Figures.
-        colour: CSS colour.
-        dash: Plotly's dash.
-        notes: What hovering says of each point besides, such as the threshold.
-        width: In pixels.
-        in_legend: Whether the legend names it.
-    """
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float | None]
-    colour: str
-    dash: str = "solid"
-    notes: Sequence[str] = ()
-    width: float = 2.0
-    in_legend: bool = True
-
-
 def line_style(names: Names, model: str, score: str, position: int = 0) -> tuple[str, str]:
     """Colour and dash of a model's score: its own, or else one by its position."""
     known = names.score_of(model, score)
     if known.colour:
         return known.colour, known.dash
     return _OTHER_COLOURS[position % len(_OTHER_COLOURS)], "dashdot"
-
-
-def loss_curves(curves: Sequence[Trace], *, log_y: bool) -> go.Figure:
-    """Loss over epochs; training solid, validation dotted."""
-    figure = go.Figure()
-    for curve in curves:
-        name = plot_text(curve.name)
-        figure.add_scatter(
-            x=list(curve.x),
-            y=list(curve.y),
-            name=name,
-            mode="lines+markers" if len(curve.x) < 40 else "lines",
-            line={"color": curve.colour, "dash": curve.dash, "width": curve.width},
-            marker={"size": 5},
-            showlegend=curve.in_legend,
-            hovertemplate=f"{name}<br>epoch %{{x}}: %{{y:.5g}}<extra></extra>",
-        )
-    _finish(figure, "Epoch", "Loss (objective of the model)", height=360)
-    figure.update_xaxes(rangemode="tozero", tickformat="d")
-    if log_y:
-        figure.update_yaxes(type="log", exponentformat="power")
-    return figure
-
-
-def roc_figure(curves: Sequence[Trace], *, log_x: bool, lowest: float = 1e-4) -> go.Figure:
-    """ROC curves with chance; hovering tells the threshold.
-
-    Args:
-        curves: False positive rate against true positive rate.
-        log_x: Whether the false positive rate is logarithmic, from ``lowest`` on.
-        lowest: Left end of a logarithmic axis.
-    """
-    figure = go.Figure()
-    chance = np.geomspace(lowest, 1, 50) if log_x else np.array([0.0, 1.0])
-    figure.add_scatter(
-        x=chance.tolist(),
-        y=chance.tolist(),
-        name="chance",
-        mode="lines",
-        line={"color": "#9A9A9A", "dash": "dash", "width": 1},
-        hoverinfo="skip",
-    )
-    for curve in curves:
-        _add_curve(figure, curve, "false positive rate", "true positive rate", log_x=log_x)
-    _finish(figure, "False positive rate (share of healthy pixels)", _TPR, height=460)
-    figure.update_yaxes(range=[0, 1.01])
-    if log_x:
-        figure.update_xaxes(type="log", range=[np.log10(lowest), 0], dtick=1, tickformat=".0e")
-    else:
-        figure.update_xaxes(range=[0, 1])
-    return figure
-
-
-_TPR = "True positive rate (share of lesion pixels)"
-
-
-def precision_recall_figure(curves: Sequence[Trace], chance: float | None) -> go.Figure:
-    """Precision over recall; hovering tells the threshold.
-
-    Args:
-        curves: Recall against precision.
-        chance: Precision of guessing: the share of lesion pixels.
-    """
-    figure = go.Figure()
-    if chance is not None:
-        figure.add_scatter(
-            x=[0, 1],
-            y=[chance, chance],
-            name="chance",
-            mode="lines",
-            line={"color": "#9A9A9A", "dash": "dash", "width": 1},
-            hovertemplate=f"chance: {chance:.4f}<extra></extra>",
-        )
-    for curve in curves:
-        _add_curve(figure, curve, "recall", "precision", log_x=False)
-    _finish(figure, "Recall (share of lesion pixels)", "Precision", height=460)
-    figure.update_xaxes(range=[0, 1])
-    figure.update_yaxes(range=[0, _precision_top(curves, chance)])
-    return figure
-
-
-def _precision_top(curves: Sequence[Trace], chance: float | None) -> float:
-    """Where the axis of precision ends: lesions are rare, so curves may lie low.
-
-    The first few pixels that a threshold lets in say little, so they do not count.
-    """
-    values = [
-        y for c in curves for x, y in zip(c.x, c.y, strict=True) if x >= 0.02 and y is not None
-    ]
-    return float(min(1.01, 1.15 * max([*values, 2 * (chance or 0.0), 0.01])))
 
 
 def grid_figure(
@@ -216,7 +99,7 @@ def grid_figure(
         ),
     )
     height = 150 + 64 * len(downs)
-    _finish(figure, plot_text(across.title), plot_text(down.title), height=height)
+    finish(figure, plot_text(across.title), plot_text(down.title), height=height)
     figure.update_xaxes(type="category", categoryarray=acrosses, showgrid=False)
     figure.update_yaxes(type="category", categoryarray=downs, showgrid=False)
     figure.update_layout(clickmode="event+select", dragmode=False, hovermode="closest")
@@ -252,7 +135,7 @@ def line_figure(line: GridLine, metric: str, low: float, high: float, axis: Sett
         hovertemplate=f"{_symbol(axis)} %{{customdata[1]}}<br>{metric} %{{y:.3f}}"
         "<br>click to open<extra></extra>",
     )
-    _finish(figure, plot_text(axis.title), metric, height=340)
+    finish(figure, plot_text(axis.title), metric, height=340)
     margin = max(high - low, 1e-3) * 0.15
     if is_log:
         figure.update_xaxes(type="log", dtick=1, tickformat="g")
@@ -299,7 +182,7 @@ def paper_figure(table: TableOne, columns: Sequence[tuple[str, str]]) -> go.Figu
             font={"size": 13},
         )
         figure.update_layout({f"xaxis{suffix}": {"domain": span, "anchor": "y"}})
-    _finish(figure, "ROC-AUC", "", height=90 + 26 * len(names))
+    finish(figure, "ROC-AUC", "", height=90 + 26 * len(names))
     figure.update_yaxes(autorange="reversed", categoryarray=names, type="category")
     figure.update_layout(showlegend=False, margin={"t": 32})
     return figure
@@ -361,27 +244,10 @@ def volume_figure(groups: Sequence[tuple[str, Sequence[float]]]) -> go.Figure:
             fillcolor="rgba(0,0,0,0)",
             hovertemplate="%{x:.0f} ml<extra>%{fullData.name}</extra>",
         )
-    _finish(figure, "Brain volume (ml)", "", height=100 + 52 * max(len(groups), 1))
+    finish(figure, "Brain volume (ml)", "", height=100 + 52 * max(len(groups), 1))
     figure.update_layout(showlegend=False)
     figure.update_yaxes(autorange="reversed")
     return figure
-
-
-def _add_curve(figure: go.Figure, curve: Trace, x: str, y: str, *, log_x: bool) -> None:
-    name = plot_text(curve.name)
-    shown = [v if v > 0 or not log_x else None for v in curve.x]
-    figure.add_scatter(
-        x=shown,
-        y=list(curve.y),
-        name=name,
-        mode="lines",
-        line={"color": curve.colour, "dash": curve.dash, "width": curve.width},
-        customdata=list(curve.notes),
-        hovertemplate=(
-            f"<b>{name}</b><br>{x} %{{x:.4f}}<br>{y} %{{y:.4f}}"
-            "<br>threshold %{customdata}<extra></extra>"
-        ),
-    )
 
 
 def _intervals(cells: Sequence[Cell]) -> dict[str, object] | None:
@@ -394,7 +260,8 @@ def _intervals(cells: Sequence[Cell]) -> dict[str, object] | None:
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1.2}
 
 
-def _finish(figure: go.Figure, x: str, y: str, *, height: int) -> None:
+def finish(figure: go.Figure, x: str, y: str, *, height: int) -> None:
+    """Give a figure its axes' titles, height and the layout that all have."""
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 12, "b": 8},

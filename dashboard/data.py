@@ -19,16 +19,21 @@ import pyarrow.parquet as pq
 import streamlit as st
 from numpy.typing import NDArray
 
-from dashboard.maps import ShowcaseMaps, decode_showcase
 from dashboard.reader import StudyReader, StudyView
 from datasets.manifest import CohortManifest, ScanRecord, read_manifest
 from datasets.storage import Storage, StorageError
-from study.plan.done import plan_trials
+from study.plan.done import plan_rows, plan_trials
 from study.records.names import Names
+from study.records.showcase import ShowcaseMaps, decode_showcase
 from study.records.studies import STUDY_NAME, StudyStore, TrialStore
 from study.records.types import EvalRecord, FitRecord
 from study.report.best import found_cells, top_rows
 from study.report.choice import planned_seeds
+from study.report.evidence import Evidence
+from study.report.operating import OperatingPoints
+from study.report.operating_table import with_operating
+from study.report.postprocessed import Postprocessed, postprocessed_cells
+from study.report.proof import with_evidence
 from study.report.table_one import TableOne, table_one
 
 
@@ -149,6 +154,8 @@ def finished_history(uri: str, study: str, trial_id: str, finished: str) -> pa.T
     """The epochs of a fit that has ended, or None if its record names none."""
     store = trial_store(uri, study, trial_id)
     record = store.fit()
+    if record is not None and record.stopped is not None:
+        return running_history(uri, study, trial_id)
     if record is None or "history.parquet" not in record.parts:
         return None
     return _parquet(store.read_part(record, "history.parquet"), "history.parquet")
@@ -256,7 +263,27 @@ def table_of(
     names = Names(record.detectors if record else {})
     planned = planned_seeds(plan_trials(record, _view.index), rows, names) if record else None
     found = found_cells(_view.results) if rows else ()
-    return table_one(rows, region, metric, planned=planned, found=found, names=names)
+    table = table_one(rows, region, metric, planned=planned, found=found, names=names)
+    if metric != "auc" or not rows:
+        return table
+    # What a run or a report has worked out; a page must not wait for it.
+    store = StudyStore.open(open_store(uri), study)
+    evidence = Evidence(store, _view.index, kept_only=True)
+    table = with_evidence(table, rows, _view.results, evidence)
+    if record is None:
+        return table
+    healthy = plan_rows(record, _view.index, "healthy")
+    return with_operating(table, rows, OperatingPoints(store, healthy, evidence))
+
+
+@st.cache_data(show_spinner=False, max_entries=24)
+def postprocessed_of(uri: str, study: str, version: str, _view: StudyView) -> list[Postprocessed]:
+    """The best settings after post-processing, for a version of a study's view."""
+    record = _view.record
+    if record is None:
+        return []
+    best = best_of(uri, study, version, "auc", _view)
+    return postprocessed_cells(plan_trials(record, _view.index), _view.index, best)
 
 
 def finished_at(view: StudyView, trial_id: str) -> str:

@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard import state
-from dashboard.charts import loss_curves
+from dashboard.curve_charts import loss_curves
 from dashboard.data import StoreListing, list_studies, open_study
 from dashboard.navigation import register_pages
 from dashboard.options import DashboardOptions, parse_options
@@ -286,7 +286,7 @@ def _badges(view: StudyView) -> None:
             st.badge("running", icon=":material/sync:", color="green")
         elif progress is not None and (progress.stage == "stopped" or not progress.has_ended):
             st.badge("stopped", icon=":material/sync_problem:", color="red")
-        elif counts.planned and counts.done + counts.failed >= counts.planned:
+        elif counts.planned and counts.ended >= counts.planned:
             st.badge("complete", icon=":material/check:", color="blue")
         else:
             st.badge("not running", icon=":material/pause:", color="gray")

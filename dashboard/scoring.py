@@ -14,8 +14,8 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard.data import ScanSlices, weights
-from dashboard.maps import ShowcaseMaps
 from datasets.storage import StorageError
+from study.records.showcase import ShowcaseMaps
 
 if TYPE_CHECKING:
     from trainables.detector import Detector

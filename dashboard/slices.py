@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from dashboard.data import ScanSlices, best_of, finished_at, manifest, scan_slices, showcase
 from dashboard.frame import Frame
-from dashboard.maps import ShowcaseMaps, region_mask, score_range
+from dashboard.maps import region_mask, score_range
 from dashboard.scoring import score_slice
 from datasets.manifest import ScanRecord
 from datasets.storage import StorageError
+from study.records.showcase import ShowcaseMaps
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from datasets.manifest import ContrastMeasures
 from datasets.scan import Modality
@@ -75,8 +74,8 @@ def measure_contrast(
     Returns:
         The measures; ``None`` if there is no centre or no positive median to compare with.
     """
-    depth_SHW = np.stack([ndimage.distance_transform_edt(np.pad(b, 1)) for b in brain_SHW])
-    depth_mm = depth_SHW[:, 1:-1, 1:-1] * pixel_mm
+    most = int(CENTRE_MM / pixel_mm) + 1
+    depth_mm = np.sqrt(_squared_depth(brain_SHW, most).astype(np.float64)) * pixel_mm
     healthy_SHW = brain_SHW & ~lesion_SHW
     whole = images_SHW[healthy_SHW].astype(np.float64)
     border = images_SHW[healthy_SHW & (depth_mm < BORDER_MM)].astype(np.float64)
@@ -88,6 +87,36 @@ def measure_contrast(
         return None
     ratios = (np.median(border) / inner, inner / middle, np.percentile(whole, 99) / middle)
     return ContrastMeasures(**dict(zip(_WORDS, (round(float(r), 4) for r in ratios), strict=True)))
+
+
+def _squared_depth(brain_SHW: NDArray[np.bool_], most: int) -> NDArray[np.unsignedinteger]:
+    """Squared distance, in pixels, of brain to the nearest pixel outside it within its slice.
+
+    What is beyond the image counts as outside. First along columns, then across them (Saito and
+    Toriwaki 1994): exact up to ``most`` pixels, above ``most ** 2`` beyond; that bound is why it
+    takes a fraction of the time of a transform without one.
+
+    Args:
+        brain_SHW: Brain masks.
+        most: Greatest distance of interest, in pixels, at least 1.
+    """
+    kind = np.min_scalar_type(2 * (most + 1) ** 2)
+    along_SHW = np.zeros(brain_SHW.shape, dtype=kind)
+    for rows in (range(brain_SHW.shape[1]), range(brain_SHW.shape[1])[::-1]):
+        run_SW = np.zeros_like(along_SHW[:, 0])
+        for row in rows:
+            run_SW = np.where(brain_SHW[:, row], np.minimum(run_SW + 1, most + 1), 0).astype(kind)
+            first = rows.step > 0
+            along_SHW[:, row] = run_SW if first else np.minimum(along_SHW[:, row], run_SW)
+    squared_SHW = along_SHW**2
+    width = brain_SHW.shape[2]
+    for nearest_HW in squared_SHW:
+        padded_HW = np.pad(nearest_HW, ((0, 0), (most, most)))
+        for step in range(1, most + 1):
+            for start in (most - step, most + step):
+                across_HW = padded_HW[:, start : start + width] + kind.type(step**2)
+                np.minimum(nearest_HW, across_HW, out=nearest_HW)
+    return squared_SHW
 
 
 def contradiction(measures: ContrastMeasures, modality: Modality) -> str:

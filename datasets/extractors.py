@@ -27,6 +27,9 @@ from datasets.nifti import Volume, load_mask
 
 Tool = Literal["deepbet", "bet"]
 
+DEEPBET_THRESHOLD = 0.5
+"""Voxels that are more probably brain than this are brain: deepbet's own default."""
+
 BET_TIMEOUT_S = 900.0
 """BET takes seconds to minutes; robust centring repeats it up to ten times."""
 
@@ -73,11 +76,11 @@ def run_extractor(tool: Tool, volume: Volume, second: bool = False) -> NDArray[n
     if tool == "bet":
         return _run_bet(volume, ("-R", "-f", "0.4") if second else ("-f", "0.5"))
     if not second:
-        return _run_deepbet(volume.data_XYZ, volume.affine)
+        return _run_deepbet(volume.data_XYZ)
     box = _upper_head(volume)
     mask_XYZ = np.zeros(volume.data_XYZ.shape, dtype=bool)
     compressed_XYZ = np.sqrt(np.maximum(volume.data_XYZ[box], np.float32(0)))
-    mask_XYZ[box] = _run_deepbet(compressed_XYZ, volume.affine)
+    mask_XYZ[box] = _run_deepbet(compressed_XYZ)
     return mask_XYZ
 
 
@@ -92,18 +95,22 @@ def _deepbet() -> Any:
         return BrainExtraction()
 
 
-def _run_deepbet(data_XYZ: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _run_deepbet(data_XYZ: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """What ``BrainExtraction.run`` does to find a mask; it also makes images, for files, of it."""
     model = _deepbet()
-    image = nib.Nifti1Image(np.ascontiguousarray(data_XYZ), affine)
+    from datasets.deepbet_quantile import PartitionedQuantiles
+
     try:
-        _, mask, _ = model.run(image)
+        with PartitionedQuantiles():
+            brain_XYZ = model.run_model(np.require(data_XYZ, requirements=("C", "W")))
+        mask_XYZ = model.postprocess(brain_XYZ > DEEPBET_THRESHOLD)
     except (AssertionError, ValueError, RuntimeError) as error:
         # What deepbet raises when its first, coarse mask is empty or thinner than a voxel; any
         # other error of torch is the machine's, such as a GPU that failed.
         if isinstance(error, RuntimeError) and "sizes should be greater than 0" not in str(error):
             raise
         raise ScanError(f"deepbet finds no brain ({error})") from error
-    return np.asarray(mask.dataobj) > 0
+    return np.asarray(mask_XYZ, dtype=bool)
 
 
 def _upper_head(volume: Volume) -> tuple[slice, slice, slice]:

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     STUDY = "study"
     HEARTBEAT = "heartbeat"
     INDEX = "index"
+    STATISTICS = "statistics"
     COPY = "copy"
     """What a node has copied."""
     FIT = "fit"
@@ -52,6 +53,7 @@ _PATTERNS = {
     Kind.STUDY: rf"{_STUDY}/study\.json",
     Kind.HEARTBEAT: rf"{_STUDY}/progress\.json",
     Kind.INDEX: rf"{_STUDY}/index\.parquet",
+    Kind.STATISTICS: rf"{_STUDY}/statistics\.parquet",
     Kind.COPY: rf"{_STUDY}/copies/[0-9a-f]{{32}}\.json",
     Kind.FIT: rf"{_TRIAL}/manifest\.json",
     Kind.CHECKPOINT: rf"{_TRIAL}/checkpoint\.json",

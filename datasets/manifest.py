@@ -183,7 +183,7 @@ class CohortManifest(BaseModel):
         key: The cohort's key, from :func:`cohort_key`.
         cohort: Name of the cohort.
         modality: Of all its scans.
-        role: ``train`` or ``test``.
+        role: ``train``, ``test`` or ``healthy``.
         source: Name of the source that listed it.
         synthetic: Whether the scans are made by software; figures from them say so.
         settings: Of preprocessing.

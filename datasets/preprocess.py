@@ -13,6 +13,7 @@ right, Y posterior to anterior, Z inferior to superior (RAS voxels); S slices, H
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ store means of zero, and dividing those by their median, near zero, makes noise 
 
 TIE = 1e-9
 """Rounding that a resized mask may have just below 0.5 and still count."""
+
+T = TypeVar("T", bound=np.generic)
 
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 
@@ -53,6 +56,11 @@ class SliceGeometry:
     spacing_mm: tuple[float, float, float]
     crop_box: tuple[int, int, int, int]
     pixel_mm: float
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a pixel of the 128x128 slice in ml, as thick as the slices are apart."""
+        return self.pixel_mm**2 * self.spacing_mm[2] / 1000
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ def preprocess(
         )
     geometry = slice_geometry(brain_XYZ, volume)
     z_S, brain_SHW = _slices_with_brain(brain_XYZ, geometry, settings)
-    masked_XYS = np.where(brain_XYZ[:, :, z_S], data_XYZ[:, :, z_S], np.float32(0))
+    masked_XYS = np.where(_planes(brain_XYZ, z_S), _planes(data_XYZ, z_S), np.float32(0))
     if not np.isfinite(masked_XYS).all():
         raise ScanError("the image has NaN or infinite voxels inside the brain")
     _refuse_standardised(data_XYZ[brain_XYZ])
@@ -119,7 +127,7 @@ def preprocess(
     return SliceStack(
         images_SHW=np.clip(images_SHW, -_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16),
         brain_SHW=brain_SHW[positive_S],
-        lesion_SHW=_mask_slices(lesion_XYZ[:, :, z_S], geometry),
+        lesion_SHW=_mask_slices(_planes(lesion_XYZ, z_S), geometry),
         slice_index_S=z_S,
         geometry=geometry,
         notes=notes,
@@ -203,7 +211,7 @@ def _slices_with_brain(
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Z indices and resized brain masks of the slices with enough brain."""
     z_S = np.flatnonzero(brain_XYZ.any(axis=(0, 1))).astype(np.int32)
-    brain_SHW = _mask_slices(brain_XYZ[:, :, z_S], geometry)
+    brain_SHW = _mask_slices(_planes(brain_XYZ, z_S), geometry)
     enough_S = brain_SHW.mean(axis=(1, 2)) >= settings.min_brain_fraction
     if not enough_S.any():
         raise ScanError(
@@ -211,6 +219,13 @@ def _slices_with_brain(
             f"{settings.min_brain_fraction:.0%} of the {SIZE}x{SIZE} image"
         )
     return z_S[enough_S], brain_SHW[enough_S]
+
+
+def _planes(volume_XYZ: NDArray[T], z_S: NDArray[np.int32]) -> NDArray[T]:
+    """Some axial planes of a volume, rising; without a copy where none between them is left out."""
+    if len(z_S) and z_S[-1] - z_S[0] + 1 == len(z_S):
+        return volume_XYZ[:, :, z_S[0] : z_S[-1] + 1]
+    return volume_XYZ[:, :, z_S]
 
 
 def _refuse_standardised(values_N: NDArray[np.float32]) -> None:
@@ -234,6 +249,8 @@ def _notes(left_out: NDArray[np.int32], images_SHW: NDArray[np.float64]) -> tupl
 
 
 def _mask_slices(mask_XYS: NDArray[np.bool_], geometry: SliceGeometry) -> NDArray[np.bool_]:
+    if not mask_XYS.any():  # the lesion mask of a healthy head
+        return np.zeros((mask_XYS.shape[2], SIZE, SIZE), dtype=bool)
     return to_slices(mask_XYS, geometry) >= 0.5 - TIE
 
 

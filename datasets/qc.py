@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from datasets.boxes import bounding_box
+
 
 @dataclass(frozen=True)
 class BrainLimits:
@@ -85,15 +87,15 @@ def largest_piece(mask_XYZ: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], float
 
     An empty mask is returned as it is, with share 0.
     """
-    box = ndimage.find_objects(mask_XYZ.astype(np.uint8))
-    if not box or box[0] is None:
+    box = bounding_box(mask_XYZ)
+    if box is None:
         return mask_XYZ, 0.0
-    labels, n_pieces = ndimage.label(mask_XYZ[box[0]])
+    labels, n_pieces = ndimage.label(mask_XYZ[box])
     if n_pieces == 1:
         return mask_XYZ, 1.0
     sizes = np.bincount(labels.ravel())[1:]
     piece_XYZ = np.zeros_like(mask_XYZ)
-    piece_XYZ[box[0]] = labels == 1 + int(sizes.argmax())
+    piece_XYZ[box] = labels == 1 + int(sizes.argmax())
     return piece_XYZ, float(sizes.max() / sizes.sum())
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from datasets.boxes import bounding_box
 from datasets.qc import largest_piece
 from datasets.symmetry import darker_than_mirror_image
 
@@ -43,13 +44,17 @@ BRIGHTEST_PERCENTILE = 99.0
 _GRID_MM = 2.5
 """The sides are compared on a grid about this coarse, which is fast and fine enough."""
 
+_BLOCKS_MM = 4 * _GRID_MM
+"""More than what is lost of a distance where the coarse grid has blocks of several voxels: those
+are at most 4/3 of ``_GRID_MM`` wide. One goes by a side, one by a diagonal."""
+
 
 T = TypeVar("T", bound=np.generic)
 
 
 def fill_holes(mask_XYZ: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Add what a mask encloses, such as ventricles of exact zeros."""
-    box = _box(mask_XYZ)
+    box = bounding_box(mask_XYZ)
     if box is None:
         return mask_XYZ
     outside, _ = ndimage.label(~np.pad(mask_XYZ[box], 1))
@@ -87,19 +92,23 @@ def widen_at_lesions(
     dark, mirror = darker_than_mirror_image(_thinned(image_XYZ, steps), coarse, sampling)
     if not dark.any():
         return mask_XYZ
-    shape = inside_XYZ.shape
-    dark_XYZ = _refined(dark, steps, shape)
-    distance_mm = _distance_mm(inside_XYZ, spacing_mm)
-    near_XYZ = _within(dark_XYZ, REACH_MM, spacing_mm) & (distance_mm <= WIDENING_MM)
-    near_XYZ |= _refined(mirror & _within(dark, MIRROR_REACH_MM, sampling), steps, shape)
+    dark_XYZ = _refined(dark, steps, inside_XYZ.shape)
+    mirror_XYZ = _refined(mirror & _within(dark, MIRROR_REACH_MM, sampling), steps, dark_XYZ.shape)
     low = DARKEST_SHARE * float(np.percentile(image_XYZ[dark_XYZ & inside_XYZ], 10))
     high = float(np.percentile(image_XYZ[inside_XYZ], BRIGHTEST_PERCENTILE))
+    # All dark tissue is in the mask, so whatever may be added, and the voxel of the mask that is
+    # nearest to it, lie within that box.
+    at = _around(dark_XYZ, 2 * MIRROR_REACH_MM + _BLOCKS_MM, spacing_mm)
+    inside_XYZ, image_XYZ = inside_XYZ[at], image_XYZ[at]
+    distance_mm = _distance_mm(inside_XYZ, spacing_mm)
+    near_XYZ = _within(dark_XYZ[at], REACH_MM, spacing_mm) & (distance_mm <= WIDENING_MM)
+    near_XYZ |= mirror_XYZ[at]
     added_XYZ = near_XYZ & ~inside_XYZ & (image_XYZ >= low) & (image_XYZ <= high)
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     dark_ml = float(dark.sum() * np.prod(sampling)) / 1000
     most = int(min(MOST_ADDED_SHARE * dark_ml, MOST_ADDED_ML) / voxel_ml)
     widened_XYZ = mask_XYZ.copy()
-    widened_XYZ[box] |= _nearest(added_XYZ, distance_mm, most)
+    widened_XYZ[box][at] |= _nearest(added_XYZ, distance_mm, most)
     return fill_holes(largest_piece(widened_XYZ)[0])
 
 
@@ -138,25 +147,23 @@ def _around(
 ) -> tuple[slice, ...]:
     """The box of a mask, widened."""
     margins = [int(np.ceil(reach_mm / d)) for d in spacing_mm]
-    box = _box(mask_XYZ) or ()
+    box = bounding_box(mask_XYZ) or ()
     return tuple(slice(max(0, b.start - m), b.stop + m) for b, m in zip(box, margins, strict=True))
 
 
 def _within(
     mask_XYZ: NDArray[np.bool_], distance_mm: float, spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.bool_]:
-    return _distance_mm(mask_XYZ, spacing_mm) <= distance_mm
+    """What lies so near to a mask."""
+    near_XYZ = np.zeros_like(mask_XYZ)
+    if mask_XYZ.any():
+        box = _around(mask_XYZ, distance_mm, spacing_mm)
+        near_XYZ[box] = _distance_mm(mask_XYZ[box], spacing_mm) <= distance_mm
+    return near_XYZ
 
 
 def _distance_mm(
     mask_XYZ: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.float64]:
-    """How far each voxel is from a mask; 0 inside it, infinite if the mask is empty."""
-    if not mask_XYZ.any():
-        return np.full(mask_XYZ.shape, np.inf)
+    """How far each voxel is from a mask that is not empty; 0 inside it."""
     return np.asarray(ndimage.distance_transform_edt(~mask_XYZ, sampling=spacing_mm))
-
-
-def _box(mask_XYZ: NDArray[np.bool_]) -> tuple[slice, ...] | None:
-    found = ndimage.find_objects(mask_XYZ.astype(np.uint8))
-    return found[0] if found else None

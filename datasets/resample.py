@@ -11,6 +11,10 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+
+_AT_ONCE = 64
+"""Slices that are resampled together: 32 MB of planes of 256x256 voxels."""
 
 
 def interpolation_matrix(
@@ -45,11 +49,19 @@ def interpolation_matrix(
 def resample(
     stack_SYX: NDArray[np.generic], rows: NDArray[np.float64], columns: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Apply a row matrix (H, Y) and a column matrix (W, X) to every slice: (S, H, W) float64."""
+    """Apply a row matrix (H, Y) and a column matrix (W, X) to every slice: (S, H, W) float64.
+
+    Nearly all weights are zero, and only the others are computed with.
+    """
+    sparse_rows, sparse_columns = sparse.csr_array(rows), sparse.csr_array(columns)
     resized_SHW = np.empty((len(stack_SYX), len(rows), len(columns)))
-    # One slice at a time, in one memory layout: memory stays small, and the sums come out the
+    # Some slices at a time, in one memory layout: memory stays small, and the sums come out the
     # same however the volume was laid out before.
-    for index, plane_YX in enumerate(stack_SYX):
-        dense_YX = np.ascontiguousarray(plane_YX, dtype=np.float64)
-        resized_SHW[index] = rows @ (dense_YX @ columns.T)
+    for start in range(0, len(stack_SYX), _AT_ONCE):
+        block_SYX = stack_SYX[start : start + _AT_ONCE]
+        n, height, width = block_SYX.shape
+        dense_XYS = np.ascontiguousarray(block_SYX.transpose(2, 1, 0), dtype=np.float64)
+        half_WYS = (sparse_columns @ dense_XYS.reshape(width, height * n)).reshape(-1, height, n)
+        for column, half_YS in enumerate(half_WYS):
+            resized_SHW[start : start + n, :, column] = (sparse_rows @ half_YS).T
     return resized_SHW

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, get_args
 from datasets.formats import files_of
 
 Modality = Literal["T1w", "T2w", "FLAIR"]
-Role = Literal["train", "test"]
+Role = Literal["train", "test", "healthy"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 ONLY_IF_ASKED: frozenset[Modality] = frozenset({"FLAIR"})
 """What a cohort or grid has to name: the paper has none, and studies that are there have none."""

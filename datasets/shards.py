@@ -111,7 +111,7 @@ def process_scan(
     Args:
         scan: The scan.
         cohort: Name of its cohort.
-        role: Of the cohort; scans with lesions don't train, scans without a mask don't test.
+        role: Of the cohort; scans with lesions test alone, and scans without a mask don't.
         settings: Of preprocessing.
         key: From :func:`datasets.checksums.scan_key`.
         storage: The store.
@@ -248,9 +248,10 @@ def _prepare(scan: Scan, role: Role, settings: PreprocessSettings) -> _Prepared:
     volume = load_volume(scan.image, scan.volume)
     lesion_XYZ, lesion_notes = _load_lesions(scan, volume)
     n_lesion = int(lesion_XYZ.sum())
-    if role == "train" and n_lesion:
+    if role != "test" and n_lesion:
         raise ScanError(
-            f"{NOT_HEALTHY}: a train scan must have no lesion, and its mask marks {n_lesion} voxels"
+            f"{NOT_HEALTHY}: a {role} scan must have no lesion, and its mask marks {n_lesion} "
+            "voxels"
         )
     widened = settings.brain_mask == "widened"
     brain = extract_brain(volume, scan, settings.brain_extractor, widened=widened)

@@ -84,6 +84,8 @@ class MappedSlices:
         subject_N: int32 index into ``subjects``.
         slice_index_N: int32 index of the axial slice in its RAS volume.
         subjects: ``cohort/subject`` names.
+        scan_N: int32 number of the scan in the set.
+        voxel_ml_N: float64 volume of a pixel in ml.
         copied: What it took, if this call has copied the set.
     """
 
@@ -93,6 +95,8 @@ class MappedSlices:
     subject_N: NDArray[np.int32]
     slice_index_N: NDArray[np.int32]
     subjects: tuple[str, ...]
+    scan_N: NDArray[np.int32]
+    voxel_ml_N: NDArray[np.float64]
     copied: Copied | None
     _images: mmap.mmap | None
     _use: _Use
@@ -235,6 +239,7 @@ class SliceCache:
             checked.touch()
         mapped = [map_file(place / name, manifest.n_slices) for name in FILES]
         images, brain, lesion, subject, index = (array for array, _ in mapped)
+        counts = [scan.n_slices for scan in manifest.scans]
         return MappedSlices(
             images,
             brain,
@@ -242,6 +247,8 @@ class SliceCache:
             subject,
             index,
             manifest.subjects,
+            np.repeat(np.arange(len(counts), dtype=np.int32), counts),
+            np.repeat([scan.voxel_ml for scan in manifest.scans], counts),
             None,
             mapped[0][1],
             use,
@@ -261,9 +268,14 @@ class SliceCache:
         aside.mkdir()
         try:
             subjects = tuple(name for name, _ in groupby(members, key=lambda m: m.subject))
-            files, n_bytes = unpack(aside, members, store)
+            files, scans, n_bytes = unpack(aside, members, store)
             manifest = SetManifest(
-                n_slices=count, subjects=subjects, store=store.uri, cohorts=cohorts, files=files
+                n_slices=count,
+                subjects=subjects,
+                scans=tuple(scans),
+                store=store.uri,
+                cohorts=cohorts,
+                files=files,
             )
             (aside / f"{_CHECKED}{self.run}").touch()
             (aside / _USED).touch()

@@ -32,7 +32,7 @@ SLICE_BYTES = IMAGE_BYTES + 2 * MASK_BYTES + 8
 MANIFEST = "manifest.json"
 """The file of a set that is written last."""
 
-_VERSION = 1
+_VERSION = 2
 
 FILES: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
     "images.f2": (np.dtype("<f2"), (SIZE, SIZE)),
@@ -64,6 +64,20 @@ class _File(BaseModel):
     sha256: str
 
 
+class MemberInfo(BaseModel):
+    """What is known of a scan of a set, in the order of the rows.
+
+    Attributes:
+        n_slices: How many rows it has.
+        voxel_ml: Volume of a pixel of its slices in ml, as thick as its slices are apart.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    n_slices: Count
+    voxel_ml: float
+
+
 class SetManifest(BaseModel):
     """What a folder of the cache holds.
 
@@ -71,6 +85,7 @@ class SetManifest(BaseModel):
         version: Of this layout.
         n_slices: Number of slices.
         subjects: ``cohort/subject``, in the order of the rows.
+        scans: Its scans, in the same order.
         store: URI of the store it was copied from.
         cohorts: Keys of its cohorts' shards there.
         files: Size and checksum of each file, by name.
@@ -81,6 +96,7 @@ class SetManifest(BaseModel):
     version: int = _VERSION
     n_slices: Count
     subjects: tuple[str, ...]
+    scans: tuple[MemberInfo, ...]
     store: str
     cohorts: tuple[str, ...]
     files: dict[str, _File]
@@ -88,13 +104,14 @@ class SetManifest(BaseModel):
 
 def unpack(
     folder: Path, members: Sequence[SetMember], store: Storage
-) -> tuple[dict[str, _File], int]:
+) -> tuple[dict[str, _File], list[MemberInfo], int]:
     """Write the files of a set, one scan in memory at a time.
 
     Returns:
-        The files, and how many bytes were read from the store.
+        The files, what is known of each scan, and how many bytes were read from the store.
     """
     number, previous, n_bytes = -1, None, 0
+    scans: list[MemberInfo] = []
     hashes = {name: hashlib.sha256() for name in FILES}
     sizes = dict.fromkeys(FILES, 0)
     with ExitStack() as stack:
@@ -105,11 +122,13 @@ def unpack(
             data = store.read(member.record.part, member.record.sha256)
             n_bytes += len(data)
             part = slices_of(store, member.record, data)
+            n_slices = len(part.images_NHW)
+            scans.append(MemberInfo(n_slices=n_slices, voxel_ml=part.geometry.voxel_ml))
             rows = (
                 part.images_NHW,
                 part.brain_bits_NK,
                 part.lesion_bits_NK,
-                np.full(len(part.images_NHW), number, "<i4"),
+                np.full(n_slices, number, "<i4"),
                 part.slice_index_N,
             )
             for (name, (dtype, _)), values in zip(FILES.items(), rows, strict=True):
@@ -121,7 +140,7 @@ def unpack(
             stream.flush()
             os.fsync(stream.fileno())
     files = {name: _File(size=sizes[name], sha256=hashes[name].hexdigest()) for name in FILES}
-    return files, n_bytes
+    return files, scans, n_bytes
 
 
 def map_file(path: Path, n_slices: int) -> tuple[NDArray[Any], mmap.mmap | None]:

@@ -33,6 +33,11 @@ def one_line(text: str) -> str:
     return shown(" ".join(text.split()))
 
 
+def counted(number: int, noun: str) -> str:
+    """How many there are of something, such as ``1 subject`` or ``1,200 subjects``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def _is_plain(sign: str) -> bool:
     return sign == "\n" or sign.isprintable() or unicodedata.category(sign) == "Zs"
 

@@ -40,7 +40,11 @@ class _Groups(LoadScopeScheduling):  # type: ignore[misc]
         path = Path(nodeid.partition("::")[0])
         if path.parent.name == "faults":
             return "faults"
-        shares_smoke = path.parent.name == "cluster" or path.stem in ("test_browser", "test_study")
+        shares_smoke = (
+            path.parent.name == "cluster"
+            or path.stem.startswith(("test_browser", "test_study"))
+            or (path.parent.name == "study" and path.stem in ("test_halving", "test_postprocess"))
+        )
         return "smoke" if shares_smoke else str(path)
 
 
@@ -51,6 +55,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that no process has to wait for it at the end."""
     items.sort(key=lambda item: item.path.parent.name != "faults")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes by their number: packed data has the second of its making, so its text changes."""
+    return f"{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Bit-identity is promised for one thread, and many on few cores are slower."""
+    import torch  # most tests need none
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

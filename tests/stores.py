@@ -96,7 +96,7 @@ def unnamed(store: Path) -> list[str]:
         for record in manifest.records:
             named |= {record.part, f"shards/scans/{record.key}/record.json"}
     for folder in store.glob("studies/*"):
-        own = ("study.json", "progress.json", "index.parquet")
+        own = ("study.json", "progress.json", "index.parquet", "statistics.parquet")
         named |= {str((folder / name).relative_to(store)) for name in own}
         named |= {str(path.relative_to(store)) for path in folder.glob("copies/*.json")}
         for path in folder.glob("trials/**/*.json"):

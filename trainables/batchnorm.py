@@ -41,10 +41,27 @@ def reestimated(network: nn.Module) -> Iterator[None]:
     before = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # the plain average of all batches
+    hooks = [layer.register_forward_pre_hook(_PlainAverage()) for layer in layers]
     network.train()
     try:
         yield
     finally:
+        for hook in hooks:
+            hook.remove()
         for layer, momentum in zip(layers, before, strict=True):
             layer.momentum = momentum
+
+
+class _PlainAverage:
+    """Lets a layer average all its batches alike.
+
+    So does a momentum of None, with the same bits; but then the layer reads how many batches there
+    have been from its device, and a card waits for itself at each layer.
+    """
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def __call__(self, layer: nn.Module, inputs: object) -> None:
+        self._seen += 1
+        layer.momentum = 1 / self._seen  # type: ignore[assignment]

@@ -76,7 +76,7 @@ class DetectorInfo:
         label: What people read for the model.
         short_label: The same in legends.
         place: Where it stands in tables; of equal ones by name.
-        scores: Its scores, in the order of tables.
+        scores: Its scores, in the order of tables; those last that have to be asked for.
         settings: The settings that people compare, in the order they are told; None if the
             detector is not installed and nothing is known of it.
         defaults: All of its settings that have a default, with that, as JSON has it: what is left

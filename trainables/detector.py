@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from trainables.description import LAST_PLACE, Score, Setting
 from trainables.slices import Slices
+
+if TYPE_CHECKING:  # planning needs no torch
+    from torch import Tensor
 
 State = Mapping[str, NDArray[np.generic]]
 """Named arrays: what safetensors stores. Scalars are 0-d or 1-element arrays, a random generator's
@@ -75,6 +78,7 @@ class Detector(Protocol):
 
     Params: ClassVar[type[AnyParams]]
     SCORES: ClassVar[tuple[Score, ...]]
+    MORE_SCORES: ClassVar[tuple[Score, ...]]
     FIRST_SCORES: ClassVar[tuple[str, ...]]
     SETTINGS: ClassVar[tuple[Setting, ...]]
     VERSION: ClassVar[int]
@@ -113,7 +117,8 @@ class Detector(Protocol):
 
         Args:
             train: Healthy slices.
-            validation: Slices of held-out healthy subjects, for a loss that decides nothing.
+            validation: Slices of held-out healthy subjects, for a loss that changes nothing in the
+                fit.
             epochs: Epochs in all.
             every_s: Tell about every so many seconds how far an epoch is; without it, or by a
                 detector whose epochs are short, only epochs are told.
@@ -161,6 +166,44 @@ class Detector(Protocol):
             brain_BHW: Their brain masks.
         """
 
+    def more_scores(
+        self,
+        names: Sequence[str],
+        images_BHW: NDArray[np.float32],
+        brain_BHW: NDArray[np.bool_],
+    ) -> dict[str, NDArray[np.float32]]:
+        """Maps of those of ``MORE_SCORES`` that are asked for, as those of :meth:`score`.
+
+        Args:
+            names: Of the scores, in any order; the maps are in this order.
+            images_BHW: Preprocessed slices.
+            brain_BHW: Their brain masks.
+        """
+
+    def maps(
+        self,
+        asked: Sequence[str],
+        images_BHW: NDArray[np.float32],
+        brain_BHW: NDArray[np.bool_],
+    ) -> Mapping[str, NDArray[np.float32] | Tensor]:
+        """The maps of :meth:`score` and :meth:`more_scores` together, to be counted.
+
+        A tensor stays where it was made, such as a GPU.
+
+        Args:
+            asked: Those of ``MORE_SCORES`` that are asked for.
+            images_BHW: Preprocessed slices.
+            brain_BHW: Their brain masks.
+        """
+
+    def by_value(self) -> Mapping[str, NDArray[np.float32]] | None:
+        """The scores of every intensity, where they depend on a pixel's intensity alone.
+
+        Returns:
+            Of each of ``SCORES`` the scores of all float16 numbers by their bits, as of
+            :func:`trainables.byvalue.every_value`; None where a score depends on more.
+        """
+
     def pictures(
         self, images_BHW: NDArray[np.float32], brain_BHW: NDArray[np.bool_]
     ) -> dict[str, NDArray[np.float32]]:
@@ -172,7 +215,7 @@ class Detector(Protocol):
         """
 
 
-class Declared:
+class Declared(ABC):
     """What a detector says of itself, with defaults; a model file overrides what it needs."""
 
     Params: ClassVar[type[AnyParams]]
@@ -188,6 +231,9 @@ class Declared:
 
     SCORES: ClassVar[tuple[Score, ...]] = ()
     """Its scores, in the order of tables."""
+
+    MORE_SCORES: ClassVar[tuple[Score, ...]] = ()
+    """Scores that are computed only where a grid asks for them, and stand behind the others."""
 
     FIRST_SCORES: ClassVar[tuple[str, ...]] = ()
     """Names of the scores of evaluations whose identity does not tell them, which are older than
@@ -209,13 +255,70 @@ class Declared:
         """The smallest settings that suffice for the contract tests; by default the defaults."""
         return cls.Params()
 
+    def more_scores(
+        self,
+        names: Sequence[str],
+        images_BHW: NDArray[np.float32],
+        brain_BHW: NDArray[np.bool_],
+    ) -> dict[str, NDArray[np.float32]]:
+        """See :meth:`Detector.more_scores`; by default there are none."""
+        return {}
 
-def score_names(detector: Detector | type[Detector]) -> tuple[str, ...]:
-    """Names of a detector's scores, in order."""
-    return tuple(score.name for score in detector.SCORES)
+    def by_value(self) -> Mapping[str, NDArray[np.float32]] | None:
+        """See :meth:`Detector.by_value`; by default they depend on more."""
+        return None
+
+    @abstractmethod
+    def score(
+        self, images_BHW: NDArray[np.float32], brain_BHW: NDArray[np.bool_]
+    ) -> dict[str, NDArray[np.float32]]:
+        """See :meth:`Detector.score`."""
+
+    def maps(
+        self,
+        asked: Sequence[str],
+        images_BHW: NDArray[np.float32],
+        brain_BHW: NDArray[np.bool_],
+    ) -> Mapping[str, NDArray[np.float32] | Tensor]:
+        """See :meth:`Detector.maps`."""
+        return self.score(images_BHW, brain_BHW) | (
+            self.more_scores(asked, images_BHW, brain_BHW) if asked else {}
+        )
 
 
-class FitsAtOnce(Declared, ABC):
+def score_names(detector: Detector | type[Detector], asked: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names of the scores that an evaluation has, in order.
+
+    Args:
+        detector: A detector.
+        asked: Those of its ``MORE_SCORES`` that are asked for.
+
+    Raises:
+        ValueError: If it does not have one of them.
+    """
+    more = tuple(score.name for score in detector.MORE_SCORES)
+    unknown = sorted(set(asked) - set(more))
+    if unknown:
+        raise ValueError(
+            f"there is no score {unknown[0]!r} to ask for; choose from: {', '.join(more) or 'none'}"
+        )
+    return (*(s.name for s in detector.SCORES), *(name for name in more if name in asked))
+
+
+def scores_by_value(detector: Detector) -> Mapping[str, NDArray[np.float32]] | None:
+    """What :meth:`Detector.by_value` gives, unless it is of other scores.
+
+    A model that takes over another's class and computes other scores need not know of it.
+    """
+    for owner in type(detector).__mro__:
+        if "by_value" in vars(owner):
+            return detector.by_value()
+        if "score" in vars(owner):
+            return None
+    return None
+
+
+class FitsAtOnce(Declared):
     """Base of detectors whose fit is a single epoch: nothing of it is ever continued."""
 
     TRAINS_BY_EPOCHS: ClassVar[bool] = False

@@ -3,67 +3,32 @@
 Regions: ``brain`` is the pixels of the brain mask, ``slice`` all 128x128 of every slice. Lesion
 pixels outside the brain mask count in ``slice`` alone; their share is recorded.
 
-Shape legend: B slices of a batch, H = W = 128 pixels.
+Shape legend: B slices of a batch, H = W = 128 pixels, P = B H W.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from trainables.detector import Detector, score_names
-from trainables.roc import RocAccumulator
+from trainables.byvalue import ValueCounter
+from trainables.counting import PASSES, Counter, Pixels, ScoreCounters
+from trainables.detector import Detector, score_names, scores_by_value
+from trainables.lesions import Details, n_top
+from trainables.postprocess import Postprocessing
+from trainables.roc import Ranking
 from trainables.showcase import Showcase, showcase_rows
 from trainables.slices import Batch, Slices
-
-REGIONS = ("brain", "slice")
-
-_KEY = [("score", pa.string()), ("region", pa.string())]
-
-METRICS_SCHEMA = pa.schema(
-    [
-        *_KEY,
-        ("n_subjects", pa.int64()),
-        ("n_slices", pa.int64()),
-        ("n_pixels", pa.int64()),
-        ("n_positive", pa.int64()),
-        ("auc", pa.float64()),
-        ("average_precision", pa.float64()),
-        ("chance_average_precision", pa.float64()),
-        ("best_dice", pa.float64()),
-        ("best_dice_threshold", pa.float64()),
-        ("mean_subject_auc", pa.float64()),
-        ("lesion_outside_brain_share", pa.float64()),
-    ]
-)
-
-ROC_SCHEMA = pa.schema(
-    [
-        *_KEY,
-        ("threshold", pa.float64()),
-        ("true_positives", pa.int64()),
-        ("false_positives", pa.int64()),
-    ]
-)
-
-SUBJECTS_SCHEMA = pa.schema(
-    [
-        ("subject", pa.string()),
-        *_KEY,
-        ("n_pixels", pa.int64()),
-        ("n_positive", pa.int64()),
-        ("auc", pa.float64()),
-        ("average_precision", pa.float64()),
-        ("thresholds", pa.list_(pa.float32())),
-        ("positives", pa.list_(pa.int64())),
-        ("negatives", pa.list_(pa.int64())),
-    ]
-)
+from trainables.tables import METRICS_SCHEMA, ROC_SCHEMA, SUBJECTS_SCHEMA
+from trainables.volumes import ScoredBatch, scored
 
 
 @dataclass(frozen=True)
@@ -72,17 +37,26 @@ class Evaluation:
 
     Attributes:
         metrics: A row per score x region (``METRICS_SCHEMA``). Undefined figures are null;
+            ``auc_bound`` is how far ``auc`` may be off, as pixels are counted in bins, and
             ``chance_average_precision`` is the prevalence, what a random score would get.
         roc: At most 400 points of each ROC curve by descending threshold (``ROC_SCHEMA``); the
             first is (0, 0) at +inf.
         subjects: A row per subject x score x region (``SUBJECTS_SCHEMA``), with the compact counts
-            of :meth:`trainables.roc.RocAccumulator.compact`.
+            of :meth:`trainables.roc.Ranking.compact`. ``top_mean`` is the mean of the
+            highest 1 % of the pixels (see :mod:`trainables.lesions`), ``voxel_ml`` the volume of a
+            pixel: the mean over the subject's slices, whose scans may differ.
+        slices: A row per slice x score over brain pixels
+            (``SLICES_SCHEMA``).
+        lesions: A row per connected lesion x score over brain pixels
+            (``LESIONS_SCHEMA``).
         heatmaps: A row per showcase slice (see :mod:`trainables.showcase`).
     """
 
     metrics: pa.Table
     roc: pa.Table
     subjects: pa.Table
+    slices: pa.Table
+    lesions: pa.Table
     heatmaps: pa.Table
 
 
@@ -92,19 +66,26 @@ def evaluate(
     *,
     batch_size: int = 64,
     n_showcase: int = 4,
+    asked: Sequence[str] = (),
     lesion_outside_brain_share: float | None = None,
+    postprocessing: Postprocessing | None = None,
 ) -> Evaluation:
-    """Score a test set once and measure every score in every region.
+    """Score a test set and measure every score in every region.
 
-    Memory does not grow with the number of slices: pooled counts take a few MB per score.
+    Slices are scored once as a rule, and again where the counts of a score were too coarse (see
+    :mod:`trainables.counting`). Memory does not grow with the number of slices: pooled counts take
+    a few MB per score.
 
     Args:
         detector: A fitted detector.
         test: Slices with ground truth.
         batch_size: Most slices to score at once; a batch never holds two subjects.
         n_showcase: Most slices to keep pictures of.
+        asked: Scores to compute besides those that the detector always gives.
         lesion_outside_brain_share: Share of the lesion outside the brain mask where it is known
             better, from the volumes; else that of the pixels of the slices is recorded.
+        postprocessing: What is done to the maps of each scan before they are measured; by default
+            nothing.
 
     Raises:
         ValueError: If there are no slices, or a score map is not finite, or not a float32 map of
@@ -112,96 +93,155 @@ def evaluate(
     """
     if not len(test):
         raise ValueError("the test set has no slices: there is nothing to evaluate")
-    pooled = {score: _Regions() for score in score_names(detector)}
-    subject_rows: list[dict[str, Any]] = []
-    lesion = np.zeros(2, dtype=np.int64)
-    showcase = Showcase(detector, test, showcase_rows(test, n_showcase))
-    for subject, rows in test.by_subject():
-        if rows.start == rows.stop:
-            continue
-        counts = {score: _Regions() for score in score_names(detector)}
-        for start in range(rows.start, rows.stop, batch_size):
-            batch_rows = range(start, min(start + batch_size, rows.stop))
-            batch = test.batch(slice(batch_rows.start, batch_rows.stop))
-            maps = _score(detector, batch, subject)
-            _count(counts, maps, batch)
-            showcase.keep(batch_rows, batch, maps)
-            lesion += (batch.lesion_BHW.sum(), (batch.lesion_BHW & ~batch.brain_BHW).sum())
-        for score, regions in counts.items():
-            subject_rows.extend(_subject_rows(subject, score, regions))
-            pooled[score].merge(regions)
-    if lesion_outside_brain_share is None and lesion[0]:
-        lesion_outside_brain_share = float(lesion[1] / lesion[0])
+    names = score_names(detector, asked)
+    test_set = _TestSet(detector, test, names, asked, batch_size, postprocessing)
+    details = Details(test)
+    showcase = Showcase(detector, test, showcase_rows(test, n_showcase), names)
+    counters = _counters(detector, names, asked, postprocessing)
+    rows = _count(test_set, counters, details, showcase)
+    pooled = counters.pooled()
+    for _ in range(PASSES - 1):
+        finer = counters.refined()
+        if finer is None:
+            break
+        counters = finer
+        rows |= _count(test_set, counters)
+        pooled |= counters.pooled()
+    if lesion_outside_brain_share is None:
+        lesion_outside_brain_share = details.outside_brain_share()
+    by_subject = zip(*rows.values(), strict=True)
+    subject_rows = [row for scores in by_subject for regions in scores for row in regions]
     metrics, roc = _tables(pooled, subject_rows, len(test), lesion_outside_brain_share)
     return Evaluation(
         metrics=metrics,
         roc=roc,
         subjects=pa.Table.from_pylist(subject_rows, schema=SUBJECTS_SCHEMA),
+        slices=details.slices(),
+        lesions=details.lesions(),
         heatmaps=showcase.table(),
     )
 
 
-@dataclass
-class _Regions:
-    """Counts of the brain and of what is outside it: each pixel is sorted once."""
-
-    brain: RocAccumulator = field(default_factory=RocAccumulator)
-    outside: RocAccumulator = field(default_factory=RocAccumulator)
-
-    def merge(self, other: _Regions) -> None:
-        self.brain.merge(other.brain)
-        self.outside.merge(other.outside)
-
-    def by_name(self) -> Iterator[tuple[str, RocAccumulator]]:
-        yield "brain", self.brain
-        whole = RocAccumulator()
-        whole.merge(self.brain)
-        whole.merge(self.outside)
-        yield "slice", whole
+def _counters(
+    detector: Detector,
+    names: Sequence[str],
+    asked: Sequence[str],
+    postprocessing: Postprocessing | None,
+) -> ScoreCounters | ValueCounter:
+    """What counts the scores' pixels: by intensity where nothing else decides."""
+    by_value = None if asked or postprocessing else scores_by_value(detector)
+    if by_value is not None:
+        return ValueCounter(by_value)
+    return ScoreCounters({score: Counter() for score in names})
 
 
-def _score(detector: Detector, batch: Batch, subject: str) -> dict[str, NDArray[np.float32]]:
-    maps = detector.score(batch.images_BHW, batch.brain_BHW)
-    if tuple(maps) != score_names(detector):
-        raise ValueError(f"the detector gave scores {tuple(maps)}, not {score_names(detector)}")
-    for score, map_BHW in maps.items():
-        if map_BHW.shape != batch.images_BHW.shape or map_BHW.dtype != np.float32:
-            raise ValueError(
-                f"score {score} is a {map_BHW.dtype} array of shape {map_BHW.shape}; "
-                f"a float32 one of shape {batch.images_BHW.shape} is right"
-            )
-        if not np.isfinite(map_BHW).all():
-            raise ValueError(f"score {score} of subject {subject} has pixels that are not finite")
-    return maps
+@dataclass(frozen=True)
+class _TestSet:
+    """A test set whose slices are scored batch by batch."""
+
+    detector: Detector
+    slices: Slices
+    names: tuple[str, ...]
+    asked: Sequence[str]
+    batch_size: int
+    postprocessing: Postprocessing | None
+
+    def batches(self, subject: str, rows: slice) -> Iterator[ScoredBatch]:
+        """The batches of a subject, in order."""
+        score = partial(self._maps, subject)
+        return scored(self.slices, rows, self.batch_size, score, self.postprocessing)
+
+    def _maps(self, subject: str, batch: Batch) -> dict[str, Tensor]:
+        images_BHW = batch.images_BHW
+        maps = dict(self.detector.maps(self.asked, images_BHW, batch.brain_BHW))
+        if tuple(maps) != self.names:
+            raise ValueError(f"the detector gave scores {tuple(maps)}, not {self.names}")
+        return {s: _checked(m, images_BHW.shape, s, subject) for s, m in maps.items()}
 
 
-def _count(counts: dict[str, _Regions], maps: dict[str, NDArray[np.float32]], batch: Batch) -> None:
-    brain, outside = batch.brain_BHW, ~batch.brain_BHW
-    lesion_in, lesion_out = batch.lesion_BHW[brain], batch.lesion_BHW[outside]
-    for score, map_BHW in maps.items():
-        counts[score].brain.update(map_BHW[brain], lesion_in)
-        counts[score].outside.update(map_BHW[outside], lesion_out)
+def _checked(
+    given: Tensor | NDArray[Any], shape: tuple[int, ...], score: str, subject: str
+) -> Tensor:
+    """A score map as a tensor.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    map_BHW = given if isinstance(given, Tensor) else torch.from_numpy(given)
+    if map_BHW.shape != shape or map_BHW.dtype != torch.float32:
+        kind = str(map_BHW.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"score {score} is a {kind} array of shape {tuple(map_BHW.shape)}; "
+            f"a float32 one of shape {shape} is right"
+        )
+    lowest, highest = map_BHW.aminmax()  # NaN if one pixel is
+    if not bool(torch.isfinite(highest - lowest)) and not bool(torch.isfinite(map_BHW).all()):
+        raise ValueError(f"score {score} of subject {subject} has pixels that are not finite")
+    return map_BHW
 
 
-def _subject_rows(subject: str, score: str, regions: _Regions) -> Iterator[dict[str, Any]]:
-    for region, counted in regions.by_name():
-        compact = counted.compact()
-        yield {
-            "subject": subject,
-            "score": score,
-            "region": region,
-            "n_pixels": counted.n_positive + counted.n_negative,
-            "n_positive": counted.n_positive,
-            "auc": counted.auc(),
-            "average_precision": counted.average_precision(),
-            "thresholds": compact.thresholds,
-            "positives": compact.positives,
-            "negatives": compact.negatives,
-        }
+def _count(
+    test_set: _TestSet,
+    counters: ScoreCounters | ValueCounter,
+    details: Details | None = None,
+    showcase: Showcase | None = None,
+) -> dict[str, list[list[dict[str, Any]]]]:
+    """Count the whole test set.
+
+    Returns:
+        By score, for each subject its rows of ``SUBJECTS_SCHEMA``, a row a region.
+    """
+    found: dict[str, list[list[dict[str, Any]]]] = {}
+    for subject, rows in test_set.slices.by_subject():
+        if rows.start == rows.stop:
+            continue
+        if details is not None:
+            details.begin(subject, rows)
+        for batch in test_set.batches(subject, rows):
+            pixels = Pixels.of(batch.batch, next(iter(batch.maps.values())).device)
+            counters.add(batch.batch, batch.maps, pixels)
+            if details is not None:
+                details.keep(*batch)
+            if showcase is not None:
+                showcase.keep(*batch)
+        if details is not None:
+            details.end()
+        scans = {"subject": subject, **_scans(test_set.slices, rows)}
+        for score, regions in counters.end_subject().items():
+            of_subject = [scans | _subject_row(score, *one) for one in regions.items()]
+            found.setdefault(score, []).append(of_subject)
+    return found
+
+
+def _scans(test: Slices, rows: slice) -> dict[str, Any]:
+    """What the rows of a subject say of its scans."""
+    scan_S = None if test.scan_N is None else test.scan_N[rows]
+    voxel_ml_S = None if test.voxel_ml_N is None else test.voxel_ml_N[rows]
+    return {
+        "n_scans": 1 if scan_S is None else int(np.count_nonzero(np.diff(scan_S))) + 1,
+        "voxel_ml": None if voxel_ml_S is None else float(voxel_ml_S.mean()),
+    }
+
+
+def _subject_row(score: str, region: str, ranking: Ranking) -> dict[str, Any]:
+    compact = ranking.compact()
+    n_pixels = ranking.n_positive + ranking.n_negative
+    return {
+        "score": score,
+        "region": region,
+        "n_pixels": n_pixels,
+        "n_positive": ranking.n_positive,
+        "auc": ranking.auc,
+        "average_precision": ranking.average_precision,
+        "top_mean": ranking.top_mean(n_top(n_pixels)) if n_pixels else None,
+        "thresholds": compact.thresholds,
+        "positives": compact.positives,
+        "negatives": compact.negatives,
+    }
 
 
 def _tables(
-    pooled: dict[str, _Regions],
+    pooled: Mapping[str, Mapping[str, Ranking]],
     subject_rows: Sequence[dict[str, Any]],
     n_slices: int,
     lesion_outside_brain_share: float | None,
@@ -209,11 +249,11 @@ def _tables(
     metrics: list[dict[str, Any]] = []
     curves: list[pa.Table] = []
     for score, regions in pooled.items():
-        for region, counted in regions.by_name():
+        for region, ranking in regions.items():
             rows = [r for r in subject_rows if (r["score"], r["region"]) == (score, region)]
             aucs = [r["auc"] for r in rows if r["auc"] is not None]
-            n_pixels = counted.n_positive + counted.n_negative
-            dice = counted.best_dice()
+            n_pixels = ranking.n_positive + ranking.n_negative
+            dice = ranking.best_dice
             metrics.append(
                 {
                     "score": score,
@@ -221,11 +261,12 @@ def _tables(
                     "n_subjects": len(rows),
                     "n_slices": n_slices,
                     "n_pixels": n_pixels,
-                    "n_positive": counted.n_positive,
-                    "auc": counted.auc(),
-                    "average_precision": counted.average_precision(),
+                    "n_positive": ranking.n_positive,
+                    "auc": ranking.auc,
+                    "auc_bound": ranking.auc_bound,
+                    "average_precision": ranking.average_precision,
                     "chance_average_precision": (
-                        counted.n_positive / n_pixels if counted.n_positive else None
+                        ranking.n_positive / n_pixels if ranking.n_positive else None
                     ),
                     "best_dice": None if dice is None else dice[0],
                     "best_dice_threshold": None if dice is None else dice[1],
@@ -233,12 +274,12 @@ def _tables(
                     "lesion_outside_brain_share": lesion_outside_brain_share,
                 }
             )
-            curves.append(_curve_table(score, region, counted))
+            curves.append(_curve_table(score, region, ranking))
     return pa.Table.from_pylist(metrics, schema=METRICS_SCHEMA), pa.concat_tables(curves)
 
 
-def _curve_table(score: str, region: str, counted: RocAccumulator) -> pa.Table:
-    curve = counted.curve()
+def _curve_table(score: str, region: str, ranking: Ranking) -> pa.Table:
+    curve = ranking.curve()
     n = len(curve.thresholds)
     columns = [[score] * n, [region] * n, *curve]
     return pa.table(

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,10 +20,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainables.adam import Adam, Moments
+from trainables.arithmetic import reproducible
+from trainables.batches import Batches
 from trainables.batchnorm import batch_norm_buffers, reestimated
 from trainables.detector import EpochMetrics, NonFiniteLossError, State, StepMetrics
 from trainables.schedule import Schedule, learning_rate, steps_before_decay
 from trainables.slices import Slices
+from trainables.states import check, count, from_numpy, to_numpy
 
 CHECK_EVERY = 50
 """Steps between two looks at the loss: each look makes a GPU wait for itself."""
@@ -93,12 +96,8 @@ class Training:
         self._running: dict[str, Tensor] | None = None
         self._parameters = dict(network.named_parameters())
         self._device = next(network.parameters()).device
-        self._optimiser = torch.optim.Adam(
-            self._parameters.values(),
-            lr=settings.learning_rate,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            fused=True,
+        self._optimiser = Adam(
+            self._parameters, betas=settings.betas, weight_decay=settings.weight_decay
         )
 
     def run(
@@ -132,19 +131,21 @@ class Training:
             raise ValueError(f"a network needs at least 2 slices to train on, not {len(train)}")
         self._head_for(epochs)
         total = epochs * n_batches(len(train), self.settings.batch_size)
+        training = Batches(train, self._device)
+        held_out = Batches(validation, self._device) if validation else None
         while self.epoch < epochs:
-            yield from self._train_epoch(objective, train, total, epochs, every_s)
+            yield from self._train_epoch(objective, training, total, epochs, every_s)
             mean_loss = self._loss_sum / len(train)
             # flags are set anew for each piece of work, so that the caller never runs under them
-            with _reproducible():
+            with reproducible():
                 if self.epoch + 1 == epochs:
-                    self._reestimate(objective, train)
-                validation_loss = self._mean_loss(objective, validation) if validation else None
+                    self._reestimate(objective, training)
+                validation_loss = self._mean_loss(objective, held_out) if held_out else None
             self.epoch, self._loss_sum = self.epoch + 1, 0.0
             yield EpochMetrics(self.epoch, self.steps, len(train), mean_loss, validation_loss)
         if self._running is None and len(train) > 1 and self.epoch == epochs:
-            with _reproducible():  # a complete state that was loaded
-                self._reestimate(objective, train)
+            with reproducible():  # a complete state that was loaded
+                self._reestimate(objective, training)
 
     def _head_for(self, epochs: int) -> None:
         """Go back to where the learning rate began to decay, if that was towards other epochs."""
@@ -161,7 +162,7 @@ class Training:
     def _train_epoch(
         self,
         objective: Objective,
-        train: Slices,
+        train: Batches,
         total: int,
         epochs: int,
         every_s: float | None,
@@ -181,7 +182,7 @@ class Training:
             if self.steps < decay_from:
                 last = min(last, first + decay_from - self.steps)
             until = math.inf if every_s is None else clock + every_s
-            with _reproducible():
+            with reproducible():
                 first = self._take_steps(objective, train, batches, first, last, total, until)
             is_due = time.monotonic() >= until or first == len(batches)
             if every_s is not None and is_due:
@@ -197,7 +198,7 @@ class Training:
     def _take_steps(
         self,
         objective: Objective,
-        train: Slices,
+        train: Batches,
         batches: Sequence[NDArray[np.intp]],
         first: int,
         last: int,
@@ -210,15 +211,13 @@ class Training:
         self.network.train()
         here = first
         while here < last:
-            self._set_learning_rate(total)
             generator.manual_seed(_step_seed(self.seed, self.steps))
-            images = self._images(train, batches[here])
+            x_B1HW = train.images(batches[here])
             if here + 1 < len(batches):
                 train.prefetch(batches[here + 1])
-            loss = objective(images, generator)
+            loss = objective(x_B1HW, generator)
             loss.backward()  # type: ignore[no-untyped-call]
-            self._optimiser.step()
-            self._optimiser.zero_grad(set_to_none=True)
+            self._optimiser.step(self._learning_rate(total))
             losses[here - first] = loss.detach()
             self.steps += 1
             here += 1
@@ -230,11 +229,9 @@ class Training:
             self._loss_sum += float(value) * len(batch)
         return here
 
-    def _set_learning_rate(self, total: int) -> None:
-        rate = self.settings.learning_rate
-        rate *= learning_rate(self.steps, total, self.settings.schedule)
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
+    def _learning_rate(self, total: int) -> float:
+        share = learning_rate(self.steps, total, self.settings.schedule)
+        return self.settings.learning_rate * share
 
     def _check_finite(self, losses: NDArray[np.float64]) -> None:
         bad = np.flatnonzero(~np.isfinite(losses))
@@ -246,7 +243,7 @@ class Training:
                 "if the training images are finite"
             )
 
-    def _reestimate(self, objective: Objective, train: Slices) -> None:
+    def _reestimate(self, objective: Objective, train: Batches) -> None:
         """Take the statistics of batch norm anew, and keep those that training goes on with."""
         if not self.settings.reestimate_batch_norm or self._running is not None:
             return
@@ -255,7 +252,7 @@ class Training:
         self._running = {k: v.clone() for k, v in batch_norm_buffers(self.network).items()}
         with reestimated(self.network), torch.no_grad():
             for rows in batches:
-                objective(self._images(train, rows), None)
+                objective(train.images(rows), None)
 
     def _restore_running(self) -> None:
         """Put back the statistics that training goes on with."""
@@ -265,24 +262,22 @@ class Training:
             self._running = None
 
     @torch.no_grad()
-    def _mean_loss(self, objective: Objective, slices: Slices) -> float:
+    def _mean_loss(self, objective: Objective, held_out: Batches) -> float:
         self.network.eval()
-        total = 0.0
-        for rows in split_evenly(np.arange(len(slices)), self.settings.batch_size):
-            total += objective(self._images(slices, rows), None).item() * len(rows)
+        batches = split_evenly(np.arange(len(held_out)), self.settings.batch_size)
+        losses = torch.stack([objective(held_out.images(rows), None) for rows in batches])
+        values = losses.cpu().double().numpy()  # a card waits for itself here, once
+        total = sum(float(v) * len(rows) for v, rows in zip(values, batches, strict=True))
         if not math.isfinite(total):
             raise NonFiniteLossError(
                 f"the validation loss is {total} after epoch {self.epoch + 1}; a lower learning "
                 "rate may help, if the validation images are finite"
             )
-        return total / len(slices)
-
-    def _images(self, slices: Slices, rows: NDArray[np.intp]) -> Tensor:
-        return torch.from_numpy(slices.images(rows)).to(self._device).float().unsqueeze(1)
+        return total / len(held_out)
 
     def weights(self) -> State:
         """What scoring needs, as copies; after a complete fit with statistics taken anew."""
-        return {f"model.{k}": _to_numpy(v) for k, v in self.network.state_dict().items()}
+        return {f"model.{k}": to_numpy(v) for k, v in self.network.state_dict().items()}
 
     def before_decay(self) -> State | None:
         """The state where the learning rate began to decay, if this process came by there."""
@@ -292,13 +287,10 @@ class Training:
         """Everything that training goes on from, as copies."""
         running = self._running or {}
         weights = self.network.state_dict() | running
-        state = {f"model.{k}": _to_numpy(v) for k, v in weights.items()}
-        for name, parameter in self._parameters.items():
-            moments = self._optimiser.state.get(parameter)
-            if moments:
-                state[f"optim.exp_avg.{name}"] = _to_numpy(moments["exp_avg"])
-                state[f"optim.exp_avg_sq.{name}"] = _to_numpy(moments["exp_avg_sq"])
-        # the optimiser counts the same steps, once for every parameter
+        state = {f"model.{k}": to_numpy(v) for k, v in weights.items()}
+        for name, moments in self._optimiser.moments.items():
+            state[f"optim.exp_avg.{name}"] = to_numpy(moments.exp_avg)
+            state[f"optim.exp_avg_sq.{name}"] = to_numpy(moments.exp_avg_sq)
         state["steps"] = np.array(self.steps, dtype=np.int64)
         state["epoch"] = np.array(self.epoch, dtype=np.int64)
         state["epoch.loss_sum"] = np.array(self._loss_sum, dtype=np.float64)
@@ -315,7 +307,7 @@ class Training:
         weights = self.network.state_dict()
         expected = {f"model.{k}": v for k, v in weights.items()}
         weights_only = all(name.startswith("model.") for name in state)
-        steps = 0 if weights_only else _count(state, "steps")
+        steps = 0 if weights_only else count(state, "steps")
         if not weights_only:
             counts = ("steps", "epoch", "decay.epochs", "rng.seed")
             expected |= dict.fromkeys(counts, torch.zeros((), dtype=torch.int64))
@@ -323,30 +315,24 @@ class Training:
         if steps:
             for moment in ("exp_avg", "exp_avg_sq"):
                 expected |= {f"optim.{moment}.{k}": v for k, v in self._parameters.items()}
-        _check(state, expected)
+        check(state, expected)
 
         with torch.no_grad():
             for name, tensor in weights.items():
-                tensor.copy_(_from_numpy(state[f"model.{name}"]))
-        self._optimiser.state.clear()
+                tensor.copy_(from_numpy(state[f"model.{name}"]))
+            self._optimiser.load(steps, _moments(state, self._parameters) if steps else {})
         self.steps = steps
-        self.epoch = 0 if weights_only else _count(state, "epoch")
+        self.epoch = 0 if weights_only else count(state, "epoch")
         self._loss_sum = 0.0 if weights_only else float(state["epoch.loss_sum"].item())
-        self._decays_to = 0 if weights_only else _count(state, "decay.epochs")
+        self._decays_to = 0 if weights_only else count(state, "decay.epochs")
         self._before_decay = self._running = None
-        self.seed = self.seed if weights_only else _count(state, "rng.seed")
-        if steps:
-            for name, parameter in self._parameters.items():
-                self._optimiser.state[parameter] = {
-                    "step": torch.tensor(float(steps), device=parameter.device),
-                    # laid out as the parameter is: the fused step walks through both in parallel
-                    **{
-                        moment: torch.zeros_like(parameter, requires_grad=False).copy_(
-                            _from_numpy(state[f"optim.{moment}.{name}"])
-                        )
-                        for moment in ("exp_avg", "exp_avg_sq")
-                    },
-                }
+        self.seed = self.seed if weights_only else count(state, "rng.seed")
+
+
+def _moments(state: State, names: Iterable[str]) -> dict[str, Moments]:
+    """Those of some parameters in a full training state."""
+    kinds = ("exp_avg", "exp_avg_sq")
+    return {k: Moments(*(from_numpy(state[f"optim.{kind}.{k}"]) for kind in kinds)) for k in names}
 
 
 def leads_to(state: State, n_slices: int, epochs: int, settings: Settings) -> bool:
@@ -358,11 +344,11 @@ def leads_to(state: State, n_slices: int, epochs: int, settings: Settings) -> bo
         epochs: Epochs in all.
         settings: How it trains.
     """
-    decays_to = _count(state, "decay.epochs")
+    decays_to = count(state, "decay.epochs")
     if decays_to:
         return decays_to == epochs
     total = epochs * n_batches(n_slices, settings.batch_size)
-    return _count(state, "steps") <= steps_before_decay(total, settings.schedule)
+    return count(state, "steps") <= steps_before_decay(total, settings.schedule)
 
 
 def n_batches(n_slices: int, batch_size: int) -> int:
@@ -375,50 +361,5 @@ def split_evenly(rows: NDArray[np.intp], batch_size: int) -> list[NDArray[np.int
     return np.array_split(rows, n_batches(len(rows), batch_size))
 
 
-def _reproducible() -> AbstractContextManager[None]:
-    """Arithmetic that gives the same bits every time, on a GPU too."""
-    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-
-
 def _step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, _STEP, step]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _count(state: State, name: str) -> int:
-    if name not in state or state[name].size != 1:
-        raise ValueError(f"the training state has no single number {name!r}")
-    return int(state[name].item())
-
-
-def _check(state: State, expected: Mapping[str, Tensor]) -> None:
-    missing, unknown = (
-        sorted(expected.keys() - state.keys()),
-        sorted(state.keys() - expected.keys()),
-    )
-    if missing or unknown:
-        raise ValueError(
-            "the state does not fit this network: "
-            f"missing {_some(missing)}, not expected {_some(unknown)}"
-        )
-    for name, tensor in expected.items():
-        shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
-        if state[name].shape != shape or state[name].dtype != dtype:
-            raise ValueError(
-                f"the state's {name!r} is {state[name].dtype} of shape {state[name].shape}; "
-                f"this network has {dtype} of shape {shape}"
-            )
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    listed = ", ".join(repr(n) for n in names[:most]) or "nothing"
-    return listed if len(names) <= most else f"{listed} and {len(names) - most} more"
-
-
-def _to_numpy(tensor: Tensor) -> NDArray[np.generic]:
-    # C order, whatever the tensor's layout: safetensors stores nothing else
-    copy: NDArray[np.generic] = np.array(tensor.detach().cpu().numpy(), order="C")
-    return copy
-
-
-def _from_numpy(array: NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(np.array(array))

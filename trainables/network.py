@@ -1,4 +1,4 @@
-"""The paper's convolutional encoder and decoder.
+"""The paper's convolutional encoder and decoder, and what every network provides.
 
 Shape legend: B of a batch, H = W = 128 pixels, Z = N_z numbers of the encoder's code, D latent
 numbers the decoder starts from, O = 1 or 2 output channels.
@@ -11,6 +11,7 @@ batch statistics are float32 throughout.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -21,6 +22,29 @@ from trainables.arithmetic import Precision
 
 DEPTH = 5
 """Halvings from 128x128 to 4x4."""
+
+
+class Network(nn.Module, ABC):
+    """Base of what a detector trains; shapes alone until :meth:`materialise` gives it values.
+
+    A network builds its layers on torch's device ``meta``: torch's own initialisation would draw
+    from the global generator, and a plan of hundreds of networks asks for no more than their sizes.
+    """
+
+    def materialise(self, seed: int, device: str) -> None:
+        """Draw the initial weights and lay them out the way convolutions read them.
+
+        Args:
+            seed: Seed of the weights; the global random generator is not touched.
+            device: Where the network will live; the weights do not depend on it.
+        """
+        self.to_empty(device="cpu")
+        _initialise(self, seed)
+        self.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @abstractmethod
+    def flops(self) -> float:
+        """Floating-point operations of one forward pass, per image."""
 
 
 class Encoder(nn.Module):
@@ -49,7 +73,7 @@ class Encoder(nn.Module):
 
     def forward(self, x_B1HW: Tensor) -> Tensor:
         """Map images to codes (B, Z) in float32."""
-        with _autocast(x_B1HW, self.precision):
+        with autocast(x_B1HW, self.precision):
             hidden = self.trunk(x_B1HW)
         code: Tensor = self.last(hidden.float())
         return code.flatten(1)
@@ -89,7 +113,7 @@ class Decoder(nn.Module):
         z = z_BD.view(len(z_BD), z_BD.shape[1] // 4, 2, 2).contiguous(
             memory_format=torch.channels_last
         )
-        with _autocast(z, self.precision):
+        with autocast(z, self.precision):
             hidden = self.trunk(z)
         output: Tensor = self.last(hidden.float())
         return output
@@ -99,8 +123,8 @@ class Decoder(nn.Module):
         return _flops(self, nn.ConvTranspose2d, [2, 4, 8, 16, 32, 64])
 
 
-class Autoencoder(nn.Module):
-    """An encoder and a decoder; shapes alone until :meth:`materialise` gives it values.
+class Autoencoder(Network):
+    """An encoder and a decoder.
 
     Args:
         N_c: Channels next to the image.
@@ -114,22 +138,9 @@ class Autoencoder(nn.Module):
         self, N_c: int, N_z: int, n_latent: int, n_out: int, *, precision: Precision
     ) -> None:
         super().__init__()
-        # torch's own initialisation would draw from the global generator, and a plan of hundreds
-        # of networks asks for no more than their sizes
         with torch.device("meta"):
             self.encoder = Encoder(N_c, N_z, precision)
             self.decoder = Decoder(N_c, n_latent, n_out, precision)
-
-    def materialise(self, seed: int, device: str) -> None:
-        """Draw the initial weights and lay them out the way convolutions read them.
-
-        Args:
-            seed: Seed of the weights; the global random generator is not touched.
-            device: Where the network will live; the weights do not depend on it.
-        """
-        self.to_empty(device="cpu")
-        _initialise(self, seed)
-        self.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def flops(self) -> float:
         """Floating-point operations of one forward pass, per image."""
@@ -142,7 +153,8 @@ def _normalised(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
     )
 
 
-def _autocast(like: Tensor, precision: Precision) -> torch.autocast:
+def autocast(like: Tensor, precision: Precision) -> torch.autocast:
+    """The arithmetic of a trunk that maps such a tensor."""
     return torch.autocast(like.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
@@ -157,7 +169,7 @@ def _initialise(module: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for layer in module.modules():
-            if isinstance(layer, nn.BatchNorm2d):
+            if isinstance(layer, nn.BatchNorm2d | nn.GroupNorm):
                 layer.reset_parameters()
         for layer in _convolutions(module):
             bound = 1 / math.sqrt(layer.weight[0].numel())

@@ -1,12 +1,15 @@
 """What all detectors that are networks share; a model file adds its loss and its scores.
 
+:class:`NetworkDetector` has the paper's encoder and decoder, :class:`AnyNetworkDetector` leaves the
+network to the model.
+
 Shape legend: B images of a batch, H = W = 128 pixels, O output channels.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, ClassVar, cast
 
@@ -16,24 +19,24 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from trainables.arithmetic import Precision
-from trainables.description import Setting
-from trainables.detector import Declared, EpochMetrics, State, StepMetrics
+from trainables import scores
+from trainables.arithmetic import Precision, reproducible
+from trainables.batches import to_device
+from trainables.description import Score, Setting
+from trainables.detector import Declared, EpochMetrics, State, StepMetrics, score_names
 from trainables.detector import Params as DetectorParams
 from trainables.fit import Settings, Training, leads_to
-from trainables.network import Autoencoder
+from trainables.network import Autoencoder, Network
 from trainables.schedule import Schedule
 from trainables.slices import Slices
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
-class NetworkParams(DetectorParams):
-    """Settings of every network.
+class TrainingParams(DetectorParams):
+    """Settings of every training.
 
     Attributes:
-        n_c: N_c, channels of the first convolution.
-        n_z: N_z, length of the encoder's code, a multiple of 4.
         batch_size: Slices a step.
         learning_rate: Adam's step size.
         betas: Adam's decay rates.
@@ -46,8 +49,6 @@ class NetworkParams(DetectorParams):
             :mod:`trainables.arithmetic`.
     """
 
-    n_c: int = Field(gt=0)
-    n_z: int = Field(gt=0, multiple_of=4)
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     betas: tuple[Rate, Rate] = (0.9, 0.999)
@@ -57,40 +58,28 @@ class NetworkParams(DetectorParams):
     precision: Precision = "float32"
 
 
-class NetworkDetector(Declared, ABC):
-    """Base of the network detectors: trains by :class:`trainables.fit.Training`.
+class AnyNetworkDetector(Declared):
+    """Base of detectors with a network of their own: trains by :class:`trainables.fit.Training`.
 
     Not thread-safe. The network comes into being when it is first used, so that a plan can ask
     many detectors for their size.
     """
 
-    Params: ClassVar[type[DetectorParams]] = NetworkParams
-    SETTINGS: ClassVar[tuple[Setting, ...]] = (
-        Setting("n_c", "N_c", "channels"),
-        Setting("n_z", "N_z", "size of the latent vector"),
+    Params: ClassVar[type[DetectorParams]] = TrainingParams
+    MORE_SCORES: ClassVar[tuple[Score, ...]] = (
+        Score("ssim_residual", "structural dissimilarity (1 - SSIM)", "1-SSIM"),
     )
     TRAINS_BY_EPOCHS: ClassVar[bool] = True
-    CODE_PER_LATENT: ClassVar[int] = 1
-    """Numbers of the code that make one latent number."""
-    N_OUT: ClassVar[int] = 1
-    """Channels O of the decoder's output."""
-
-    @classmethod
-    def smallest(cls) -> DetectorParams:
-        """See :meth:`trainables.detector.Detector.smallest`."""
-        return cls.Params.model_validate({"n_c": 2, "n_z": 8, "batch_size": 4})
 
     def __init__(self, params: DetectorParams, *, seed: int, device: str = "cpu") -> None:
-        self.params = cast("NetworkParams", self.Params.model_validate(params))
+        self.params = cast("TrainingParams", self.Params.model_validate(params))
         self._seed = seed
         self._device = device
-        self._network = Autoencoder(
-            self.params.n_c,
-            self.params.n_z,
-            self.params.n_z // self.CODE_PER_LATENT,
-            self.N_OUT,
-            precision=self.params.precision,
-        )
+        self._network = self._build()
+
+    @abstractmethod
+    def _build(self) -> Network:
+        """The network that ``self.params`` stand for, shapes alone."""
 
     @abstractmethod
     def _loss(self, x_B1HW: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -99,6 +88,12 @@ class NetworkDetector(Declared, ABC):
     @abstractmethod
     def _score(self, x_B1HW: Tensor) -> Mapping[str, Tensor]:
         """Score maps (B, 1, H, W) by name."""
+
+    def _more_scores(self, x_B1HW: Tensor, names: Sequence[str]) -> Mapping[str, Tensor]:
+        """Maps (B, 1, H, W) of those of ``MORE_SCORES`` that are asked for, by name."""
+        if "ssim_residual" not in names:
+            return {}
+        return {"ssim_residual": scores.ssim_residual(x_B1HW, self._reconstruct(x_B1HW))}
 
     @abstractmethod
     def _reconstruct(self, x_B1HW: Tensor) -> Tensor:
@@ -169,26 +164,97 @@ class NetworkDetector(Declared, ABC):
         self, images_BHW: NDArray[np.float32], brain_BHW: NDArray[np.bool_]
     ) -> dict[str, NDArray[np.float32]]:
         """See :meth:`trainables.detector.Detector.score`; the brain mask is not used."""
-        maps = self._apply(self._score, images_BHW)
-        return {score.name: maps[score.name] for score in self.SCORES}
+        return _arrays(self.maps((), images_BHW, brain_BHW))
+
+    def more_scores(
+        self,
+        names: Sequence[str],
+        images_BHW: NDArray[np.float32],
+        brain_BHW: NDArray[np.bool_],
+    ) -> dict[str, NDArray[np.float32]]:
+        """See :meth:`trainables.detector.Detector.more_scores`; the brain mask is not used."""
+        ordered = score_names(self, names)[len(self.SCORES) :]
+        maps = self._apply(lambda x: self._more_scores(x, ordered), images_BHW) if ordered else {}
+        return _arrays({name: maps[name] for name in ordered})
+
+    def maps(
+        self,
+        asked: Sequence[str],
+        images_BHW: NDArray[np.float32],
+        brain_BHW: NDArray[np.bool_],
+    ) -> dict[str, Tensor]:
+        """See :meth:`trainables.detector.Detector.maps`: they stay on the device."""
+        names = score_names(self, asked)
+        ordered = names[len(self.SCORES) :]
+
+        def both(x_B1HW: Tensor) -> Mapping[str, Tensor]:
+            return {**self._score(x_B1HW), **(self._more_scores(x_B1HW, ordered) if asked else {})}
+
+        maps = self._apply(both, images_BHW)
+        return {name: maps[name] for name in names}
 
     def pictures(
         self, images_BHW: NDArray[np.float32], brain_BHW: NDArray[np.bool_]
     ) -> dict[str, NDArray[np.float32]]:
         """The ``reconstruction`` of each slice."""
-        return self._apply(lambda x: {"reconstruction": self._reconstruct(x)}, images_BHW)
+        pictures = self._apply(lambda x: {"reconstruction": self._reconstruct(x)}, images_BHW)
+        return _arrays(pictures)
 
     @torch.no_grad()
     def _apply(
         self, function: Callable[[Tensor], Mapping[str, Tensor]], images_BHW: NDArray[np.float32]
-    ) -> dict[str, NDArray[np.float32]]:
-        """Map images batch by batch, so that memory does not grow with their number."""
+    ) -> dict[str, Tensor]:
+        """Map images batch by batch; what comes out is (B, H, W), on the device."""
         self._training.network.eval()
-        size = self.params.batch_size
-        parts: dict[str, list[NDArray[np.float32]]] = {}
+        size, device = self.params.batch_size, torch.device(self._device)
+        parts: dict[str, list[Tensor]] = {}
         for start in range(0, max(1, len(images_BHW)), size):
             # a copy, because the images may be read-only
-            batch = torch.from_numpy(np.array(images_BHW[start : start + size], np.float32))
-            for name, value in function(batch.to(self._device).unsqueeze(1)).items():
-                parts.setdefault(name, []).append(value.squeeze(1).cpu().contiguous().numpy())
-        return {name: np.concatenate(maps) for name, maps in parts.items()}
+            batch = to_device(np.array(images_BHW[start : start + size], np.float32), device)
+            with reproducible():
+                maps = function(batch.unsqueeze(1))
+            for name, value in maps.items():
+                parts.setdefault(name, []).append(value.squeeze(1))
+        return {name: torch.cat(maps) for name, maps in parts.items()}
+
+
+def _arrays(maps: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
+    return {name: map_BHW.cpu().contiguous().numpy() for name, map_BHW in maps.items()}
+
+
+class NetworkParams(TrainingParams):
+    """Settings of the paper's networks.
+
+    Attributes:
+        n_c: N_c, channels of the first convolution.
+        n_z: N_z, length of the encoder's code, a multiple of 4.
+    """
+
+    n_c: int = Field(gt=0)
+    n_z: int = Field(gt=0, multiple_of=4)
+
+
+class NetworkDetector(AnyNetworkDetector):
+    """Base of the detectors that have the paper's encoder and decoder."""
+
+    Params: ClassVar[type[DetectorParams]] = NetworkParams
+    SETTINGS: ClassVar[tuple[Setting, ...]] = (
+        Setting("n_c", "N_c", "channels"),
+        Setting("n_z", "N_z", "size of the latent vector"),
+    )
+    CODE_PER_LATENT: ClassVar[int] = 1
+    """Numbers of the code that make one latent number."""
+    N_OUT: ClassVar[int] = 1
+    """Channels O of the decoder's output."""
+
+    _network: Autoencoder
+
+    @classmethod
+    def smallest(cls) -> DetectorParams:
+        """See :meth:`trainables.detector.Detector.smallest`."""
+        return cls.Params.model_validate({"n_c": 2, "n_z": 8, "batch_size": 4})
+
+    def _build(self) -> Autoencoder:
+        p = cast("NetworkParams", self.params)
+        n_latent = p.n_z // self.CODE_PER_LATENT
+        return Autoencoder(p.n_c, p.n_z, n_latent, self.N_OUT, precision=p.precision)

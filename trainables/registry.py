@@ -37,11 +37,12 @@ def detector_class(name: str) -> type[Detector]:
     found = getattr(module, "Model", None)
     if not (isinstance(found, type) and issubclass(found, Declared)):
         raise ValueError(
-            f"the model {name!r} has no class Model that derives from FitsAtOnce, NetworkDetector "
-            f"or Declared: {module.__file__}"
+            f"the model {name!r} has no class Model that derives from FitsAtOnce, NetworkDetector, "
+            f"AnyNetworkDetector or Declared: {module.__file__}"
         )
-    if not all(isinstance(score, Score) for score in found.SCORES):
-        raise ValueError(f"SCORES of the model {name!r} has to be of Score(...): {found.SCORES}")
+    for scores in (found.SCORES, found.MORE_SCORES):
+        if not all(isinstance(score, Score) for score in scores):
+            raise ValueError(f"SCORES of the model {name!r} has to be of Score(...): {scores}")
     return cast("type[Detector]", found)
 
 
@@ -62,7 +63,7 @@ def describe(name: str) -> DetectorInfo:
         label=label,
         short_label=own.get("SHORT_LABEL") or label,
         place=own.get("PLACE", LAST_PLACE),
-        scores=detector.SCORES,
+        scores=(*detector.SCORES, *detector.MORE_SCORES),
         settings=tuple(_with_default(detector, setting) for setting in detector.SETTINGS),
         defaults=_defaults(detector.Params),
         version=detector.VERSION,

@@ -5,13 +5,15 @@ Shape legend: N slices of a set, B of a batch, K = 2048 bytes of bits, H = W = 1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from trainables.detector import Detector, score_names
+from trainables.detector import Detector
 from trainables.slices import Batch, Slices
 
 _BITS_SET = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1)
@@ -52,14 +54,18 @@ class Showcase:
     128x128 little-endian float16, clipped to its range).
     """
 
-    def __init__(self, detector: Detector, test: Slices, rows: Sequence[int]) -> None:
+    def __init__(
+        self, detector: Detector, test: Slices, rows: Sequence[int], scores: Sequence[str]
+    ) -> None:
         self._detector = detector
         self._test = test
         self._wanted = tuple(rows)
         self._rows: list[int] = []
-        self._maps: dict[str, list[bytes]] = {f"score.{name}": [] for name in score_names(detector)}
+        self._maps: dict[str, list[bytes]] = {f"score.{name}": [] for name in scores}
 
-    def keep(self, rows: range, batch: Batch, maps: dict[str, NDArray[np.float32]]) -> None:
+    def keep(
+        self, rows: range, batch: Batch, maps: Mapping[str, Tensor | NDArray[np.float32]]
+    ) -> None:
         """Keep what is wanted of a batch; batches come in ascending order.
 
         Args:
@@ -73,7 +79,8 @@ class Showcase:
         self._rows.extend(rows.start + index for index in chosen)
         pictures = self._detector.pictures(batch.images_BHW[chosen], batch.brain_BHW[chosen])
         for name, map_BHW in maps.items():
-            self._maps[f"score.{name}"].extend(_float16_bytes(m) for m in map_BHW[chosen])
+            chosen_maps = torch.as_tensor(map_BHW[chosen]).cpu().numpy()
+            self._maps[f"score.{name}"].extend(_float16_bytes(m) for m in chosen_maps)
         for name, picture_BHW in pictures.items():
             cells = self._maps.setdefault(f"picture.{name}", [])
             cells.extend(_float16_bytes(p) for p in picture_BHW)

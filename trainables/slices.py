@@ -58,6 +58,10 @@ class Slices:
         subjects: ``cohort/subject`` names, in the order of the rows.
         files: Of arrays that are mapped files, what can read ahead.
         first: The row of those files that row 0 is.
+        scan_N: int32 number of the scan that each slice is from, ascending; None where each subject
+            is known to have one scan.
+        voxel_ml_N: float64 volume of a pixel of each slice in ml, as thick as the slices are apart;
+            None where it is not known.
     """
 
     images_NHW: NDArray[np.float16]
@@ -68,6 +72,8 @@ class Slices:
     subjects: tuple[str, ...]
     files: ReadsAhead | None = field(default=None, repr=False, compare=False)
     first: int = 0
+    scan_N: NDArray[np.int32] | None = None
+    voxel_ml_N: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.images_NHW)
@@ -114,6 +120,8 @@ class Slices:
             subjects=self.subjects[first:last],
             files=self.files,
             first=self.first + start,
+            scan_N=None if self.scan_N is None else self.scan_N[rows],
+            voxel_ml_N=None if self.voxel_ml_N is None else self.voxel_ml_N[rows],
         )
 
     def split(self, fraction: float) -> tuple[Slices, Slices | None]:

@@ -10,10 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from datasets.identity import digest
 from datasets.scan import Modality
 from trainables.detector import Detector, Params, score_names
+from trainables.postprocess import Postprocessing
 from trainables.registry import describe, detector_class
 
-EVAL_VERSION = 1
-"""Raised whenever the same weights and test data would evaluate to other numbers than before."""
+EVAL_VERSION = 2
+"""Raised whenever the same weights and test data would evaluate to other numbers than before, or to
+more of them."""
+
+HELD_OUT = "held out"
+"""What stands for a cohort's name where a fit is evaluated on the healthy subjects that are held
+out of its training. No cohort can have the name: one has no space."""
 
 
 class TrialSpec(BaseModel):
@@ -108,8 +114,24 @@ def fit_identity(content: Mapping[str, Any], train_keys: Sequence[str], version:
     return digest({"spec": content, "train_keys": list(train_keys), "recipe_version": version})
 
 
-def eval_id(spec: TrialSpec, fit_id: str, test_key: str) -> str:
-    """Identity of an evaluation: the fit, its epochs, test cohort, scores, evaluation version.
+def held_out_key(train_keys: Sequence[str], fraction: float) -> str:
+    """What stands for the key of a cohort's shards, of the subjects that are held out of training.
+
+    Args:
+        train_keys: As for :func:`trial_id`.
+        fraction: The share of the subjects that is held out.
+    """
+    return digest({"held_out": list(train_keys), "fraction": fraction})
+
+
+def eval_id(
+    spec: TrialSpec,
+    fit_id: str,
+    test_key: str,
+    asked: Sequence[str] = (),
+    version: int = EVAL_VERSION,
+) -> str:
+    """Identity of an evaluation: the fit, its epochs, cohort, scores, evaluation version.
 
     The names of the scores are told where they are others than the detector's ``FIRST_SCORES``, so
     that what was evaluated before they were told keeps its identity. Their order does not matter.
@@ -117,12 +139,17 @@ def eval_id(spec: TrialSpec, fit_id: str, test_key: str) -> str:
     Args:
         spec: The trial.
         fit_id: Identity of its fit.
-        test_key: Key of the test cohort's shards.
+        test_key: Key of the cohort's shards, or :func:`held_out_key`.
+        asked: Scores that are asked for besides those that are always computed.
+        version: Of evaluation.
+
+    Raises:
+        ValueError: If the detector does not have one of them.
     """
     detector = detector_class(spec.model)
-    names = sorted(score_names(detector))
+    names = sorted(score_names(detector, asked))
     told = () if names == sorted(detector.FIRST_SCORES) else names
-    return evaluation_identity(fit_id, spec.epochs, test_key, EVAL_VERSION, told)
+    return evaluation_identity(fit_id, spec.epochs, test_key, version, told)
 
 
 def evaluation_identity(
@@ -139,3 +166,14 @@ def evaluation_identity(
     """
     content = {"fit": fit_id, "epochs": epochs, "test_key": test_key, "eval_version": version}
     return digest(content | ({"scores": list(scores)} if scores else {}))
+
+
+def postprocessed_identity(evaluation: str, postprocessing: Postprocessing) -> str:
+    """Identity of an evaluation of post-processed score maps.
+
+    Args:
+        evaluation: Identity of the same evaluation of the maps as they are.
+        postprocessing: What is done to them.
+    """
+    told = postprocessing.model_dump(mode="json")
+    return digest({"evaluation": evaluation, "postprocessing": told})

@@ -132,7 +132,7 @@ class DetectorContract:
         assert all(isinstance(values[name], bool | int | float | str) for name in names)
 
     def test_scores_have_names_of_their_own(self, model: type[Detector]) -> None:
-        names = score_names(model)
+        names = score_names(model, [score.name for score in model.MORE_SCORES])
         assert names
         assert len(set(names)) == len(names)
 
@@ -295,6 +295,25 @@ class DetectorContract:
             for name, score in together.items():
                 tolerance = 1e-3 * float(np.ptp(score))
                 np.testing.assert_allclose(alone[name][0], score[i], rtol=1e-3, atol=tolerance)
+
+    def test_scores_to_ask_for_keep_what_the_others_keep(
+        self, fitted: Detector, held_out: HeldOut
+    ) -> None:
+        images, brain = held_out
+        before = fitted.weights()
+        asked = [score.name for score in fitted.MORE_SCORES]
+        maps = fitted.more_scores(asked[::-1], images, brain)
+        assert tuple(maps) == tuple(asked) == score_names(fitted, asked)[len(fitted.SCORES) :]
+        for name, score in maps.items():
+            assert score.shape == images.shape
+            assert score.dtype == np.float32
+            assert np.isfinite(score).all()
+            assert np.ptp(score) > 0
+            alone = fitted.more_scores([name], images[1:2], brain[1:2])[name][0]
+            tolerance = 1e-3 * float(np.ptp(score))
+            np.testing.assert_allclose(alone, score[1], rtol=1e-3, atol=tolerance)
+            assert fitted.more_scores([name], images[:0], brain[:0])[name].shape == (0, 128, 128)
+        assert same(fitted.weights(), before)
 
     def test_no_slices_have_no_scores(self, fitted: Detector, held_out: HeldOut) -> None:
         images, brain = held_out

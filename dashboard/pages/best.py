@@ -6,7 +6,7 @@ import pyarrow as pa
 import streamlit as st
 
 from dashboard.charts import paper_figure
-from dashboard.data import table_of
+from dashboard.data import postprocessed_of, table_of
 from dashboard.frame import (
     Frame,
     current,
@@ -17,6 +17,8 @@ from dashboard.frame import (
     watch,
     wide,
 )
+from dashboard.operating import at_thresholds
+from dashboard.postprocessed import after_postprocessing
 from dashboard.text import markdown_text
 from study.report.formats import METRIC_LABELS, legends, marked, seeds_text, table_csv, table_latex
 from study.report.table_one import Cell, TableOne
@@ -38,12 +40,16 @@ def main() -> None:
         )
         return
     _table(table)
+    bold = "" if table.has_intervals else "Bold: the best of its column. "
     st.caption(
-        "Bold: the best of its column. The settings are chosen on the test set itself, as in the "
-        f"paper: optimistic. {markdown_text(' '.join(legends(table)))}"
+        f"{bold}The settings are chosen on the test set itself, as in the paper: optimistic. "
+        f"{markdown_text(' '.join(legends(table)))}"
     )
     synthetic_note(frame.record, [cohort for cohort, _ in table.columns])
     _downloads(frame, table)
+    at_thresholds(table)
+    cells = postprocessed_of(frame.uri, frame.study, version, frame.view)
+    after_postprocessing(cells, table.names)
     _trial_links(frame, table)
     if any(table.has_paper(column) for column in table.columns):
         _beside_the_paper(table)
@@ -80,10 +86,11 @@ def _ours(cell: Cell) -> str:
     if cell.value is None:
         return ":gray[–]"
     figure = marked(cell.value, cell.below_chance)
-    figure = f"**{figure}**" if cell.best else figure
+    figure = f"**{figure}**" if cell.is_bold else figure
     if cell.interval is not None:
         figure += f" :gray[{cell.interval[0]:.3f}–{cell.interval[1]:.3f}]"
-    return figure + _small(cell.setting.table_text) + _small(seeds_text(cell))
+    chosen = "" if cell.selected is None else f"chosen {cell.selected:.3f}"
+    return figure + _small(cell.setting.table_text) + _small(seeds_text(cell)) + _small(chosen)
 
 
 def _paper(cell: Cell) -> str:

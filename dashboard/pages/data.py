@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import outline
 from dashboard.text import markdown_text
 from datasets.manifest import CohortManifest, ScanRecord
+from datasets.scan import Role
 from datasets.storage import StorageError
 from study.prepare.losses import (
     lesion_in_dropped_slices_share,
@@ -23,6 +25,7 @@ from study.prepare.losses import (
     lesion_outside_brain_share,
 )
 from study.records.types import CohortInfo
+from study.terminal import counted
 
 EXAMPLES = 6
 _LARGEST = 190
@@ -73,7 +76,10 @@ def main() -> None:
 
 def _cohorts(frame: Frame) -> list[_Cohort]:
     found = []
-    for info in sorted(frame.record.cohorts, key=lambda c: (c.role != "train", c.name, c.modality)):
+    order = get_args(Role)
+    for info in sorted(
+        frame.record.cohorts, key=lambda c: (order.index(c.role), c.name, c.modality)
+    ):
         try:
             shards = manifest(frame.uri, info.key)
         except StorageError as error:
@@ -173,7 +179,7 @@ def _examples(frame: Frame, cohorts: list[_Cohort]) -> None:
                 map_row(panels, _LARGEST, slots=EXAMPLES),
                 key=f"examples {number}",
                 config={"displayModeBar": False},
-                alt=f"One slice of each of {len(shown)} subjects of {cohort.name}",
+                alt=f"One slice of each of {counted(len(shown), 'subject')} of {cohort.name}",
             )
     st.caption("Blue outline: lesion. The slice with the largest lesion, or the middle one.")
 

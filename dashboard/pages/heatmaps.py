@@ -21,17 +21,10 @@ from dashboard.frame import (
     wide,
 )
 from dashboard.map_charts import SEGMENT_COLOUR, TRUTH_COLOUR, MapPanel, map_row, row_width
-from dashboard.maps import (
-    ShowcaseMaps,
-    best_overlap,
-    neighbours,
-    outline,
-    overlap,
-    region_mask,
-    segment,
-)
+from dashboard.maps import best_overlap, neighbours, outline, overlap, region_mask, segment
 from dashboard.slices import Line, SliceSource, open_source
 from dashboard.text import figure_text, markdown_text
+from study.records.showcase import ShowcaseMaps
 from study.report.paper import is_usual
 
 _LARGEST = 225  # height of the pictures of a segmentation, in pixels

@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from dashboard import state
-from dashboard.charts import Trace, line_style, precision_recall_figure, roc_figure
+from dashboard.charts import line_style
+from dashboard.curve_charts import Trace, precision_recall_figure, roc_figure
 from dashboard.curves import OperatingPoints, operating_points
 from dashboard.data import best_of, evaluation_table, rows_of
 from dashboard.frame import (
@@ -26,6 +27,7 @@ from dashboard.frame import (
 from dashboard.text import figure_text
 from datasets.storage import StorageError
 from study.report.paper import is_usual
+from study.terminal import counted
 
 MOST_OTHERS = 100
 
@@ -126,7 +128,8 @@ def _figures(frame: Frame, rows: list[dict[str, Any]], *, log_x: bool) -> None:
         st.plotly_chart(precision_recall_figure(recall, chance), key="pr", alt=alt)
     st.caption(
         f"Figures in the legends: ROC-AUC and average precision over {rows[0]['n_pixels']:,} "
-        f"pixels of {rows[0]['n_subjects']} subjects, {rows[0]['n_positive']:,} of them lesion."
+        f"pixels of {counted(rows[0]['n_subjects'], 'subject')}, {rows[0]['n_positive']:,} of them "
+        "lesion."
     )
 
 

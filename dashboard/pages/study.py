@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from dashboard import state
-from dashboard.charts import Trace, loss_curves
+from dashboard.curve_charts import Trace, loss_curves
 from dashboard.data import finished_at, finished_history, running_history, table_of
 from dashboard.failures import failures, setting, show_failure
 from dashboard.frame import Frame, current, empty, guarded, synthetic_note, title
@@ -67,16 +67,17 @@ def _minute(time: str) -> str:
 def _progress(view: StudyView) -> None:
     counts, progress = view.counts, view.progress
     live = view.live
-    ended = counts.done + counts.failed
     with st.container(horizontal=True, key="counts"):
         st.metric("Trials done", f"{counts.done:,} of {counts.planned:,}", border=True)
         st.metric("Running", f"{counts.running:,}", border=True)
         st.metric("Failed", f"{counts.failed:,}", border=True)
+        if counts.stopped:
+            st.metric("Stopped early", f"{counts.stopped:,}", border=True)
         speed = f"{progress.slices_per_s:,.0f}" if live and progress else "–"
         st.metric("Slices per second", speed, border=True)
         left = duration(progress.seconds_left) if live and progress else "–"
         st.metric("Time left", left, border=True)
-    share = min(ended / counts.planned, 1.0) if counts.planned else 0.0
+    share = min(counts.ended / counts.planned, 1.0) if counts.planned else 0.0
     st.progress(share, text=_stage(view, share))
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from dashboard import state
-from dashboard.charts import Trace, loss_curves
+from dashboard.curve_charts import Trace, loss_curves
 from dashboard.data import evaluation_table, finished_history, rows_of, showcase
 from dashboard.failures import failures, show_failure
 from dashboard.frame import (
@@ -27,8 +27,9 @@ from dashboard.frame import (
     wide,
 )
 from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row, row_width
-from dashboard.maps import ShowcaseMaps, outline, region_mask, score_range
+from dashboard.maps import outline, region_mask, score_range
 from dashboard.text import figure_text, markdown_text
+from study.records.showcase import ShowcaseMaps
 from study.report.formats import METRIC_LABELS
 from study.terminal import duration
 
@@ -104,6 +105,13 @@ def _facts(fit: dict[str, Any]) -> None:
         st.metric("Parameters", f"{fit['n_parameters'] or 0:,}", border=True)
         st.metric("Training time", duration(fit["wall_s"]), border=True)
         st.metric("Attempts", f"{fit['attempts'] or 1}", border=True)
+    if fit["status"] == "stopped":
+        epochs = json.loads(fit["spec"])["epochs"]
+        st.caption(
+            f"Stopped after {fit['epochs']:,} of {epochs:,} epochs by `--asha`: its validation "
+            "loss was not among the best of its model and modality. It has no results; the same "
+            "`study.run` without `--asha` completes it."
+        )
 
 
 def _loss(frame: Frame, fit: dict[str, Any]) -> None:

@@ -25,11 +25,14 @@ class GridTrial:
         model: File name of the detector.
         params: Its settings; the others keep their defaults.
         epochs: Passes over the training slices; ignored by detectors that do not train by epochs.
+        scores: Scores of the detector's ``MORE_SCORES`` to compute besides those that it always
+            gives.
     """
 
     model: str
     params: dict[str, Any] = field(default_factory=dict)
     epochs: int = 1
+    scores: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,19 +71,23 @@ class Grid:
         phantom_subjects: Size of the built-in cohorts when no data is configured, by name.
         modalities: Which of the data's modalities to train on, such as ``("FLAIR",)``; by default
             all that the cohorts name, and of the built-in ones the usual ones.
+        n_seeds: Seeds of every point, from 0, if ``--seeds`` does not say how many.
     """
 
     trials: tuple[GridTrial, ...]
     searches: tuple[GridSearch, ...]
     phantom_subjects: dict[str, int]
     modalities: tuple[Modality, ...] | None = None
+    n_seeds: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse modalities that there are not.
+        """Refuse modalities that there are not, and a study without a seed.
 
         Raises:
-            ValueError: If it names one, or none at all.
+            ValueError: If it names one, or none at all, or fewer seeds than one.
         """
+        if self.n_seeds < 1:
+            raise ValueError(f"n_seeds={self.n_seeds}: a grid needs at least 1 seed")
         if self.modalities is None:
             return
         unknown = [m for m in self.modalities if m not in MODALITIES]

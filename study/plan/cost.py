@@ -19,7 +19,8 @@ import numpy as np
 
 from study.plan.done import Work
 from study.records.types import CohortInfo
-from trainables.spec import TrialSpec
+from trainables.postprocess import Postprocessing
+from trainables.spec import HELD_OUT, TrialSpec
 
 if TYPE_CHECKING:
     from trainables.detector import Detector
@@ -41,6 +42,9 @@ FIT_AT_ONCE_S = 2.0
 
 PER_TRIAL_S = 0.3
 """What each trial costs beside its work: records, checkpoints, its place at Ray."""
+
+_MEDIAN_COUNTS, _COMPONENTS_COUNTS = 4.0, 1.5
+"""What a median filter and the removal of small components take, in times of counting a slice."""
 
 _BATCH = 16
 
@@ -79,9 +83,23 @@ class Pace:
         beyond = at - float(np.clip(at, sizes[0], sizes[-1]))
         return float(np.exp(np.interp(at, sizes, times) + beyond))
 
-    def evaluate_s(self, spec: TrialSpec) -> float:
-        """Seconds of scoring and counting, per slice: a forward pass is a third of a step."""
-        return self.train_s(spec) / 3 + size(spec).n_scores * self.count_s
+    def evaluate_s(
+        self, spec: TrialSpec, n_asked: int = 0, postprocessing: Postprocessing | None = None
+    ) -> float:
+        """Seconds of scoring and counting, per slice: a forward pass is a third of a step.
+
+        Args:
+            spec: The trial.
+            n_asked: Scores that are asked for besides those that are always computed; each may
+                take a step of its own.
+            postprocessing: What is done to the score maps first, if anything.
+        """
+        scored_s = self.train_s(spec) * (1 / 3 + n_asked)
+        counts = 1.0
+        if postprocessing is not None:
+            counts += _MEDIAN_COUNTS * (postprocessing.median_voxels > 1)
+            counts += _COMPONENTS_COUNTS * (postprocessing.component_voxels > 1)
+        return scored_s + (size(spec).n_scores + n_asked) * counts * self.count_s
 
 
 @dataclass(frozen=True)
@@ -91,8 +109,8 @@ class WorkCost:
     Attributes:
         fit_s: Of the fit, its validation and its last pass over the training images included.
         fit_slices: Slices it trains on, each as often as it is seen.
-        evaluation_s: Of each evaluation, by cohort.
-        slices_of: Slices of each test cohort.
+        evaluation_s: Of each evaluation, by its ``place``.
+        slices_of: Slices of each evaluation, likewise.
     """
 
     fit_s: float = 0.0
@@ -109,9 +127,9 @@ class WorkCost:
         """The share of the fit that so many slices are."""
         return self.fit_s * min(1.0, n_slices / self.fit_slices) if self.fit_slices else 0.0
 
-    def of_evaluation(self, cohort: str) -> float:
+    def of_evaluation(self, place: str) -> float:
         """Of one evaluation."""
-        return self.evaluation_s.get(cohort, 0.0)
+        return self.evaluation_s.get(place, 0.0)
 
 
 def work_cost(work: Work, cohorts: Sequence[CohortInfo], pace: Pace) -> WorkCost:
@@ -124,20 +142,24 @@ def work_cost(work: Work, cohorts: Sequence[CohortInfo], pace: Pace) -> WorkCost
     """
     spec = work.trial.spec
     train = sum(slices_of(c) for c in cohorts if c.role == "train" and c.modality == spec.modality)
-    test = {c.name: slices_of(c) for c in cohorts if c.role == "test"}
-    wanted = {e.cohort: test.get(e.cohort, 0) for e in work.evals}
+    test = {
+        c.name: slices_of(c) for c in cohorts if c.role != "train" and c.modality == spec.modality
+    }
+    test[HELD_OUT] = round(train * spec.validation_fraction)
+    wanted = {e.place: test.get(e.cohort, 0) for e in work.evals}
+    each_s = {e.place: pace.evaluate_s(spec, len(e.asked), e.postprocessing) for e in work.evals}
     epochs = spec.epochs - work.epochs_done if work.fit else 0
     held_out = train * spec.validation_fraction
     seen = (train - held_out) * epochs
-    each_s = pace.train_s(spec)
+    step_s = pace.train_s(spec)
     # Forward passes: held-out slices after each epoch, training slices once at the end.
-    passes_s = each_s / 3 * (held_out * epochs + (train - held_out) * bool(epochs))
-    if epochs and not each_s:
+    passes_s = step_s / 3 * (held_out * epochs + (train - held_out) * bool(epochs))
+    if epochs and not step_s:
         passes_s = FIT_AT_ONCE_S if size(spec).n_parameters else 0.0
     return WorkCost(
-        fit_s=each_s * seen + passes_s,
+        fit_s=step_s * seen + passes_s,
         fit_slices=round(seen),
-        evaluation_s={name: n * pace.evaluate_s(spec) for name, n in wanted.items()},
+        evaluation_s={place: n * each_s[place] for place, n in wanted.items()},
         slices_of=wanted,
     )
 
@@ -150,6 +172,15 @@ def slices_of(cohort: CohortInfo) -> int:
 def longest_first(work: Iterable[Work], costs: Mapping[str, WorkCost]) -> list[Work]:
     """Order work so that the last worker does not end long after the others."""
     return sorted(work, key=lambda w: (-costs[w.trial.trial_id].total_s, w.trial.trial_id))
+
+
+def in_random_order(work: Iterable[Work]) -> list[Work]:
+    """Order work by the trials' identities: as good as drawn by lot, and the same every time.
+
+    Networks that are compared with those before them must not come the largest first, which would
+    then have nothing to be compared with.
+    """
+    return sorted(work, key=lambda w: w.trial.trial_id)
 
 
 def makespan_s(costs: Iterable[WorkCost], places: int) -> float:

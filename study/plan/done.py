@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from study.errors import PlanError
-from study.plan.plan import searched_trial
-from study.records.types import PlannedEval, PlannedSearch, PlannedTrial, StudyRecord
+from study.plan.plan import searched_trial, train_keys
+from study.records.types import EvalRole, PlannedEval, PlannedSearch, PlannedTrial, StudyRecord
 from trainables.registry import is_installed
-from trainables.spec import TrialSpec
+from trainables.spec import TrialSpec, evaluation_identity, held_out_key
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,11 @@ class Work:
 
 
 def work_left(
-    trials: Iterable[PlannedTrial], index: pa.Table, *, retry_failed: bool = False
+    trials: Iterable[PlannedTrial],
+    index: pa.Table,
+    *,
+    retry_failed: bool = False,
+    keep_stopped: bool = False,
 ) -> list[Work]:
     """The plan minus the store's records.
 
@@ -42,12 +46,13 @@ def work_left(
         trials: Planned trials.
         index: The study's index.
         retry_failed: Whether failed trials count as not done.
+        keep_stopped: Whether trials that were stopped early are left at that.
 
     Raises:
         PlanError: If a trial's record has more epochs than the plan asks for.
     """
-    settled = ["done"] if retry_failed else ["done", "failed"]
-    table = index.filter(pc.is_in(index["status"], pa.array(settled)))
+    told = ["done", "stopped"] if retry_failed else ["done", "stopped", "failed"]
+    table = index.filter(pc.is_in(index["status"], pa.array(told)))
     fits = table.filter(pc.equal(table["kind"], "fit"))
     columns = (fits[c].to_pylist() for c in ("trial_id", "status", "epochs"))
     fit_of = {t: (status, epochs) for t, status, epochs in zip(*columns, strict=True)}
@@ -56,7 +61,7 @@ def work_left(
     left = []
     for trial in trials:
         status, epochs = fit_of.get(trial.trial_id, (None, 0))
-        if status == "failed":
+        if status == "failed" or (keep_stopped and status == "stopped"):
             continue
         if epochs > trial.spec.epochs:
             raise PlanError(
@@ -64,7 +69,7 @@ def work_left(
                 f"for {trial.spec.epochs}; raise --epochs, or begin another study with --study"
             )
         missing = tuple(e for e in trial.evals if e.eval_id not in evaluated)
-        fit = epochs < trial.spec.epochs
+        fit = status != "done" or epochs < trial.spec.epochs
         if fit or missing:
             left.append(Work(trial, missing, fit, epochs))
     return left
@@ -72,12 +77,37 @@ def work_left(
 
 @dataclass(frozen=True)
 class TrialCounts:
-    """How far a study is; a trial counts once, whatever its number of evaluations."""
+    """How far a study is; a trial counts once, whatever its number of evaluations.
+
+    Attributes:
+        planned: Trials of the plan.
+        done: Fitted and evaluated.
+        failed: In any part.
+        running: At work now.
+        stopped: Ended early by their validation loss, not evaluated.
+    """
 
     planned: int
     done: int
     failed: int
     running: int
+    stopped: int = 0
+
+    @property
+    def ended(self) -> int:
+        """Those that have all the records that they will get."""
+        return self.done + self.failed + self.stopped
+
+    @property
+    def words(self) -> str:
+        """How many of the plan are done, have failed and, if any, were stopped early."""
+        stopped = f", {self.stopped} stopped early" if self.stopped else ""
+        return f"{self.done} of {self.planned} trials done, {self.failed} failed{stopped}."
+
+    def as_dict(self) -> dict[str, int]:
+        """The counts by name; without those stopped where there are none."""
+        counts = asdict(self)
+        return counts if self.stopped else {k: v for k, v in counts.items() if k != "stopped"}
 
 
 def plan_trials(record: StudyRecord, index: pa.Table) -> tuple[PlannedTrial, ...]:
@@ -106,7 +136,8 @@ def found_by(
         return _as_recorded(fits, search, index, record)
     found = []
     for name, text in zip(fits["trial_id"].to_pylist(), fits["spec"].to_pylist(), strict=True):
-        trial = searched_trial(TrialSpec.model_validate_json(text), search, record.cohorts)
+        spec = TrialSpec.model_validate_json(text)
+        trial = searched_trial(spec, search, record.cohorts, record.eval_version)
         if trial.trial_id == name:
             found.append(trial)
     return tuple(found)
@@ -116,13 +147,29 @@ def _as_recorded(
     fits: pa.Table, search: PlannedSearch, index: pa.Table, record: StudyRecord
 ) -> tuple[PlannedTrial, ...]:
     """The trials of a search with the evaluations that they have on the study's data."""
-    keys = {cohort.key for cohort in record.cohorts}
-    columns = ("trial_id", "eval_id", "cohort", "test_key")
+    index = index.filter(pc.is_null(index["postprocessing"]))
+    spec = search.spec
+    held_out = held_out_key(train_keys(spec.modality, record.cohorts), spec.validation_fraction)
+    roles: dict[str, EvalRole] = {
+        c.key: "test" if c.role == "test" else "healthy" for c in record.cohorts
+    }
+    roles[held_out] = "healthy"
+    columns = ("trial_id", "eval_id", "cohort", "test_key", "epochs")
+    scores: dict[str, list[str]] = {}
+    for name, score in zip(*_part_of(index, "evaluation", ("eval_id", "score")), strict=True):
+        scores.setdefault(name, []).extend([score] if score else [])
     evals: dict[str, list[PlannedEval]] = {}
-    for trial_id, eval_id, cohort, key in zip(*_part_of(index, "evaluation", columns), strict=True):
-        if key in keys:
-            planned = PlannedEval(eval_id=eval_id, cohort=cohort, test_key=key)
-            evals.setdefault(trial_id, []).append(planned)
+    for trial, name, cohort, key, epochs in zip(
+        *_part_of(index, "evaluation", columns), strict=True
+    ):
+        possible = {
+            evaluation_identity(trial, epochs, key, record.eval_version, told)
+            for told in ((), sorted(scores[name]))
+        }
+        # One that has failed has no scores to tell its version by.
+        if key in roles and (name in possible or not scores[name]):
+            planned = PlannedEval(eval_id=name, cohort=cohort, test_key=key, role=roles[key])
+            evals.setdefault(trial, []).append(planned)
     return tuple(
         PlannedTrial(
             trial_id=name,
@@ -134,9 +181,15 @@ def _as_recorded(
     )
 
 
-def plan_rows(record: StudyRecord, index: pa.Table) -> pa.Table:
-    """The index's evaluation rows that belong to the study's current plan."""
-    wanted = [e.eval_id for trial in plan_trials(record, index) for e in trial.evals]
+def plan_rows(record: StudyRecord, index: pa.Table, role: EvalRole = "test") -> pa.Table:
+    """The index's evaluation rows that belong to the study's current plan.
+
+    Args:
+        record: The study.
+        index: Its index.
+        role: Of the evaluations: those on test cohorts, or on subjects without lesions.
+    """
+    wanted = [e.eval_id for t in plan_trials(record, index) for e in t.evals if e.role == role]
     is_wanted = pc.is_in(index["eval_id"], pa.array(wanted, pa.string()))
     # An evaluation whose fit's record is damaged has no model to be listed under.
     is_whole = pc.and_(pc.equal(index["kind"], "evaluation"), pc.is_valid(index["model"]))
@@ -155,20 +208,22 @@ def count_trials(record: StudyRecord, index: pa.Table, running: int = 0) -> Tria
     fit_of = {row[0]: row[1:] for row in zip(*fits, strict=True)}
     evals = _part_of(index, "evaluation", ("eval_id", "status"))
     state_of = dict(zip(*evals, strict=True))
-    done = failed = 0
+    done = failed = stopped = 0
     trials = plan_trials(record, index)
     for trial in trials:
         status, epochs = fit_of.get(trial.trial_id, (None, 0))
         states = [state_of.get(e.eval_id) for e in trial.evals]
         if status == "failed":
             failed += 1
+        elif status == "stopped":
+            stopped += 1
         elif status == "done" and epochs == trial.spec.epochs and all(states):
             # One that has failed in a part, and another part of which is missing, goes on.
             failed += "failed" in states
             done += "failed" not in states
     # A grid search's points are trials of the record, each once for all test cohorts.
     asked_for = sum(search.n_trials for search in record.searches if not search.points)
-    return TrialCounts(len(record.trials) + asked_for, done, failed, running)
+    return TrialCounts(len(record.trials) + asked_for, done, failed, running, stopped)
 
 
 def _part_of(index: pa.Table, kind: str, names: Sequence[str]) -> list[list[Any]]:

@@ -13,12 +13,20 @@ from datasets.collector import disable_gc
 from datasets.identity import digest
 from datasets.scan import MODALITIES, Modality
 from study.errors import PlanError
-from study.grids._grid import Grid, GridSearch
-from study.records.types import CohortInfo, PlannedEval, PlannedSearch, PlannedTrial
+from study.grids._grid import Grid, GridSearch, GridTrial
+from study.records.types import CohortInfo, EvalRole, PlannedEval, PlannedSearch, PlannedTrial
 from trainables.arithmetic import Precision
 from trainables.detector import Detector, score_names
 from trainables.registry import detector_class
-from trainables.spec import TrialSpec, eval_id, identity, trial_id
+from trainables.spec import (
+    EVAL_VERSION,
+    HELD_OUT,
+    TrialSpec,
+    eval_id,
+    held_out_key,
+    identity,
+    trial_id,
+)
 
 MOST_TRIALS = 100_000
 """The paper's study has 136, and records, index and pages are made for ten thousand."""
@@ -91,8 +99,7 @@ def _laid_out(
         for seed in seeds:
             for point in grid.trials:
                 spec = _spec(point.model, modality, point.params, seed, epochs or point.epochs)
-                trial = planned_trial(spec, cohorts)
-                trials.setdefault(trial.trial_id, trial)
+                _add(trials, planned_trial(spec, cohorts, asked=_asked(point)), cohorts)
             for space in grid.searches:
                 for search in _planned_searches(space, modality, seed, cohorts):
                     searches.append(search)
@@ -100,6 +107,24 @@ def _laid_out(
                         trial = search_point(search, value, cohorts)
                         trials.setdefault(trial.trial_id, trial)
     return Plan(tuple(trials.values()), tuple(searches))
+
+
+def _asked(point: GridTrial) -> tuple[str, ...]:
+    try:
+        score_names(detector_class(point.model), point.scores)
+    except ValueError as error:
+        raise PlanError(f"the grid's scores of {point.model!r}: {error}") from error
+    return tuple(sorted(set(point.scores)))
+
+
+def _add(
+    trials: dict[str, PlannedTrial], trial: PlannedTrial, cohorts: Sequence[CohortInfo]
+) -> None:
+    """Add a trial to those of a plan; of a point that a grid has twice, all scores are wanted."""
+    known = trials.setdefault(trial.trial_id, trial)
+    if known.evals != trial.evals:
+        asked = {name for e in (*known.evals, *trial.evals) for name in e.asked}
+        trials[trial.trial_id] = planned_trial(known.spec, cohorts, asked=tuple(sorted(asked)))
 
 
 def _check_size(
@@ -142,22 +167,61 @@ def trainable_modalities(
 
 
 def planned_trial(
-    spec: TrialSpec, cohorts: Sequence[CohortInfo], search: str | None = None
+    spec: TrialSpec,
+    cohorts: Sequence[CohortInfo],
+    search: str | None = None,
+    asked: tuple[str, ...] = (),
+    eval_version: int = EVAL_VERSION,
 ) -> PlannedTrial:
-    """A specification with its identity and evaluations on the given data."""
-    fit = trial_id(spec, train_keys(spec.modality, cohorts))
+    """A specification with its identity and evaluations on the given data.
+
+    It is tested on the test cohorts, and its false alarms are looked at on the healthy ones and on
+    the subjects that are held out of its training.
+
+    Args:
+        spec: The specification.
+        cohorts: The data.
+        search: Identity of the search that it belongs to.
+        asked: Scores that are asked for besides those that are always computed, sorted.
+        eval_version: Of evaluation; version 1 knew no healthy subjects.
+    """
+    keys = train_keys(spec.modality, cohorts)
+    fit = trial_id(spec, keys)
+    places: list[tuple[str, str, EvalRole]] = [
+        (c.name, c.key, "test") for c in _of(cohorts, "test", spec.modality)
+    ]
+    if eval_version > 1:
+        places += [(c.name, c.key, "healthy") for c in _of(cohorts, "healthy", spec.modality)]
+        if _holds_out(spec, cohorts):
+            places.append((HELD_OUT, held_out_key(keys, spec.validation_fraction), "healthy"))
     evals = tuple(
-        PlannedEval(eval_id=eval_id(spec, fit, c.key), cohort=c.name, test_key=c.key)
-        for c in _of(cohorts, "test", spec.modality)
+        PlannedEval(
+            eval_id=eval_id(spec, fit, key, asked, eval_version),
+            cohort=name,
+            test_key=key,
+            asked=asked,
+            role=role,
+        )
+        for name, key, role in places
     )
     return PlannedTrial(trial_id=fit, spec=spec, evals=evals, search=search)
 
 
+def _holds_out(spec: TrialSpec, cohorts: Sequence[CohortInfo]) -> bool:
+    """Whether any subject is held out of training, as ``Slices.split`` does it."""
+    # Before scans are prepared their subjects are not counted.
+    n = sum(c.n_subjects or c.n_scans for c in _of(cohorts, "train", spec.modality))
+    return spec.validation_fraction > 0 and n > 1
+
+
 def searched_trial(
-    spec: TrialSpec, search: PlannedSearch, cohorts: Sequence[CohortInfo]
+    spec: TrialSpec,
+    search: PlannedSearch,
+    cohorts: Sequence[CohortInfo],
+    eval_version: int = EVAL_VERSION,
 ) -> PlannedTrial:
     """A trial that a search asks for."""
-    return planned_trial(spec, cohorts, search.search_id)
+    return planned_trial(spec, cohorts, search.search_id, eval_version=eval_version)
 
 
 def search_point(

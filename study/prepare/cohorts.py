@@ -37,7 +37,8 @@ class Cohort(BaseModel):
         name: The table's name.
         source: Layout of the data set: a file name in ``datasets/sources``.
         root: Folder of the data set; in the file, relative to the file.
-        role: ``train`` (healthy) or ``test`` (with lesion masks).
+        role: ``train`` (healthy), ``test`` (with lesion masks), or ``healthy`` (without lesions,
+            never trained on, for false alarms).
         modalities: Which images to use; without FLAIR unless it is named.
         masks: Folder of lesion masks that lie apart from the images; likewise relative to the file.
         subjects: Labels of the only subjects to take; ``None`` for all.

@@ -51,7 +51,7 @@ def repeated(
     """Scans that are the same as one before them, by their indices.
 
     The same image with other lesion masks is used in both places if it is of the role ``test``. Of
-    the role ``train`` one with a lesion mask stays, if there is any, which then sets it aside.
+    the others one with a lesion mask stays, if there is any, which then sets it aside.
     A file that cannot be read is like no other.
 
     Args:
@@ -60,14 +60,15 @@ def repeated(
             same, and are no scan.
 
     Raises:
-        SourceError: If an image is in cohorts of different roles, which would train on test data.
+        SourceError: If an image is in cohorts of different roles: what is measured on data that
+            were trained on says nothing, nor do false alarms on lesions.
     """
     seen: dict[tuple[str, int | None], list[Content]] = {}
     found = {}
     # Those with masks come first: without its mask a lesion would train as healthy tissue.
     order = sorted(
         range(len(contents)),
-        key=lambda index: contents[index].role == "train" and not contents[index].masks,
+        key=lambda index: contents[index].role != "test" and not contents[index].masks,
     )
     for index, content in ((index, contents[index]) for index in order):
         if content.image_sha256.startswith("unreadable"):
@@ -79,11 +80,11 @@ def repeated(
             if other.role != content.role:
                 raise SourceError(
                     f"{other.image} of cohort {other.cohort!r} ({other.role}) and {content.image} "
-                    f"of cohort {content.cohort!r} ({content.role}) are the same image; a scan may "
-                    "train or test, not both"
+                    f"of cohort {content.cohort!r} ({content.role}) are the same image; a scan has "
+                    "one role: it may train, test or be healthy and measured"
                 )
         alike = [other for other in before if other.modality == content.modality]
-        same = [o for o in alike if content.role == "train" or o.masks == content.masks]
+        same = [o for o in alike if content.role != "test" or o.masks == content.masks]
         if same:
             words = f"the same scan as {_place(same[0])}, which is taken for both"
             found[index] = Repeat(words, is_left_out=True)

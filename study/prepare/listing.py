@@ -267,7 +267,7 @@ class Surveyor:
             if record is None or record.status == "ok":
                 listed.chosen.append((scan, candidate, failed))
                 return task, content
-            if listed.cohort.role == "train" and record.reason.startswith(NOT_HEALTHY):
+            if listed.cohort.role != "test" and record.reason.startswith(NOT_HEALTHY):
                 break
             failed.append((candidate, record.reason))
         assert first is not None

@@ -135,16 +135,17 @@ def _known(scans: list[Scan], table: Participants | None) -> tuple[SubjectInfo, 
 
 
 def _mixed(cohort: Cohort, table: Participants | None, used: frozenset[str]) -> tuple[str, ...]:
-    """Says that a cohort to train on may hold patients, where nobody has chosen."""
+    """Says that a cohort taken for healthy may hold patients, where nobody has chosen."""
     has_chosen = cohort.subjects is not None or cohort.exclude or cohort.participants
-    if cohort.role != "train" or table is None or has_chosen:
+    if cohort.role == "test" or table is None or has_chosen:
         return ()
+    does = "train" if cohort.role == "train" else "count"
     notes = []
     for column, counts in table.groups(used).items():
         if len(counts) > 1:
             shown = [f"{name} ({count})" for name, count in [*counts.items()][:_GROUPS_SHOWN]]
             notes.append(
-                f"all subjects train as healthy, and {FILE} has in its column {column!r}: "
+                f"all subjects {does} as healthy, and {FILE} has in its column {column!r}: "
                 f"{', '.join(shown)}; participants = '{column} == \"...\"' in the cohorts file "
                 "chooses among them"
             )

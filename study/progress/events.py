@@ -18,12 +18,13 @@ class Event:
         n_slices: Slices worked on since the last event; 0 if a result was there already.
         share: How much of an epoch under way is done; 0 between two epochs.
         loss: Mean training loss of that epoch so far, or None.
+        validation_loss: After an epoch at which networks are compared; else None.
         failed: Whether it has failed; after a fit that did, no more events follow.
         reason: Why it has failed, in a sentence.
         crowded: Whether there was too little memory beside others: nothing is recorded, no more
             events follow, and the trial is to be tried alone.
-        cohort: The test cohort of an evaluation.
-        auc: After an evaluation, the brain region's AUC by score.
+        cohort: The ``place`` of an evaluation: its test cohort, and what was done to the maps.
+        auc: After an evaluation of maps as they are, the brain region's AUC by score.
     """
 
     stage: str
@@ -31,6 +32,7 @@ class Event:
     n_slices: int = 0
     share: float = 0.0
     loss: float | None = None
+    validation_loss: float | None = None
     failed: bool = False
     reason: str = ""
     crowded: bool = False

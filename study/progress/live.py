@@ -90,9 +90,9 @@ class View:
         t = self._tracker
         if t.stage is Stage.PREPARE:
             return f"{self._caption}: {t.stage_done} of {t.stage_total}"
-        counts = (
-            f"trials: {t.done} done, {len(t.running)} running, {t.failed} failed of {t.planned}"
-        )
+        counts = f"trials: {t.done} done, {len(t.running)} running, {t.failed} failed"
+        counts += f", {t.stopped} stopped early" * bool(t.stopped)
+        counts += f" of {t.planned}"
         return f"{counts}, {self._pace(now)}"
 
     def _pace(self, now: float) -> str:
@@ -113,12 +113,13 @@ class View:
             (f"{t.done} done", "green"),
             f"  {len(t.running)} running  ",
             (f"{t.failed} failed", "red" if t.failed else "dim"),
+            f"  {t.stopped} stopped early" * bool(t.stopped),
             f"  of {t.planned}",
         )
         pace = self._pace(now)
-        if not t.running and t.done + t.failed < t.planned:
+        if not t.running and t.ended < t.planned:
             pace = "waiting for workers"
-        bar = _bar(t.done + t.failed, t.planned, counts)
+        bar = _bar(t.ended, t.planned, counts)
         return Group(head, bar, Text(pace), self._running(), self._best())
 
     def _running(self) -> RenderableType:

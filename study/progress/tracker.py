@@ -32,6 +32,7 @@ class Tracker:
         planned: Trials of the whole plan.
         done: Trials done, earlier runs' included.
         failed: Trials failed, earlier runs' included.
+        stopped: Trials stopped early by their validation loss, earlier runs' included.
         costs: What this run's trials cost, by trial, in seconds of a core; see ``study.plan.cost``.
         places: How many trials run at once.
         best: Best brain-region AUC so far by ``cohort modality``, and whose it is.
@@ -47,6 +48,7 @@ class Tracker:
     planned: int = 0
     done: int = 0
     failed: int = 0
+    stopped: int = 0
     costs: dict[str, WorkCost] = field(default_factory=dict)
     places: int = 1
     stage: Stage = Stage.PREPARE
@@ -122,13 +124,15 @@ class Tracker:
                 change["loss"] = event.loss
             self._running[trial_id] = running.model_copy(update=change)
 
-    def trial_ended(self, trial_id: str, *, failed: bool) -> None:
+    def trial_ended(self, trial_id: str, *, failed: bool, stopped: bool = False) -> None:
         """A trial has its last record; what was expected of it and did not come is dropped."""
         self._running.pop(trial_id, None)
         self._moved.pop(trial_id, None)
         self._left.pop(trial_id, None)
         if failed:
             self.failed += 1
+        elif stopped:
+            self.stopped += 1
         else:
             self.done += 1
 
@@ -142,6 +146,11 @@ class Tracker:
         for score, value in auc.items():
             if value is not None and value > self.best.get(column, (-1.0, ""))[0]:
                 self.best[column] = (value, f"{label} {score}")
+
+    @property
+    def ended(self) -> int:
+        """Trials that have all the records that they will get."""
+        return self.done + self.failed + self.stopped
 
     @property
     def running(self) -> tuple[RunningTrial, ...]:
@@ -190,6 +199,7 @@ class Tracker:
             planned=self.planned,
             done=self.done,
             failed=self.failed,
+            stopped=self.stopped,
             running=self.running,
             slices_per_s=round(self.slices_per_s(now), 1),
             seconds_left=self.seconds_left(now),

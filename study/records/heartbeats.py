@@ -81,6 +81,7 @@ class Progress(Record):
         caption: What people read for a part of a stage, such as ``verifying shards``.
         started: UTC time the driver started.
         updated: UTC time of this heartbeat.
+        stopped: Trials stopped early by their validation loss; left out where there are none.
         seconds_left: Estimated, or None when unknown.
         best: Best brain-region AUC so far by ``cohort modality``.
     """
@@ -101,6 +102,7 @@ class Progress(Record):
     planned: Count = 0
     done: Count = 0
     failed: Count = 0
+    stopped: Count = Field(default=0, exclude_if=lambda count: count == 0)
     running: tuple[RunningTrial, ...] = ()
     slices_per_s: float = 0.0
     seconds_left: float | None = None

@@ -13,7 +13,12 @@ from datasets.storage import DamagedFileError, NewerFileError
 from study.errors import DamagedError, ForeignError
 from study.records.names import Names
 from study.records.types import EvalRecord, FitRecord
-from trainables.spec import evaluation_identity, fit_identity, identity
+from trainables.spec import (
+    evaluation_identity,
+    fit_identity,
+    identity,
+    postprocessed_identity,
+)
 
 
 class Problem(StrEnum):
@@ -84,6 +89,8 @@ def check_evaluation(
         )
         for names in ((), tuple(sorted(scores)))
     }
+    if record.postprocessing is not None:
+        possible = {postprocessed_identity(name, record.postprocessing) for name in possible}
     is_known = bool(scores) or record.status == "done"
     if is_known and record.eval_id not in possible:
         raise DamagedError(f"{where} is damaged: what it says was evaluated has another identity")

@@ -28,9 +28,9 @@ from study.records.identities import check_evaluation, check_fit, problem_of
 from study.records.names import Names
 from study.records.studies import StudyStore, TrialStore
 from study.records.types import FitRecord
-from trainables.evaluate import METRICS_SCHEMA, REGIONS
+from trainables.tables import METRICS_SCHEMA, REGIONS
 
-INDEX_VERSION = 3
+INDEX_VERSION = 4
 
 _MANIFESTS = ("*/manifest.json", "*/eval/*/manifest.json")
 """Where records lie below ``trials``; the many parts beside them need not be looked at."""
@@ -52,7 +52,7 @@ SCHEMA = pa.schema(
         ("kind", pa.string()),  # fit, evaluation or problem
         ("trial_id", pa.string()),
         ("signature", pa.string()),
-        ("status", pa.string()),  # done or failed; of a problem, which
+        ("status", pa.string()),  # done, failed or stopped; of a problem, which
         ("model", pa.string()),
         ("modality", pa.string()),
         ("setting", pa.string()),  # what people read, such as (8, 64)
@@ -72,6 +72,7 @@ SCHEMA = pa.schema(
         ("eval_id", pa.string()),
         ("cohort", pa.string()),
         ("test_key", pa.string()),
+        ("postprocessing", pa.string()),  # what people read for it; null of maps as they are
         *METRIC_FIELDS,
     ],
     metadata={_VERSION: str(INDEX_VERSION).encode()},
@@ -255,7 +256,7 @@ def _fit_columns(fit: FitRecord) -> dict[str, Any]:
     return {
         "kind": "fit",
         "status": fit.status,
-        "epochs": fit.spec.epochs,
+        "epochs": fit.epochs_reached,
         "steps": fit.steps,
         "attempts": fit.attempts,
         "train_loss": fit.train_loss,
@@ -293,6 +294,7 @@ def _eval_rows(
         "eval_id": record.eval_id,
         "cohort": record.cohort,
         "test_key": record.test_key,
+        "postprocessing": record.postprocessing.label if record.postprocessing else None,
     }
     fields = [field for field, _ in METRIC_FIELDS]
     return [{**common, **columns, **{f: row.get(f) for f in fields}} for row in metrics]

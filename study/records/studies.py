@@ -21,6 +21,7 @@ from datasets.selfdigest import json_with_digest
 from datasets.storage import DamagedFileError, Storage, StorageError
 from study.errors import DamagedError, ForeignError
 from study.records.heartbeats import Progress
+from study.records.parsing import R, parse_record
 from study.records.types import (
     Checkpoint,
     CopyRecord,
@@ -28,10 +29,8 @@ from study.records.types import (
     EvalRecord,
     FitRecord,
     Part,
-    R,
     Record,
     StudyRecord,
-    parse_record,
 )
 
 P = TypeVar("P", FitRecord, Checkpoint, EvalRecord)
@@ -112,17 +111,17 @@ class TrialStore:
 
         Args:
             record: The fit.
-            keep_checkpoint: Whether the fit, which then has failed, may go on from there.
+            keep_checkpoint: Whether the fit, which then is unfinished, may go on from there.
         """
         _replace(self.storage, "manifest.json", self.fit, record)
         if not keep_checkpoint:
             self.drop_checkpoint()
 
-    def write_failure(self, record: FitRecord, *, keep_checkpoint: bool) -> None:
-        """Publish a failed fit; a shorter one that it went on from keeps its parts.
+    def write_unfinished(self, record: FitRecord, *, keep_checkpoint: bool) -> None:
+        """Publish a failed or stopped fit; a shorter one that it went on from keeps its parts.
 
         Args:
-            record: The failed fit.
+            record: The fit.
             keep_checkpoint: Whether another try may go on from there.
         """
         before = _before(self.fit)

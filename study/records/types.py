@@ -6,23 +6,15 @@ A reader trusts only what a manifest names. Fields may be added; none changes it
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-)
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from datasets.collector import disable_gc
 from datasets.scan import Modality, Role
-from datasets.selfdigest import has_changed
-from datasets.storage import NewerFileError
-from study.errors import DamagedError
+from study.records.halving import Halving, Stop
 from trainables.arithmetic import Precision
 from trainables.description import DetectorInfo
+from trainables.postprocess import Postprocessing
 from trainables.spec import TrialSpec
 
 STORE_VERSION = 1
@@ -33,8 +25,19 @@ OLDEST_STORE_VERSION = 1
 
 Status = Literal["done", "failed"]
 
+FitStatus = Literal["done", "failed", "stopped"]
+"""``stopped`` is a network that ASHA has ended early, and no failure."""
+
+EvalRole = Literal["test", "healthy"]
+"""What an evaluation is for: figures of table 1, or false alarms where there is no lesion."""
+
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A number of things, as tables can hold it."""
+
+
+def _is_none(value: object) -> bool:
+    """Whether a field is left out of a record: as it was before there was such a field."""
+    return value is None
 
 
 class Record(BaseModel):
@@ -91,20 +94,21 @@ class Provenance(BaseModel):
 
 
 class FitRecord(Record):
-    """A finished or failed fit: ``trials/<trial_id>/manifest.json``.
+    """A finished, failed or stopped fit: ``trials/<trial_id>/manifest.json``.
 
     Attributes:
         trial_id: Identity of the fit.
-        status: ``done`` or ``failed``.
-        spec: What was trained, with the epochs it has reached.
+        status: ``done``, ``failed`` or ``stopped``.
+        spec: What was trained, with the epochs it has reached; of one that has not reached its
+            end, with those asked for.
         train_cohorts: Names of the cohorts it was trained on.
         train_keys: Keys of their shards.
         search: Identity of the search that asked for it, if one did; others may know it as well.
         recipe_version: The detector's ``VERSION``.
         parts: ``spec.json``, ``history.parquet``, ``model.safetensors`` (what scoring needs),
             ``state.safetensors`` (the state at the end) and, where a fit of more epochs goes on
-            from another state, ``continuation.safetensors``. Those of a failed fit are of the
-            shorter one that it went on from, if it did.
+            from another state, ``continuation.safetensors``. Those of a failed or stopped fit are
+            of the shorter one that it went on from, if it did.
         epochs_kept: Epochs of that shorter fit; 0 if there is none.
         n_parameters: Number of trained numbers.
         attempts: How many processes worked on it.
@@ -113,11 +117,12 @@ class FitRecord(Record):
         train_loss: Of the last epoch.
         validation_loss: Of the last epoch.
         failure: Why it failed, if it did.
+        stopped: Why it was stopped, if it was; its state is that of the checkpoint beside it.
         finished: UTC time, ISO 8601.
     """
 
     trial_id: str
-    status: Status
+    status: FitStatus
     spec: TrialSpec
     train_cohorts: tuple[str, ...]
     train_keys: tuple[str, ...]
@@ -132,8 +137,20 @@ class FitRecord(Record):
     train_loss: float | None = None
     validation_loss: float | None = None
     failure: Failure | None = None
+    stopped: Stop | None = Field(default=None, exclude_if=_is_none)
     provenance: Provenance = Provenance()
     finished: str
+
+    @model_validator(mode="after")
+    def _tells_why_stopped(self) -> Self:
+        if (self.status == "stopped") != (self.stopped is not None):
+            raise ValueError("a stopped fit, and no other, says why it was stopped")
+        return self
+
+    @property
+    def epochs_reached(self) -> int:
+        """Epochs of its training: those asked for, or fewer where it was stopped."""
+        return self.spec.epochs if self.stopped is None else self.stopped.epoch
 
 
 class Checkpoint(Record):
@@ -170,9 +187,13 @@ class EvalRecord(Record):
         eval_id: Identity of the evaluation.
         trial_id: The fit it belongs to.
         epochs: Epochs of the fit when it was evaluated.
-        cohort: Name of the test cohort.
+        cohort: Name of the test or healthy cohort, or ``trainables.spec.HELD_OUT``.
+        role: ``test``, or ``healthy`` of scans without lesions; all are ``test`` in records that do
+            not tell.
         test_key: Key of its shards.
-        parts: ``metrics.parquet``, ``roc.parquet``, ``subjects.parquet``, ``heatmaps.parquet``.
+        postprocessing: What was done to the score maps first, if anything.
+        parts: ``metrics.parquet``, ``roc.parquet``, ``subjects.parquet``, ``slices.parquet``,
+            ``lesions.parquet``, ``heatmaps.parquet``; of version 1 not the slices and lesions.
     """
 
     eval_id: str
@@ -180,9 +201,11 @@ class EvalRecord(Record):
     status: Status
     epochs: Count
     cohort: str
+    role: EvalRole = "test"
     modality: Modality
     test_key: str
     eval_version: Count
+    postprocessing: Postprocessing | None = None
     parts: dict[str, Part] = Field(default_factory=dict)
     wall_s: float = 0.0
     failure: Failure | None = None
@@ -208,13 +231,31 @@ class CohortInfo(BaseModel):
 
 
 class PlannedEval(BaseModel):
-    """An evaluation that a plan asks for."""
+    """An evaluation that a plan asks for.
+
+    Attributes:
+        eval_id: Identity of the evaluation.
+        cohort: Name of the test or healthy cohort, or ``trainables.spec.HELD_OUT``.
+        test_key: Key of its shards.
+        asked: Names of scores that the grid asks for besides those that are always computed.
+        role: ``test``, or ``healthy`` of scans without lesions.
+        postprocessing: What is done to the score maps first, if anything.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     eval_id: str
     cohort: str
     test_key: str
+    asked: tuple[str, ...] = ()
+    role: EvalRole = "test"
+    postprocessing: Postprocessing | None = None
+
+    @property
+    def place(self) -> str:
+        """What tells it from a trial's other evaluations while the trial is at work."""
+        done = self.postprocessing
+        return self.cohort if done is None else f"{self.cohort}, {done.label}"
 
 
 class PlannedTrial(BaseModel):
@@ -297,11 +338,13 @@ class StudyRecord(Record):
         synthetic: Whether any cohort is the phantom.
         precision: Arithmetic of its networks, decided when the study began; None in the records
             of versions that did not decide it.
+        eval_version: Of evaluation, when it was planned; 1 in records that do not tell.
         detectors: What its detectors say of themselves, by model, so that it can be read where one
             is not installed; models that are missing are of versions that did not tell it.
         cohorts: The data, one entry a cohort and modality.
         trials: Every trial with a known specification.
         searches: Searches whose trials are asked for one by one.
+        halving: How the latest run stopped networks early; None if it did not.
         created: UTC time of the first run, ISO 8601.
         updated: UTC time of the latest run.
     """
@@ -310,67 +353,12 @@ class StudyRecord(Record):
     grid: str
     synthetic: bool
     precision: Precision | None = None
+    eval_version: Count = 1
     detectors: dict[str, DetectorInfo] = Field(default_factory=dict)
     cohorts: tuple[CohortInfo, ...]
     trials: tuple[PlannedTrial, ...]
     searches: tuple[PlannedSearch, ...] = ()
+    halving: Halving | None = Field(default=None, exclude_if=_is_none)
     provenance: Provenance = Provenance()
     created: str
     updated: str
-
-
-R = TypeVar("R", bound=Record)
-
-
-def parse_record(kind: type[R], data: bytes, where: str) -> R:
-    """Validate a record's JSON.
-
-    Args:
-        kind: The record type.
-        data: The file's bytes.
-        where: What to call the file in an error.
-
-    Raises:
-        DamagedError: If it is damaged.
-        NewerFileError: If it was written by a newer version of this software, or by one so old
-            that its records cannot be read any more.
-    """
-    if has_changed(data):
-        raise DamagedError(f"{where} is damaged: its content is not what was written")
-    try:
-        with disable_gc():
-            record = kind.model_validate_json(data)
-    except ValidationError as error:
-        _check_claimed_version(data, where)
-        first = error.errors()[0]
-        place = ".".join(str(p) for p in first["loc"])
-        raise DamagedError(f"{where} is damaged: {place or 'JSON'}: {first['msg']}") from error
-    _check_version(record, where)
-    return record
-
-
-def _check_claimed_version(data: bytes, where: str) -> None:
-    """Refuse what is of another version before its fields look damaged."""
-    try:
-        record = Record.model_validate_json(data)
-    except ValidationError:
-        return  # no record at all
-    _check_version(record, where)
-
-
-def _check_version(record: Record, where: str) -> None:
-    """Refuse a record of another version before it is misread."""
-    version = record.store_version
-    if "store_version" not in record.model_fields_set:
-        raise DamagedError(f"{where} is damaged: store_version: Field required")
-    if version > STORE_VERSION:
-        raise NewerFileError(
-            f"{where} was written by a newer version of this software (store version {version}, "
-            f"this one reads up to {STORE_VERSION}); upgrade to read it"
-        )
-    if version < OLDEST_STORE_VERSION:
-        raise NewerFileError(
-            f"{where} was written by an older version of this software (store version {version}, "
-            f"this one reads from {OLDEST_STORE_VERSION}); read it with the version that wrote it, "
-            "or begin another store"
-        )

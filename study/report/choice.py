@@ -96,6 +96,20 @@ def best_rows(rows: Iterable[Row], metric: str) -> list[Row]:
     return [row for cell in cells.values() for row in best_setting(cell, metric)]
 
 
+def seeds_by_place(best: Iterable[Row], region: str = "brain") -> list[list[Row]]:
+    """The rows of the best settings of a region that have an AUC, the seeds of a setting together.
+
+    Args:
+        best: What :func:`best_rows` gives.
+        region: Of the pixels that count.
+    """
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for row in best:
+        if row["region"] == region and row["auc"] is not None:
+            found.setdefault(tuple(row[name] for name in CELL), []).append(row)
+    return list(found.values())
+
+
 def planned_seeds(
     trials: Iterable[PlannedTrial], rows: Iterable[Row], names: Names
 ) -> Counter[str]:

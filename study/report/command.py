@@ -1,19 +1,28 @@
-"""``study.report``: table 1 as text, JSON, CSV or LaTeX."""
+"""``study.report``: table 1 in several formats, the figures, the methods, a checklist."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from datasets.storage import StorageError
 from study import cli
-from study.errors import EXIT_BROKE
+from study.errors import EXIT_BROKE, UsageError
 from study.progress.liveness import is_alive
 from study.records.studies import StudyStore
+from study.report.claim import answered, claim_table
+from study.report.formats import SYNTHETIC
+from study.report.markdown import as_markdown
+from study.report.methods import gather
+from study.report.methods_text import as_text
 from study.report.report import Report, as_csv, as_json, as_latex, make_report, print_report
+from study.report.strata import KINDS
 from study.terminal import echo, new_console, say_aside
 
 
@@ -24,14 +33,50 @@ class Format(StrEnum):
     JSON = "json"
     CSV = "csv"
     LATEX = "latex"
+    MARKDOWN = "markdown"
+
+
+Strata = StrEnum("Strata", {name.upper(): name for name in KINDS})  # type: ignore[misc]
 
 
 _FORMATTERS: dict[Format, Callable[[Report], str]] = {
     Format.JSON: as_json,
     Format.CSV: as_csv,
     Format.LATEX: as_latex,
+    Format.MARKDOWN: as_markdown,
 }
 
+
+class Checklist(StrEnum):
+    """The checklists that the records answer in part."""
+
+    CLAIM = "claim"
+
+
+FiguresOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--figures",
+        metavar="DIR",
+        help="Write the paper's figures 2 to 4 into this folder, as PDF and PNG, each with a "
+        "caption as text.",
+    ),
+]
+MethodsOption = Annotated[
+    bool,
+    typer.Option(
+        "--methods",
+        help="Print a paragraph of methods and what became of the scans, as text or json.",
+    ),
+]
+ChecklistOption = Annotated[
+    Checklist | None,
+    typer.Option(
+        "--checklist",
+        help="Print what the records answer of CLAIM 2024, and what the authors have to state, as "
+        "text or json.",
+    ),
+]
 
 app = cli.new_app()
 
@@ -41,22 +86,97 @@ def main(
     store: cli.StoreOption = cli.DEFAULT_STORE,
     study: cli.StudyOption = None,
     output_format: Annotated[Format, typer.Option("--format", help="What to print.")] = Format.TEXT,
+    strata: Annotated[
+        list[Strata] | None,
+        typer.Option("--strata", help="Table 1 by groups of subjects as well; text and JSON."),
+    ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Another study of the store, beside this one; text and JSON."
+        ),
+    ] = None,
+    figures: FiguresOption = None,
+    methods: MethodsOption = False,
+    checklist: ChecklistOption = None,
 ) -> None:
     """Print the results of a study: table 1, with the paper's figures beside ours.
+
+    With --figures, --methods or --checklist it does that instead.
 
     Exit status 1 if results are missing because records are damaged, unreadable or of another
     version; foreign ones are only told.
     """
+    _check_choice(output_format, figures, methods, checklist)
     study_store, record = cli.existing_study(store, study)
-    report = make_report(study_store, record, running=_running(study_store))
-    if output_format is Format.TEXT:
+    other = None
+    if compare is not None:
+        other = make_report(*cli.existing_study(store, compare))
+    is_table = not (figures or methods or checklist)
+    if (strata or other) and not is_table:
+        raise UsageError("--strata and --compare go with table 1, with nothing else")
+    if (strata or other) and output_format not in (Format.TEXT, Format.JSON):
+        raise UsageError("--strata and --compare go with --format text or json")
+    report = replace(
+        make_report(study_store, record, running=_running(study_store)),
+        shards=cli.open_store(store),
+        strata_by=tuple(kind.value for kind in strata or ()),
+        other=other,
+    )
+    is_text = output_format is Format.TEXT
+    if figures:
+        _write_figures(store, study_store, report, figures)
+    elif methods or checklist:
+        _print_methods(store, report, is_checklist=checklist is not None, is_text=is_text)
+    elif is_text:
         print_report(report, new_console())
     else:
         echo(_FORMATTERS[output_format](report).rstrip("\n"))
-        problems = report.problems.words(report.store)
-        if problems:
-            say_aside(problems)
+    problems = report.problems.words(report.store)
+    if problems and not (is_text and is_table):
+        say_aside(problems)
     raise typer.Exit(EXIT_BROKE if report.problems.lose_results else 0)
+
+
+def _check_choice(
+    output_format: Format, figures: Path | None, methods: bool, checklist: Checklist | None
+) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        UsageError: If there are any.
+    """
+    named = {"--figures": figures, "--methods": methods, "--checklist": checklist}
+    chosen = [name for name, value in named.items() if value]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} do not go together; name one of them")
+    allowed = (Format.TEXT,) if figures else (Format.TEXT, Format.JSON)
+    if chosen and output_format not in allowed:
+        words = " or ".join(allowed)
+        raise UsageError(f"{chosen[0]} has no --format {output_format.value}; it is {words}")
+
+
+def _write_figures(store: str, study: StudyStore, report: Report, folder: Path) -> None:
+    from study.report.figures.write import write_figures  # matplotlib takes seconds to import
+
+    for sentence in write_figures(cli.open_store(store), study, report, folder):
+        echo(sentence)
+
+
+def _print_methods(store: str, report: Report, *, is_checklist: bool, is_text: bool) -> None:
+    methods = gather(cli.open_store(store), report)
+    items = answered(methods)
+    if is_checklist and is_text:
+        console = new_console()
+        if report.synthetic:
+            console.print(SYNTHETIC, style="yellow")
+        console.print(claim_table(items))
+    elif is_checklist:
+        content = {"study": report.study, "synthetic": report.synthetic}
+        told = [asdict(item) for item in items]
+        echo(json.dumps({**content, "checklist": "CLAIM 2024", "items": told}, indent=1))
+    else:
+        echo(as_text(methods) if is_text else methods.as_json())
 
 
 def _running(study: StudyStore) -> int:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from rich.table import Table
 from rich.text import Text
 
 from study.report.paper import PAPER_SYMBOLS
 from study.report.table_one import BELOW_CHANCE, OVER_SEEDS, Cell, TableOne
+from study.report.thresholds import SHARES
 from study.terminal import one_line, shown
 from trainables.description import ChosenSetting, DetectorInfo
 
@@ -26,6 +29,19 @@ SYNTHETIC = (
     "Synthetic phantom: these figures check the software and are no evidence about medicine."
 )
 
+INTERVALS = (
+    "95 %: interval over subjects, by leaving one out at a time on the logit scale, with Student's "
+    "t."
+)
+SELECTED = (
+    "chosen: what the best setting is worth on subjects that did not choose it (bootstrap bias "
+    "correction)."
+)
+SEPARATED = (
+    "Bold: the highest of its column, if the tests tell it from all others there (differences over "
+    "subjects, Holm's correction)."
+)
+
 METRIC_LABELS = {
     "auc": "ROC-AUC",
     "average_precision": "Average precision",
@@ -37,6 +53,18 @@ CSV_FIELDS = (
     *("n_c", "n_z", "gmm_lambda", "setting", "n_seeds", "n_seeds_planned", "lowest", "highest"),
     *("paper_auc", "paper_n_c", "paper_n_z", "paper_gmm_lambda", "paper_setting"),
     *("best", "below_half", "paper_below_half", "trial_id", "trial_ids", "synthetic"),
+    *("low", "high", "auc_selected", "auc_split", "optimism", "seed_sd", "n_with_lesion"),
+    *("n_effective", "df", "separated"),
+    *("slice_auc", "subject_detection_auc", "n_lesions", "healthy_reference", "n_reference"),
+    "healthy_uncertain",
+    *(
+        f"healthy_{share * 100:.0f}_{name}"
+        for share in SHARES
+        for name in (
+            *("threshold", "sensitivity", "dice", "false_positive_ml"),
+            *("lesions_half", "lesions_any"),
+        )
+    ),
 )
 
 
@@ -49,6 +77,12 @@ def legends(table: TableOne) -> list[str]:
         told.append(f"{MARK} {BELOW_CHANCE}.")
     if table.has_seeds:
         told.append(OVER_SEEDS)
+    if table.has_intervals:
+        told.append(INTERVALS)
+    if table.has_selected:
+        told.append(SELECTED)
+    if any(cell.is_separated is not None for cell in table.cells.values()):
+        told.append(SEPARATED)
     return told
 
 
@@ -80,7 +114,7 @@ def _aside(info: DetectorInfo) -> str:
 
 def text_table(table: TableOne) -> Table:
     """The table for a terminal, the paper's figures below ours."""
-    meaning = "brain pixels" if table.region == "brain" else "all pixels of the slice"
+    meaning = _pixels(table)
     has_paper = any(table.has_paper(column) for column in table.columns)
     title = f"{METRIC_LABELS[table.metric]} over {meaning}"
     title += " (in square brackets: the paper's)" if has_paper else ""
@@ -97,8 +131,19 @@ def text_table(table: TableOne) -> Table:
 
 def seeds_text(cell: Cell, dash: str = "–") -> str:
     """The spread over the seeds and their number, or nothing if one alone is planned."""
-    spread = f"{cell.spread[0]:.3f}{dash}{cell.spread[1]:.3f}" if cell.spread else ""
+    ends = [f"{end:.3f}" for end in cell.spread or ()]
+    spread = dash.join(ends) if len(set(ends)) > 1 else ""  # a baseline knows no seed
     return ", ".join(part for part in (spread, cell.seeds) if part)
+
+
+def evidence_text(cell: Cell) -> str:
+    """The interval, and what the choice of the setting is worth; or nothing."""
+    parts = []
+    if cell.interval is not None:
+        parts.append(f"95 %: {cell.interval[0]:.3f}–{cell.interval[1]:.3f}")
+    if cell.selected is not None:
+        parts.append(f"chosen: {cell.selected:.3f}")
+    return ", ".join(parts)
 
 
 def marked(value: float, below_half: bool, mark: str = MARK) -> str:
@@ -109,10 +154,11 @@ def marked(value: float, below_half: bool, mark: str = MARK) -> str:
 def _text_cell(cell: Cell) -> Text:
     lines = [Text("—")]
     if cell.value is not None:
-        figure = Text(marked(cell.value, cell.below_chance), "bold" if cell.best else "")
+        figure = Text(marked(cell.value, cell.below_chance), "bold" if cell.is_bold else "")
         setting = one_line(cell.setting.table_text)
         lines = [figure.append(f" {setting}", "not bold") if setting else figure]
         lines += [Text(seeds_text(cell))] if seeds_text(cell) else []
+        lines += [Text(evidence_text(cell))] if evidence_text(cell) else []
     if cell.paper is not None:
         figure_text = marked(cell.paper, cell.paper_below_chance)
         words = f"{figure_text} {one_line(cell.paper_setting.table_text)}".strip()
@@ -154,7 +200,37 @@ def _csv_row(table: TableOne, line: tuple[str, str], column: tuple[str, str]) ->
         "paper_below_half": int(cell.paper_below_chance),
         "trial_id": cell.trial_id,
         "trial_ids": " ".join(cell.trial_ids),
+        "low": cell.interval[0] if cell.interval else None,
+        "high": cell.interval[1] if cell.interval else None,
+        "auc_selected": cell.selected,
+        "auc_split": cell.split,
+        "optimism": cell.optimism,
+        "seed_sd": cell.seed_sd,
+        "n_with_lesion": cell.n_with_lesion,
+        "n_effective": cell.n_effective,
+        "df": cell.df,
+        "separated": None if cell.is_separated is None else int(cell.is_separated),
+        **_csv_operating(cell),
     }
+
+
+def _csv_operating(cell: Cell) -> dict[str, object]:
+    found = cell.operating
+    if found is None:
+        return {}
+    told: dict[str, object] = {
+        "slice_auc": found.slice_auc,
+        "subject_detection_auc": found.subject_detection_auc,
+        "n_lesions": found.n_lesions,
+        "healthy_reference": " ".join(name.replace(" ", "-") for name in found.reference),
+        "n_reference": found.n_reference,
+        "healthy_uncertain": int(found.is_uncertain),
+    }
+    for share, point in zip(SHARES, found.points, strict=True):
+        values = asdict(point) | {"threshold": point.value}
+        prefix = f"healthy_{share * 100:.0f}_"
+        told |= {prefix + n: value for n, value in values.items() if prefix + n in CSV_FIELDS}
+    return told
 
 
 def _csv_setting(setting: ChosenSetting, prefix: str) -> dict[str, object]:
@@ -164,63 +240,130 @@ def _csv_setting(setting: ChosenSetting, prefix: str) -> dict[str, object]:
 
 
 def table_latex(table: TableOne, *, synthetic: bool) -> str:
-    """The table as LaTeX (package booktabs), the best of each column in bold.
+    """The table as LaTeX (packages booktabs and graphicx), the best of each column in bold.
 
-    A column of the paper's has two columns: ours and the paper's.
+    A column of the paper's has two columns: ours and the paper's. What is wider than the page is
+    made smaller to fit.
     """
-    shape, heads, below = "ll", ["Model", "Score"], ["", ""]
+    shape, heads, below, rules = "ll", ["Model", "Score"], ["", ""], ""
     for column in table.columns:
         has_paper = table.has_paper(column)
-        name = _latex(" ".join(column))
+        name = latex_text(" ".join(column))
         heads.append(rf"\multicolumn{{2}}{{c}}{{{name}}}" if has_paper else name)
+        rules += rf"\cmidrule(lr){{{len(shape) + 1}-{len(shape) + 2}}}" if has_paper else ""
         below += ["ours", "paper"] if has_paper else ["ours"]
         shape += "ll" if has_paper else "l"
     lines = [f"% {SYNTHETIC}"] if synthetic else []
+    lines += [r"% \usepackage{booktabs,graphicx}", r"\begin{table}[tbp]", r"\centering"]
+    paper = "; paper: Sato et al." if "paper" in below else ""
+    lines += [rf"\caption{{{METRIC_LABELS[table.metric]} over {_pixels(table)}{paper}.}}"]
+    lines += [rf"\label{{tab:{table.metric.replace('_', '-')}-{table.region}}}", r"\smallskip"]
+    lines += [r"\footnotesize\setlength{\tabcolsep}{3pt}"]
+    lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
     lines += [rf"\begin{{tabular}}{{{shape}}}", r"\toprule"]
-    lines += [" & ".join(heads) + r" \\", " & ".join(below) + r" \\", r"\midrule"]
+    lines += [" & ".join(heads) + r" \\", *([rules] if rules else [])]
+    lines += [" & ".join(below) + r" \\", r"\midrule"]
     for line in table.lines:
-        parts = [_latex(table.names.model(line[0])), _latex(table.names.score(*line))]
+        parts = [latex_text(table.names.model(line[0])), latex_text(table.names.score(*line))]
         for column in table.columns:
             ours, paper = _latex_cell(table.cells[line, column])
             parts += [ours, paper] if table.has_paper(column) else [ours]
         lines.append(" & ".join(parts) + r" \\")
-    lines.append(r"\bottomrule")
-    for sentence in legends(table):
-        text = rf"\multicolumn{{{len(shape)}}}{{l}}{{\footnotesize {_latex(sentence)}}}"
-        lines.append(text + r" \\")
-    return "\n".join([*lines, r"\end{tabular}", ""])
+    lines += [r"\bottomrule", r"\end{tabular}}"]
+    notes = [SYNTHETIC] if synthetic else []
+    told = (_IN_LATEX.get(sentence, sentence) for sentence in legends(table))
+    notes += [f"{sentence.removesuffix('.')}." for sentence in told if sentence]
+    if notes:
+        words = " ".join(latex_text(sentence) for sentence in notes)
+        lines += [rf"\par\smallskip\parbox{{\linewidth}}{{\raggedright\footnotesize {words}}}"]
+    return "\n".join([*lines, r"\end{table}", ""])
+
+
+_IN_LATEX = {
+    INTERVALS: INTERVALS.replace("95 %: interval", "In brackets: 95 % interval"),
+    SELECTED: "",
+}
+"""What a sign means that looks otherwise here, or is not there."""
+
+
+def _pixels(table: TableOne) -> str:
+    return "brain pixels" if table.region == "brain" else "all pixels of the slice"
 
 
 def _latex_cell(cell: Cell) -> tuple[str, str]:
     ours, paper = "--", ""
     if cell.value is not None:
         figure = f"{cell.value:.3f}"
-        figure = rf"\textbf{{{figure}}}" if cell.best else figure
+        figure = rf"\textbf{{{figure}}}" if cell.is_bold else figure
         figure += _DAGGER if cell.below_chance else ""
-        seeds = rf"{{\footnotesize {seeds_text(cell, '--')}}}" if seeds_text(cell) else ""
-        ours = " ".join(x for x in (figure, _latex(cell.setting.table_text), seeds) if x)
+        ours = " ".join(x for x in (figure, latex_text(cell.setting.table_text)) if x)
+        ends = cell.interval
+        spread = f"[{ends[0]:.3f}, {ends[1]:.3f}]" if ends else ""
+        below = ", ".join(part for part in (spread, seeds_text(cell, "--")) if part)
+        if below:  # in a line of its own, or the table is too wide for any page
+            ours = rf"\vtop{{\hbox{{\strut {ours}}}\hbox{{\strut\scriptsize {below}}}}}"
     if cell.paper is not None:
         figure = marked(cell.paper, cell.paper_below_chance, _DAGGER)
-        paper = f"{figure} {_latex(cell.paper_setting.table_text)}".strip()
+        paper = f"{figure} {latex_text(cell.paper_setting.table_text)}".strip()
     return ours, paper
 
 
 _DAGGER = r"$^\dagger$"
 _SYMBOLS = {"λ": r"$\lambda$", MARK: _DAGGER, "N_z": "$N_z$", "N_c": "$N_c$"}
-_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_GREEK = {"µ": "mu", "μ": "mu", "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta"}
+_GREEK |= {"ε": "epsilon", "θ": "theta", "λ": "lambda", "π": "pi", "σ": "sigma", "τ": "tau"}
+_SPECIAL = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    # After a line's end a star or bracket would be an argument; alone, these are other letters.
+    **{sign: f"{{{sign}}}" for sign in "[]*"},
+    **{sign: f"${sign}$" for sign in "<>|"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"–": "--", "—": "---", "…": r"\ldots{}", "·": r"$\cdot$", "×": r"$\times$", "−": "$-$"},
+    **{"≤": r"$\le$", "≥": r"$\ge$", "±": r"$\pm$", "†": _DAGGER, "’": "'", "‘": "`"},
+    **{"“": "``", "”": "''", "ß": r"\ss{}", "æ": r"\ae{}", "ø": r"\o{}", "Ø": r"\O{}"},
+    **{"Ł": r"\L{}", "ł": r"\l{}"},
+    **{sign: rf"$\{name}$" for sign, name in _GREEK.items()},
+}
+_ACCENTS = {
+    "\u0300": "`",
+    "\u0301": "'",
+    "\u0302": "^",
+    "\u0303": "~",
+    "\u0308": '"',
+    "\u0304": "=",
+}
+_ACCENTS |= {
+    "\u0306": "u",
+    "\u0307": ".",
+    "\u030a": "r",
+    "\u030c": "v",
+    "\u030b": "H",
+    "\u0327": "c",
+}
 
 
-def _latex(text: str) -> str:
-    """A text for LaTeX; its signs stand for themselves, save the symbols of the paper."""
+def latex_text(text: str) -> str:
+    """A text for LaTeX in ASCII; its signs stand for themselves, save the symbols of the paper.
+
+    A sign that LaTeX has no letter for is told by its number, such as ``[U+4E2D]``.
+    """
     words = []
     for word in one_line(text).split(" "):
-        core = word.strip("(),.")
+        core = word.strip("(),.:;")
         safe = _SYMBOLS.get(core)
-        if safe is None:
-            words.append("".join(_SPECIAL.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in word))
-        else:
-            words.append(word.replace(core, safe))
+        words.append("".join(map(_latex_sign, word)) if safe is None else word.replace(core, safe))
     return " ".join(words)
+
+
+def _latex_sign(sign: str) -> str:
+    if sign in _SPECIAL:
+        return _SPECIAL[sign]
+    if sign.isascii():
+        return sign
+    base, *accents = list(unicodedata.normalize("NFD", sign))
+    if base.isascii() and base.isalpha() and len(accents) == 1 and accents[0] in _ACCENTS:
+        return rf"\{_ACCENTS[accents[0]]}{{{base}}}"
+    return f"{{[}}U+{ord(sign):04X}{{]}}"
 
 
 def inert(value: object) -> object:

@@ -8,6 +8,7 @@ from typing import Any
 
 from study.records.names import Names
 from study.report.choice import mean_of
+from study.report.operating import Operating
 from study.report.paper import NO_SETTING, PAPER_REGION, paper_auc, paper_setting
 from study.report.table import table_columns, table_lines
 from trainables.description import ChosenSetting
@@ -39,7 +40,17 @@ class Cell:
         paper_setting: The setting behind that.
         best: Whether it is the highest of its column.
         below_chance: Whether it is a ROC-AUC below .5.
-        interval: Lower and upper end of its confidence interval, if known.
+        interval: Lower and upper end of its confidence interval of 95 %, if known.
+        selected: What the choice of this setting is worth on subjects that did not choose it, by
+            bootstrap bias correction, if known.
+        split: The same by repeated splits into halves.
+        seed_sd: Standard deviation over several seeds.
+        n_with_lesion: How many subjects have lesion pixels, if known.
+        n_effective: How many subjects with equal lesions would have as much to say.
+        df: Degrees of freedom of the interval.
+        is_separated: Whether the tests tell it from every other figure of its column; None if they
+            were not made.
+        operating: What it is at thresholds chosen on healthy subjects, if known.
     """
 
     value: float | None = None
@@ -52,6 +63,26 @@ class Cell:
     best: bool = False
     below_chance: bool = False
     interval: tuple[float, float] | None = None
+    selected: float | None = None
+    split: float | None = None
+    seed_sd: float | None = None
+    n_with_lesion: int | None = None
+    n_effective: float | None = None
+    df: float | None = None
+    is_separated: bool | None = None
+    operating: Operating | None = None
+
+    @property
+    def optimism(self) -> float | None:
+        """By how much the figure is too high because its setting was chosen on the test set."""
+        if self.value is None or self.selected is None:
+            return None
+        return self.value - self.selected
+
+    @property
+    def is_bold(self) -> bool:
+        """Whether it is the highest of its column, and no test says that others may be as high."""
+        return self.best and self.is_separated is not False
 
     @property
     def trial_id(self) -> str:
@@ -105,6 +136,16 @@ class TableOne:
     def has_seeds(self) -> bool:
         """Whether any setting is planned with several seeds."""
         return any(cell.seeds for cell in self.cells.values())
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether any figure has an interval."""
+        return any(cell.interval is not None for cell in self.cells.values())
+
+    @property
+    def has_selected(self) -> bool:
+        """Whether it is known of any figure what its choice is worth."""
+        return any(cell.selected is not None for cell in self.cells.values())
 
     @property
     def has_settings(self) -> bool:

@@ -31,9 +31,10 @@ from study.grids._grid import grid_names
 from study.outputs import go_on_without_reader
 from study.plan.plan import MOST_TRIALS
 from study.progress.heartbeat import check_free
-from study.run.driver import Driver, interpreter
+from study.run.driver import Driver
 from study.run.dryrun import print_plan
-from study.run.request import Request, RunOptions, make_request
+from study.run.ending import interpreter
+from study.run.request import Request, RunOptions, halving_choice, make_request
 from study.terminal import PlainConsole, new_console, say_aside
 from study.trials.order import CHECKPOINT_S
 
@@ -90,8 +91,13 @@ def main(
     store: cli.StoreOption = cli.DEFAULT_STORE,
     study: cli.StudyOption = None,
     seeds: Annotated[
-        int, typer.Option(min=1, max=MOST_TRIALS, help="Run every point with this many seeds.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_TRIALS,
+            help="Run every point with this many seeds; by default the grid says, mostly one.",
+        ),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, max=MOST_EPOCHS, help="Epochs of the networks, instead of the grid's."),
@@ -139,9 +145,45 @@ def main(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its estimated cost, then stop.")
     ] = False,
+    postprocess: Annotated[
+        bool,
+        typer.Option(
+            "--postprocess/--no-postprocess",
+            help="Evaluate the best settings on post-processed score maps as well: after a 3-D "
+            "median filter, and without small components besides.",
+        ),
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run failed trials again.")
     ] = False,
+    asha: Annotated[
+        bool,
+        typer.Option(
+            "--asha",
+            help="Stop networks early whose validation loss is not among the best of their model "
+            "and modality (asynchronous successive halving); the same command without it completes "
+            "them.",
+        ),
+    ] = False,
+    asha_factor: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            max=MOST_TRIALS,
+            metavar="N",
+            help="With --asha: one of N goes on each time they are compared; 3 by default.",
+        ),
+    ] = None,
+    asha_grace: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_EPOCHS,
+            metavar="EPOCHS",
+            help="With --asha: epochs before the first comparison, and N times as many before each "
+            "other one; by default those of the training divided by N x N.",
+        ),
+    ] = None,
     take_over: Annotated[
         bool,
         typer.Option("--take-over", help="Run although another process seems to run this study."),
@@ -167,6 +209,8 @@ def main(
         device=cli.device_choice(device),
         cache=_absolute(cache),
         wait_s=wait_for_nodes,
+        postprocess=postprocess,
+        halving=halving_choice(asha, asha_factor, asha_grace),
     )
     settings = preprocess_settings(brain_extractor, normalisation, brain_mask)
     request = make_request(grid, cohorts, store, study, options, settings)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -16,12 +13,10 @@ from datasets.storage import StorageError
 from study.cluster import connection
 from study.cluster.nodes import await_node, check_alike, foreign_plugins
 from study.cluster.patience import Patience
-from study.errors import EXIT_BROKE, EXIT_SOME_FAILED
-from study.plan.cost import Pace, WorkCost, longest_first
+from study.errors import EXIT_SOME_FAILED
+from study.plan.cost import Pace, WorkCost, in_random_order, longest_first
 from study.plan.done import Work, count_trials, plan_trials, work_left
-from study.plan.plan import Plan
 from study.prepare.listing import CohortListing
-from study.prepare.noticed import file_lines, note_lines
 from study.prepare.preparation import Preparation
 from study.progress.heartbeat import Heartbeat, is_there, last_progress
 from study.progress.live import View
@@ -29,15 +24,20 @@ from study.progress.monitor import Monitor
 from study.progress.tracker import Tracker
 from study.records.heartbeats import Stage
 from study.records.index import load_index, refresh_index
-from study.records.names import describe_all
 from study.records.problems import Problems
-from study.records.provenance import provenance
 from study.records.studies import utc_now
-from study.records.types import CohortInfo, StudyRecord
+from study.records.types import PlannedTrial, StudyRecord
 from study.report.report import make_report, print_report
-from study.run.estimate import costs_of, estimate, local_device, local_places, pace_of
+from study.run.ending import tell_end, tell_set_aside
+from study.run.estimate import AT_MOST, costs_of, estimate, local_device, local_places, pace_of
+from study.run.postprocess import (
+    CAPTION,
+    counted_apart,
+    postprocessing_expected,
+    postprocessing_left,
+)
 from study.run.precision import Decision, decide
-from study.run.request import Request
+from study.run.request import Request, study_record
 from study.store.sweep import sweep
 from study.terminal import PlainConsole
 from study.trials.outcome import Outcome
@@ -99,9 +99,11 @@ class Driver:
                 with self._view, self._stack:
                     self._decide(look=False)
                     listings = self._preparation.run()
-                    self._say_quarantined(listings)
+                    tell_set_aside(listings, self._say)
                     record = self._plan(listings)
                     outcome = self._run_trials(record, listings)
+                    if self._request.options.postprocess and not outcome.unwritable:
+                        outcome = outcome.merged(self._run_postprocessing(record, listings))
                     self._tracker.begin(Stage.REPORT)
                     index = self._compact()
                 self._tracker.needs_cleanup |= outcome.needs_cleanup
@@ -118,7 +120,10 @@ class Driver:
                 self._tracker.begin(Stage.STOPPED)
                 self._tracker.needs_cleanup = True
                 raise
-        status = self._report(record, index, outcome)
+        report = make_report(self._request.study, record, index=index)
+        print_report(report, self._console)
+        report.keep_statistics()
+        status = tell_end(self._request, report, outcome, self._say)
         set_aside = any(listing.info().n_quarantined for listing in listings)
         return EXIT_SOME_FAILED if set_aside and not status else status
 
@@ -182,7 +187,14 @@ class Driver:
         infos = tuple(listing.info() for listing in listings)
         plan = self._request.plan(infos, self._decision.precision)
         self._check_access()
-        self._say_estimate(listings, work_left(plan.trials, load_index(self._request.study)))
+        index = load_index(self._request.study)
+        record = study_record(self._request, plan, infos, utc_now(), self._decision.precision)
+        self._say_estimate(listings, self._left(plan.trials, index), record, index)
+
+    def _left(self, trials: Sequence[PlannedTrial], index: pa.Table) -> list[Work]:
+        options = self._request.options
+        keep = options.halving is not None
+        return work_left(trials, index, retry_failed=options.retry_failed, keep_stopped=keep)
 
     def _check_access(self) -> None:
         """Find out, before hours of work, whether the store takes what will be written."""
@@ -192,7 +204,11 @@ class Driver:
             self._has_access = True
 
     def _say_estimate(
-        self, listings: Sequence[CohortListing], left: Sequence[Work]
+        self,
+        listings: Sequence[CohortListing],
+        left: Sequence[Work],
+        record: StudyRecord,
+        index: pa.Table,
     ) -> dict[str, WorkCost]:
         """Measure this machine for what is left, and say how long that will take."""
         if self._pace is None:
@@ -203,8 +219,14 @@ class Driver:
             self._say(self._decision.words)
             if self._decision.warning:
                 self._say(self._decision.warning)
-        costs = costs_of(left, [listing.info() for listing in listings], self._pace)
-        self._say(estimate(listings, costs, self._pace, self._count_places()).words)
+        infos = [listing.info() for listing in listings]
+        costs = costs_of(left, infos, self._pace)
+        after = {}
+        if self._request.options.postprocess:
+            after = costs_of(postprocessing_expected(record, index, left), infos, self._pace)
+        self._say(estimate(listings, costs, self._pace, self._count_places(), after).words)
+        if self._request.options.halving is not None:
+            self._say(AT_MOST)
         return costs
 
     def _count_places(self) -> int:
@@ -229,7 +251,8 @@ class Driver:
         request = self._request
         index = refresh_index(request.study)
         retry = request.options.retry_failed
-        left = work_left(plan_trials(record, index), index, retry_failed=retry)
+        halving = request.options.halving
+        left = self._left(plan_trials(record, index), index)
         problems = Problems.of(index)
         if problems.messages:
             self._say(problems.words(request.store.uri))
@@ -242,15 +265,51 @@ class Driver:
         searching = [s for s in record.searches if not s.points]
         self._tracker.planned, self._tracker.done = counts.planned, counts.done
         self._tracker.failed = 0 if retry else counts.failed
+        self._tracker.stopped = counts.stopped if halving is not None else 0
         if not left and not searching:
             self._monitor.begin(Stage.TRIALS)
             return Outcome()
-        costs = self._say_estimate(listings, left)
+        costs = self._say_estimate(listings, left, record, index)
         self._tracker.expect(costs, self._count_places())
         self._check_access()
         self._monitor.begin(Stage.TRIALS)
+        ordered = longest_first(left, costs) if halving is None else in_random_order(left)
+        return self._execute(ordered, record, index, listings)
+
+    def _run_postprocessing(
+        self, record: StudyRecord, listings: Sequence[CohortListing]
+    ) -> Outcome:
+        """Evaluate the best settings on post-processed maps, as far as the store has it not."""
+        index = refresh_index(self._request.study)
+        retry = self._request.options.retry_failed
+        barred = Problems.of(index).barred
+        found = postprocessing_left(record, index, retry_failed=retry)
+        left = [work for work in found if work.trial.trial_id not in barred]
+        if not left:
+            return Outcome()
+        if self._pace is None:
+            self._say_estimate(listings, (), record, index)
+        assert self._pace is not None
+        costs = costs_of(left, record.cohorts, self._pace)
+        self._tracker.expect(costs, self._count_places())
+        self._check_access()
+        with counted_apart(self._tracker, len(left)):
+            self._monitor.begin(Stage.TRIALS, caption=CAPTION)
+            # The searches are over, and ask for nothing more.
+            searched = record.model_copy(update={"searches": ()})
+            return self._execute(longest_first(left, costs), searched, index, listings)
+
+    def _execute(
+        self,
+        left: Sequence[Work],
+        record: StudyRecord,
+        index: pa.Table,
+        listings: Sequence[CohortListing],
+    ) -> Outcome:
+        """Run trials on Ray."""
         from study.trials.execute import execute
 
+        request = self._request
         if not connection.is_local(request.options.address):
             sources = {cohort.source for cohort in record.cohorts}
             plugins = foreign_plugins(record.detectors, sources)
@@ -267,8 +326,9 @@ class Driver:
             verbose=options.verbose,
             cache=options.cache,
             wait_s=options.wait_s,
+            halving=options.halving,
         )
-        return execute(longest_first(left, costs), record, index, listings, self._mend, session)
+        return execute(left, record, index, listings, self._mend, session)
 
     def _mend(self, listings: Sequence[CohortListing]) -> Sequence[CohortListing]:
         """Prepare damaged shards again, then go back to the trials."""
@@ -299,74 +359,5 @@ class Driver:
             sweep(self._request.store, self._request.study)
             self._tracker.needs_cleanup = False
 
-    def _report(self, record: StudyRecord, index: pa.Table, outcome: Outcome) -> int:
-        request = self._request
-        report = make_report(request.study, record, index=index)
-        print_report(report, self._console)
-        where = shlex.join(["--store", request.store.uri, "--study", request.study.name])
-        self._say(f"Store: {request.store.uri}, study: {request.study.name}")
-        self._say(f"Look at it: {interpreter()} -m streamlit run dashboard/app.py -- {where}")
-        for sentence in outcome.lost:
-            self._say(f"No record: {sentence}")
-        if outcome.unwritable:
-            self._say(
-                "The store takes nothing any more, so the study has stopped; nothing that was "
-                "recorded is lost. Make space there, and the same command goes on from here."
-            )
-        counts = report.trials
-        missing = counts.planned - counts.done - counts.failed
-        if missing:
-            self._say(
-                f"{missing} of {counts.planned} trials have no record at the end; the same command "
-                "runs them."
-            )
-        if report.trials.failed:
-            self._say(
-                f"{report.trials.failed} trials failed; the dashboard shows why. "
-                "--retry-failed runs them again."
-            )
-        if outcome.lost or outcome.unwritable or missing or report.problems.lose_results:
-            return EXIT_BROKE
-        return EXIT_SOME_FAILED if counts.failed else 0
-
-    def _say_quarantined(self, listings: Sequence[CohortListing]) -> None:
-        for listing in listings:
-            records = listing.manifest.records if listing.manifest else ()
-            for scan in records:
-                if scan.status == "quarantined":
-                    name = " ".join((listing.cohort.name, scan.subject, scan.session)).strip()
-                    self._say(f"set aside: {name} {scan.modality}: {scan.reason}")
-        for line in (*note_lines(listings), *file_lines(listings, reasons=False)):
-            self._say(line)
-
     def _say(self, text: str) -> None:
         self._monitor.say(text)
-
-
-def study_record(
-    request: Request,
-    plan: Plan,
-    cohorts: tuple[CohortInfo, ...],
-    created: str,
-    precision: Precision,
-) -> StudyRecord:
-    """What ``study.json`` says of a run."""
-    return StudyRecord(
-        study=request.study.name,
-        grid=request.grid_name,
-        synthetic=any(cohort.synthetic for cohort in cohorts),
-        precision=precision,
-        detectors=describe_all(plan.models),
-        cohorts=cohorts,
-        trials=plan.trials,
-        searches=plan.searches,
-        provenance=provenance(),
-        created=created,
-        updated=utc_now(),
-    )
-
-
-def interpreter() -> str:
-    """The interpreter as one would type it here."""
-    here = os.path.relpath(sys.executable)
-    return sys.executable if here.startswith("..") else here

@@ -14,10 +14,12 @@ from study.prepare.listing import CohortListing, survey
 from study.prepare.noticed import file_lines, note_lines
 from study.records.index import load_index
 from study.records.names import Names
+from study.records.studies import utc_now
 from study.records.types import PlannedTrial
-from study.run.estimate import costs_of, estimate, local_device, local_places, pace_of
+from study.run.estimate import AT_MOST, costs_of, estimate, local_device, local_places, pace_of
+from study.run.postprocess import postprocessing_expected
 from study.run.precision import decide
-from study.run.request import Request
+from study.run.request import Request, study_record
 from study.terminal import PlainConsole
 from trainables.arithmetic import fast_precision
 from trainables.description import Value, value_order, value_text
@@ -42,7 +44,13 @@ def print_plan(request: Request, console: PlainConsole) -> None:
     )
     plan = request.plan(infos, decision.precision)
     index = load_index(request.study)
-    left = work_left(plan.trials, index, retry_failed=request.options.retry_failed)
+    options = request.options
+    left = work_left(
+        plan.trials,
+        index,
+        retry_failed=options.retry_failed,
+        keep_stopped=options.halving is not None,
+    )
     console.print(f"study: {request.study.name}")
     console.print(f"store: {request.store.uri}")
     for listing in listings:
@@ -60,7 +68,13 @@ def print_plan(request: Request, console: PlainConsole) -> None:
     places = local_places(device)
     pace = pace_of(left, places, device)
     costs = costs_of(left, infos, pace)
-    console.print(estimate(listings, costs, pace, places).words)
+    after = {}
+    if options.postprocess:
+        record = study_record(request, plan, infos, utc_now(), decision.precision)
+        after = costs_of(postprocessing_expected(record, index, left), infos, pace)
+    console.print(estimate(listings, costs, pace, places, after).words)
+    if options.halving is not None:
+        console.print(AT_MOST)
     if any(listing.manifest is None for listing in listings):
         console.print(
             f"(scans that are not prepared yet are taken for {ASSUMED_SLICES_PER_SCAN} slices each)"

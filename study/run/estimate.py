@@ -24,6 +24,9 @@ START_S = 8.0
 """Until Ray and its first workers are there."""
 
 
+AT_MOST = "With --asha it takes less, as far as networks are stopped early."
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What is left of a run.
@@ -34,6 +37,8 @@ class Estimate:
         n_trials: Trials to run.
         trials_s: Seconds for them.
         places: How many scans or trials run at once.
+        n_postprocessed: Evaluations of post-processed maps, at most.
+        postprocess_s: Seconds for them.
     """
 
     n_scans: int
@@ -41,6 +46,8 @@ class Estimate:
     n_trials: int
     trials_s: float
     places: int
+    n_postprocessed: int = 0
+    postprocess_s: float = 0.0
 
     @property
     def words(self) -> str:
@@ -51,14 +58,22 @@ class Estimate:
         if self.n_trials:
             noun = "trial" if self.n_trials == 1 else "trials"
             parts.append(f"{duration(self.trials_s)} for {self.n_trials} {noun}")
+        if self.n_postprocessed:
+            noun = "evaluation" if self.n_postprocessed == 1 else "evaluations"
+            seconds = duration(self.postprocess_s)
+            parts.append(f"{seconds} for {self.n_postprocessed} {noun} after post-processing")
         if not parts:
             return "Nothing is left to do."
-        total = duration(START_S + self.prepare_s + self.trials_s)
+        total = duration(START_S + self.prepare_s + self.trials_s + self.postprocess_s)
         return f"This will take about {total}: {', then '.join(parts)}, {self.places} at once."
 
 
 def estimate(
-    listings: Sequence[CohortListing], costs: Mapping[str, WorkCost], pace: Pace, places: int
+    listings: Sequence[CohortListing],
+    costs: Mapping[str, WorkCost],
+    pace: Pace,
+    places: int,
+    postprocessing: Mapping[str, WorkCost] | None = None,
 ) -> Estimate:
     """Estimate a run.
 
@@ -67,7 +82,9 @@ def estimate(
         costs: Of its trials.
         pace: Of a core.
         places: How many scans or trials run at once.
+        postprocessing: What evaluations of post-processed maps cost, by trial.
     """
+    postprocessing = postprocessing or {}
     unprepared = [x for x in listings if x.manifest is None]
     slower = pace.train_s(REFERENCE.completed()) / REFERENCE_S or 1.0
     return Estimate(
@@ -76,6 +93,8 @@ def estimate(
         n_trials=len(costs),
         trials_s=makespan_s(costs.values(), places),
         places=places,
+        n_postprocessed=sum(len(cost.evaluation_s) for cost in postprocessing.values()),
+        postprocess_s=makespan_s(postprocessing.values(), places),
     )
 
 

@@ -10,13 +10,18 @@ from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
 from study import cli
 from study.cluster.patience import WAIT_S
+from study.errors import UsageError
 from study.grids._grid import Grid, grid_name, load_grid
 from study.plan.plan import Plan, build_plan
 from study.prepare.cohorts import Cohort, grid_phantoms, read_cohorts
-from study.records.studies import StudyStore
-from study.records.types import CohortInfo
+from study.records.halving import Halving
+from study.records.names import describe_all
+from study.records.provenance import provenance
+from study.records.studies import StudyStore, utc_now
+from study.records.types import CohortInfo, StudyRecord
 from study.trials.order import CHECKPOINT_S
 from trainables.arithmetic import Arithmetic, DeviceChoice, Precision
+from trainables.spec import EVAL_VERSION
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class RunOptions:
     """How to run.
 
     Attributes:
-        seeds: Every point is run with this many seeds, from 0.
+        seeds: Every point is run with this many seeds, from 0; by default the grid's number.
         epochs: Replaces the grid's number of epochs, if given.
         address: Of a Ray cluster, or None for one of this process alone.
         retry_failed: Whether failed trials run again.
@@ -35,9 +40,11 @@ class RunOptions:
         device: What networks train on.
         cache: Folder of each node for its copies of slices, or None for that of its user.
         wait_s: How long to wait for a node with room, in seconds.
+        postprocess: Whether the best settings are evaluated on post-processed maps as well.
+        halving: How networks are stopped early; None for not at all.
     """
 
-    seeds: int = 1
+    seeds: int | None = None
     epochs: int | None = None
     address: str | None = None
     retry_failed: bool = False
@@ -48,6 +55,8 @@ class RunOptions:
     device: DeviceChoice = "auto"
     cache: str | None = None
     wait_s: float = WAIT_S
+    postprocess: bool = False
+    halving: Halving | None = None
 
 
 @dataclass(frozen=True)
@@ -81,10 +90,31 @@ class Request:
         return build_plan(
             self.grid,
             cohorts,
-            seeds=range(self.options.seeds),
+            seeds=range(self.options.seeds or self.grid.n_seeds),
             epochs=self.options.epochs,
             precision=precision,
         )
+
+
+def halving_choice(asha: bool, factor: int | None, grace: int | None) -> Halving | None:
+    """How networks are stopped early, by the options; None if they are not.
+
+    Args:
+        asha: Whether they are.
+        factor: One of so many goes on beyond a rung; None for the usual number.
+        grace: Epochs that each is trained; None for a number by the epochs of the training.
+
+    Raises:
+        UsageError: If anything is told of it while it is not asked for.
+    """
+    told = {"--asha-factor": factor, "--asha-grace": grace}
+    surplus = [name for name, value in told.items() if value is not None]
+    if surplus and not asha:
+        raise UsageError(f"{surplus[0]} says how --asha stops networks: give --asha as well")
+    if not asha:
+        return None
+    given = {} if factor is None else {"reduction_factor": factor}
+    return Halving(grace_epochs=grace, **given)
 
 
 def make_request(
@@ -113,4 +143,29 @@ def make_request(
         study=cli.open_study(store, name),
         options=options,
         settings=settings or PreprocessSettings(),
+    )
+
+
+def study_record(
+    request: Request,
+    plan: Plan,
+    cohorts: tuple[CohortInfo, ...],
+    created: str,
+    precision: Precision,
+) -> StudyRecord:
+    """What ``study.json`` says of a run."""
+    return StudyRecord(
+        study=request.study.name,
+        grid=request.grid_name,
+        synthetic=any(cohort.synthetic for cohort in cohorts),
+        precision=precision,
+        eval_version=EVAL_VERSION,
+        detectors=describe_all(plan.models),
+        cohorts=cohorts,
+        trials=plan.trials,
+        searches=plan.searches,
+        halving=request.options.halving,
+        provenance=provenance(),
+        created=created,
+        updated=utc_now(),
     )

@@ -23,6 +23,7 @@ from study.errors import DamagedError
 from study.records.identities import Problem, check_evaluation, check_fit, problem_of
 from study.records.index import read_metrics, verify_index
 from study.records.names import Names
+from study.records.statistics import verify_statistics
 from study.records.studies import StudyStore
 from study.records.types import DescribedStudy, EvalRecord, Part
 from study.store.contents import (
@@ -110,6 +111,7 @@ class _Check:
             Kind.STUDY: self._study,
             Kind.HEARTBEAT: lambda item: self._own_study(item).progress(),
             Kind.INDEX: lambda item: verify_index(self._own_study(item)),
+            Kind.STATISTICS: lambda item: verify_statistics(self._own_study(item)),
             Kind.COPY: lambda item: self._own_study(item).copy(item.path.rpartition("/")[2]),
             Kind.FIT: self._fit,
             Kind.CHECKPOINT: self._checkpoint,

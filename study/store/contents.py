@@ -9,8 +9,9 @@ from typing import TypeAlias
 from datasets.layout import DAMAGED, Kind, kind_of
 from datasets.local_tree import Entry
 from datasets.storage import Storage
+from study.records.parsing import parse_record
 from study.records.studies import StudyStore
-from study.records.types import Checkpoint, EvalRecord, FitRecord, parse_record
+from study.records.types import Checkpoint, EvalRecord, FitRecord
 
 TrialRecord: TypeAlias = FitRecord | Checkpoint | EvalRecord
 

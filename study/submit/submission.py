@@ -23,6 +23,7 @@ from study.grids._grid import load_grid
 from study.prepare import cohorts as cohorts_file
 from study.prepare.cohorts import read_cohorts
 from study.run import command as run_command
+from study.run.request import halving_choice
 
 _COHORTS = "cohorts.toml"
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -62,6 +63,7 @@ def make_submission(
         raise UsageError("study.submit takes no --address: a job runs on the cluster that it is in")
     cli.arithmetic(options["precision"])
     cli.device_choice(options["device"])
+    halving_choice(options["asha"], options["asha_factor"], options["asha_grace"])
     cli.preprocess_settings(
         options["brain_extractor"], options["normalisation"], options["brain_mask"]
     )

@@ -149,6 +149,27 @@ class TrialCheckpoints:
             progress.continuation = {CONTINUATION: part}
 
 
+def kept_progress(trial: TrialStore) -> FitProgress:
+    """What an unfinished fit has to show by its checkpoint; nothing if that is damaged or gone.
+
+    Raises:
+        StorageError: If the store cannot be read.
+    """
+    try:
+        checkpoint = trial.checkpoint()
+        if checkpoint is None:
+            return FitProgress()
+        data = trial.read_part(checkpoint, "history.parquet")
+    except DamagedFileError:
+        return FitProgress()
+    return FitProgress(
+        rows=pq.read_table(pa.BufferReader(data)).to_pylist(),
+        attempts=checkpoint.attempts,
+        wall_s=checkpoint.wall_s,
+        steps=checkpoint.steps,
+    )
+
+
 @dataclass(frozen=True)
 class _Candidate:
     """A state that a fit may go on from, and whose it is."""

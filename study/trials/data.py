@@ -26,11 +26,11 @@ _ORDER_SEED = 1
 
 @dataclass(frozen=True)
 class SliceSet:
-    """The slices of a test cohort, or the pooled ones of the train cohorts of a modality.
+    """The slices of a test or healthy cohort, or of all train cohorts of a modality.
 
     Attributes:
         key: Made of the checksums of its scans' shards, in the set's order.
-        role: Whether it trains or tests, which decides on the order.
+        role: Whether it trains or is measured on, which decides on the order.
         cohorts: Keys of the cohorts' shards.
     """
 
@@ -45,7 +45,7 @@ class StudySlices:
 
     Attributes:
         train: By modality.
-        test: By (cohort, modality).
+        test: By (cohort, modality), those of the role ``healthy`` included.
         outside: Share of lesion voxels outside the brain masks, by (cohort, modality).
     """
 
@@ -70,14 +70,14 @@ def study_slices(listings: Sequence[CohortListing], modalities: Iterable[str]) -
     for modality in sorted(set(modalities)):
         here = [x for x in listings if x.modality == modality and x.manifest and x.info().n_slices]
         train = [x.manifest for x in here if x.cohort.role == "train" and x.manifest]
-        test = [x for x in here if x.cohort.role == "test"]
-        if not train or not test:
+        test = [x for x in here if x.cohort.role != "train"]
+        if not train or not any(x.cohort.role == "test" for x in test):
             continue
         found.train[modality] = slice_set("train", train)
         for listing in test:
             place = (listing.cohort.name, modality)
             if listing.manifest is not None:
-                found.test[place] = slice_set("test", [listing.manifest])
+                found.test[place] = slice_set(listing.cohort.role, [listing.manifest])
                 found.outside[place] = lesion_outside_brain_share(listing.manifest)
     return found
 
@@ -117,6 +117,8 @@ def mapped_slices(
         mapped.slice_index_N,
         mapped.subjects,
         mapped,
+        scan_N=mapped.scan_N,
+        voxel_ml_N=mapped.voxel_ml_N,
     )
     return slices, mapped.copied
 
@@ -129,7 +131,7 @@ def _manifest(store: Storage, key: str) -> CohortManifest:
 
 
 def slice_set(role: Role, manifests: Sequence[CohortManifest]) -> SliceSet:
-    """The set of a test cohort, or of the train cohorts of a modality."""
+    """The set of a test or healthy cohort, or of the train cohorts of a modality."""
     key = _key_of(role, _members(role, manifests))
     return SliceSet(key, role, tuple(manifest.key for manifest in manifests))
 
@@ -144,7 +146,7 @@ def _members(role: Role, manifests: Sequence[CohortManifest]) -> list[SetMember]
 
 
 def test_slices(store: Storage, manifest: CohortManifest) -> Slices:
-    """The slices of a test cohort in memory, ordered by subject name.
+    """The slices of a test or healthy cohort in memory, ordered by subject name.
 
     Raises:
         StorageError: If a shard is missing or damaged; the message names it.
@@ -226,8 +228,10 @@ def _slices(store: Storage, records: list[ScanRecord]) -> Slices:
     lesion_bits_NK = np.empty((count, 2048), np.uint8)
     subject_N = np.empty(count, np.int32)
     slice_index_N = np.empty(count, np.int32)
+    scan_N = np.empty(count, np.int32)
+    voxel_ml_N = np.empty(count, np.float64)
     start = 0
-    for record in records:
+    for place, record in enumerate(records):
         part = read_slices(store, record)
         rows = slice(start, start + record.n_slices)
         images_NHW[rows] = part.images_NHW
@@ -235,5 +239,16 @@ def _slices(store: Storage, records: list[ScanRecord]) -> Slices:
         lesion_bits_NK[rows] = part.lesion_bits_NK
         subject_N[rows] = number[_subject(record)]
         slice_index_N[rows] = part.slice_index_N
+        scan_N[rows] = place
+        voxel_ml_N[rows] = part.geometry.voxel_ml
         start = rows.stop
-    return Slices(images_NHW, brain_bits_NK, lesion_bits_NK, subject_N, slice_index_N, subjects)
+    return Slices(
+        images_NHW,
+        brain_bits_NK,
+        lesion_bits_NK,
+        subject_N,
+        slice_index_N,
+        subjects,
+        scan_N=scan_N,
+        voxel_ml_N=voxel_ml_N,
+    )

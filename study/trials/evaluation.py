@@ -1,4 +1,4 @@
-"""One evaluation of a fit on a test cohort, from slices to record."""
+"""One evaluation of a fit on a test or healthy cohort, from slices to record."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from study.trials.failures import failure_of, is_out_of_memory
 from study.trials.order import TrialData, TrialOrder
 from trainables.detector import Detector
 from trainables.evaluate import evaluate
-from trainables.spec import EVAL_VERSION
+from trainables.slices import Slices
+from trainables.spec import EVAL_VERSION, HELD_OUT
 
-PARTS = ("metrics", "roc", "subjects", "heatmaps")
+PARTS = ("metrics", "roc", "subjects", "slices", "lesions", "heatmaps")
 
 
 def recorded(order: TrialOrder, planned: PlannedEval, trial: TrialStore) -> Event | None:
@@ -37,7 +38,7 @@ def recorded(order: TrialOrder, planned: PlannedEval, trial: TrialStore) -> Even
         rows = pq.read_table(io.BytesIO(parts["metrics.parquet"])).to_pylist()
     except (DamagedFileError, KeyError, pa.ArrowInvalid):
         return None
-    return Event("evaluate", order.spec.epochs, cohort=planned.cohort, auc=_brain_auc(rows))
+    return Event("evaluate", order.spec.epochs, cohort=planned.place, auc=_told(planned, rows))
 
 
 def evaluate_and_record(
@@ -47,7 +48,7 @@ def evaluate_and_record(
     data: TrialData,
     trial: TrialStore,
 ) -> Event:
-    """Evaluate a fitted detector on a test cohort; an exception is a record, not a crash.
+    """Evaluate a fitted detector on a cohort; an exception is a record, not a crash.
 
     Raises:
         StorageError: If the store cannot be written.
@@ -56,11 +57,17 @@ def evaluate_and_record(
     parts: dict[str, Part] = {}
     failure, auc, n_slices = None, {}, 0
     try:
-        test = data.test(planned.cohort)
+        test = _slices(order, planned, data)
         n_slices = len(test)
         outside = data.lesion_outside_brain_share(planned.cohort)
-        result = evaluate(detector, test, lesion_outside_brain_share=outside)
-        auc = _brain_auc(result.metrics.to_pylist())
+        result = evaluate(
+            detector,
+            test,
+            asked=planned.asked,
+            lesion_outside_brain_share=outside,
+            postprocessing=planned.postprocessing,
+        )
+        auc = _told(planned, result.metrics.to_pylist())
         attempt = Attempt(trial.evaluation_storage(planned.eval_id))
         parts = attempt.put_all(
             {f"{name}.parquet": table_bytes(getattr(result, name)) for name in PARTS}
@@ -69,7 +76,7 @@ def evaluate_and_record(
         raise
     except Exception as error:  # noqa: BLE001 - an evaluation that fails is a record, not a crash
         if is_out_of_memory(error) and not order.alone:
-            return Event("evaluate", order.spec.epochs, cohort=planned.cohort, crowded=True)
+            return Event("evaluate", order.spec.epochs, cohort=planned.place, crowded=True)
         failure = failure_of(error)
     wall_s = time.perf_counter() - clock
     trial.write_evaluation(_record(order, planned, parts, wall_s, failure))
@@ -80,9 +87,19 @@ def evaluate_and_record(
         n_slices,
         failed=failure is not None,
         reason=reason,
-        cohort=planned.cohort,
+        cohort=planned.place,
         auc=auc,
     )
+
+
+def _slices(order: TrialOrder, planned: PlannedEval, data: TrialData) -> Slices:
+    """What is evaluated: a cohort, or the subjects that the fit was not trained on."""
+    if planned.cohort != HELD_OUT:
+        return data.test(planned.cohort)
+    _, held_out = data.train().split(order.spec.validation_fraction)
+    if held_out is None:
+        raise ValueError("no subject is held out of training: there is nothing to evaluate")
+    return held_out
 
 
 def record_failed_evaluations(order: TrialOrder, trial: TrialStore, failure: Failure) -> None:
@@ -105,9 +122,11 @@ def _record(
         status="failed" if failure else "done",
         epochs=order.spec.epochs,
         cohort=planned.cohort,
+        role=planned.role,
         modality=order.spec.modality,
         test_key=planned.test_key,
         eval_version=EVAL_VERSION,
+        postprocessing=planned.postprocessing,
         parts=parts,
         wall_s=wall_s,
         failure=failure,
@@ -116,5 +135,11 @@ def _record(
     )
 
 
-def _brain_auc(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+def _told(planned: PlannedEval, rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    """The brain region's AUC by score; of post-processed maps none.
+
+    Those neither lead a search nor count as the best so far.
+    """
+    if planned.postprocessing is not None:
+        return {}
     return {row["score"]: row["auc"] for row in rows if row["region"] == "brain"}

@@ -9,13 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.storage import DamagedFileError
-from study.plan.done import Work
+from study.plan.done import Work, plan_trials
 from study.plan.plan import train_cohorts, train_keys
 from study.prepare.listing import CohortListing
 from study.progress.monitor import Monitor
 from study.records.types import PlannedTrial, StudyRecord
 from study.terminal import duration
 from study.trials.data import StudySlices, study_slices
+from study.trials.halving import rebuilt, rungs_of
 from study.trials.node import NodeSlices, copy_to_nodes
 from study.trials.order import TrialOrder
 from study.trials.outcome import Outcome
@@ -69,6 +70,7 @@ def execute(
             train_cohorts(modality, cohorts),
             train_keys(modality, cohorts),
             checkpoint_s=session.checkpoint_s,
+            rungs=rungs_of(work.trial, session.halving),
         )
 
     def remake() -> StudySlices:
@@ -82,6 +84,9 @@ def execute(
         {work.trial.spec.modality for work in known}
         | {search.modality for search in searches if search.left}
     )
+    rungs = None
+    if session.halving is not None:
+        rungs = rebuilt(plan_trials(record, index), index, session.study, session.halving)
     sets = copied_slices(ray, node, study_slices(listings, modalities), session.monitor, remake)
     return run_trials(
         TuneRun(
@@ -92,6 +97,7 @@ def execute(
             sets=sets,
             node=node,
             places=places,
+            rungs=rungs,
         )
     )
 

@@ -20,7 +20,7 @@ class TrialData(Protocol):
         """The pooled healthy slices of the trial's modality."""
 
     def test(self, cohort: str) -> Slices:
-        """The slices of a test cohort in the trial's modality."""
+        """The slices of a test or healthy cohort in the trial's modality."""
 
     def lesion_outside_brain_share(self, cohort: str) -> float | None:
         """Share of a test cohort's lesion voxels that lie outside the brain masks."""
@@ -36,6 +36,7 @@ class TrialOrder:
         train_keys: Keys of their shards.
         device: ``cpu`` or ``cuda``.
         checkpoint_s: Longest time of training that a lost process costs, in seconds.
+        rungs: Epochs after which its validation loss is compared with others', ascending.
         alone: Whether nothing else runs beside it, so that too little memory is its own failure.
     """
 
@@ -44,6 +45,7 @@ class TrialOrder:
     train_keys: tuple[str, ...]
     device: str = "cpu"
     checkpoint_s: float = CHECKPOINT_S
+    rungs: tuple[int, ...] = ()
     alone: bool = False
 
     @property

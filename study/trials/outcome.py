@@ -19,3 +19,11 @@ class Outcome:
     lost: tuple[str, ...] = ()
     unwritable: bool = False
     needs_cleanup: bool = False
+
+    def merged(self, later: Outcome) -> Outcome:
+        """What is to be said of this run and one after it."""
+        return Outcome(
+            lost=self.lost + later.lost,
+            unwritable=self.unwritable or later.unwritable,
+            needs_cleanup=self.needs_cleanup or later.needs_cleanup,
+        )

@@ -10,6 +10,7 @@ from typing import Any
 from datasets.storage import Storage
 from study.cluster.patience import WAIT_S
 from study.progress.monitor import Monitor
+from study.records.halving import Halving
 from study.records.studies import StudyStore
 from study.trials.order import CHECKPOINT_S
 from study.trials.places import Places
@@ -30,6 +31,7 @@ class Session:
         verbose: Whether Ray and Tune may print.
         cache: Folder of each node for its copies of slices, or None for the user's own.
         run: Name of this run.
+        halving: How networks are stopped early; None for not at all.
         wait_s: How long to wait for a node with room, in seconds.
     """
 
@@ -44,3 +46,4 @@ class Session:
     cache: str | None = None
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
     wait_s: float = WAIT_S
+    halving: Halving | None = None

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from datasets.storage import DamagedFileError, StorageError
 from study.progress.events import Event
+from study.records.halving import Stop
 from study.records.parts import read_state, state_bytes, table_bytes
 from study.records.provenance import provenance
 from study.records.studies import StudyStore, TrialStore, utc_now
-from study.records.types import Failure, FitRecord, Part
-from study.trials.checkpoints import FitProgress, TrialCheckpoints, resume
+from study.records.types import Failure, FitRecord, FitStatus, Part
+from study.trials.checkpoints import FitProgress, TrialCheckpoints, kept_progress, resume
 from study.trials.evaluation import evaluate_and_record, record_failed_evaluations, recorded
 from study.trials.failures import failure_of, is_out_of_memory, lost_worker
 from study.trials.order import TrialData, TrialOrder
@@ -71,6 +72,25 @@ def record_loss(order: TrialOrder, study: StudyStore, reason: str) -> None:
     _record_failure(order, study.trial(order.work.trial.trial_id), lost_worker(reason))
 
 
+def record_stop(order: TrialOrder, study: StudyStore, stop: Stop) -> None:
+    """Record that a network was stopped early; its checkpoint stays, for whoever completes it.
+
+    Args:
+        order: The trial.
+        study: Where its records go.
+        stop: Why.
+
+    Raises:
+        StorageError: If the store cannot be read or written.
+    """
+    trial = study.trial(order.work.trial.trial_id)
+    if _finished_fit(order, trial) is not None:
+        return  # another driver has gone on
+    n = order.spec.detector().n_parameters
+    record = _fit_record(order, n, kept_progress(trial), {}, stop=stop)
+    trial.write_unfinished(record, keep_checkpoint=True)
+
+
 def _record_failure(order: TrialOrder, trial: TrialStore, failure: Failure) -> None:
     """Record a failure outside of training: that of the fit, or of what is to be evaluated."""
     if _finished_fit(order, trial) is not None:
@@ -83,7 +103,7 @@ def _record_failure(order: TrialOrder, trial: TrialStore, failure: Failure) -> N
     progress = FitProgress()
     if checkpoint is not None:
         progress = FitProgress(attempts=checkpoint.attempts, wall_s=checkpoint.wall_s)
-    trial.write_failure(_fit_record(order, 0, progress, {}, failure), keep_checkpoint=True)
+    trial.write_unfinished(_fit_record(order, 0, progress, {}, failure), keep_checkpoint=True)
 
 
 def _finished_fit(order: TrialOrder, trial: TrialStore) -> FitRecord | None:
@@ -116,6 +136,7 @@ def _fit(
     try:
         train, validation = data.train().split(order.spec.validation_fraction)
         progress = resume(trial, detector, len(train), order.spec.epochs)
+        yield from _rungs_passed(order, progress)
         kept.begin(progress)
         told_slices, n_slices = False, 0
         every_s = min(TELL_S, order.checkpoint_s)
@@ -127,7 +148,7 @@ def _fit(
                 n_slices = 0 if told_slices else metrics.n_slices
                 told_slices = False
                 if metrics.epoch < order.spec.epochs:
-                    yield Event("fit", metrics.epoch, n_slices, loss=metrics.train_loss)
+                    yield _epoch_event(order, metrics, n_slices)
             else:
                 progress.piece_done(metrics)
                 if kept.age_s() >= order.checkpoint_s and metrics.share < 1:
@@ -143,7 +164,7 @@ def _fit(
             n = detector.n_parameters
             record = _fit_record(order, n, progress, {}, failure_of(error))
             may_go_on = not isinstance(error, NonFiniteLossError)
-            trial.write_failure(record, keep_checkpoint=may_go_on)
+            trial.write_unfinished(record, keep_checkpoint=may_go_on)
         yield _failed(error, is_crowded)
         return
     kept.keep_continuation(detector, progress)
@@ -155,10 +176,30 @@ def _fit(
             "state.safetensors": state_bytes(detector.state()),
         }
     )
-    record = _fit_record(order, detector.n_parameters, progress, parts, None)
+    record = _fit_record(order, detector.n_parameters, progress, parts)
     if not trial.has_longer_fit(record.spec.epochs):  # another driver may have gone on
         trial.write_fit(record)
     yield Event("fit", order.spec.epochs, n_slices, loss=progress.last.get("train_loss"))
+
+
+def _epoch_event(order: TrialOrder, metrics: EpochMetrics, n_slices: int) -> Event:
+    """What is told of an epoch that is not the last."""
+    is_rung = metrics.epoch in order.rungs
+    return Event(
+        "fit",
+        metrics.epoch,
+        n_slices,
+        loss=metrics.train_loss,
+        validation_loss=metrics.validation_loss if is_rung else None,
+    )
+
+
+def _rungs_passed(order: TrialOrder, progress: FitProgress) -> Iterator[Event]:
+    """Tell again of the rungs that a fit has passed: perhaps nobody has heard of the last one."""
+    for row in progress.rows:
+        if row["epoch"] in order.rungs and row["validation_loss"] is not None:
+            loss, held_out = row["train_loss"], row["validation_loss"]
+            yield Event("fit", row["epoch"], loss=loss, validation_loss=held_out)
 
 
 def _failed(error: Exception, is_crowded: bool) -> Event:
@@ -172,12 +213,14 @@ def _fit_record(
     n_parameters: int,
     progress: FitProgress,
     parts: dict[str, Part],
-    failure: Failure | None,
+    failure: Failure | None = None,
+    stop: Stop | None = None,
 ) -> FitRecord:
     last = progress.last
+    status: FitStatus = "stopped" if stop else "failed" if failure else "done"
     return FitRecord(
         trial_id=order.work.trial.trial_id,
-        status="failed" if failure else "done",
+        status=status,
         spec=order.spec,
         train_cohorts=order.train_cohorts,
         train_keys=order.train_keys,
@@ -191,6 +234,7 @@ def _fit_record(
         train_loss=last.get("train_loss"),
         validation_loss=last.get("validation_loss"),
         failure=failure,
+        stopped=stop,
         provenance=provenance(order.device),
         finished=utc_now(),
     )

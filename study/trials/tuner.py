@@ -23,6 +23,7 @@ from study.progress.events import EVENTS, Event
 from study.records.studies import StudyStore
 from study.records.types import PlannedTrial
 from study.trials.data import StudySlices
+from study.trials.halving import Rungs
 from study.trials.node import NodeSlices
 from study.trials.order import TrialOrder
 from study.trials.outcome import Outcome
@@ -101,8 +102,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
                 if event is None:
                     return _report_events(events, done=True)
                 events.append(event)
-                if event.is_last:
-                    return _report_events(events, done=True)
+                # The driver decides at a rung whether the fit goes on.
+                if event.is_last or event.validation_loss is not None:
+                    return _report_events(events, done=event.is_last)
         except StorageError as error:  # no record can be written: the driver has to say so
             lost = {"lost": str(error), "unwritable": isinstance(error, UnwritableError)}
             return _report_events(events, done=True) | lost
@@ -139,6 +141,7 @@ class TuneRun:
         sets: The slices.
         node: How a node gets at them.
         places: Where trials run.
+        rungs: What networks have reached so far; None where none is stopped early.
     """
 
     orders: Sequence[TrialOrder]
@@ -148,16 +151,17 @@ class TuneRun:
     sets: StudySlices
     node: NodeSlices
     places: Places
+    rungs: Rungs | None = None
 
 
-class _StopWhenUnwritable(OfThisProcess, tune.Stopper):  # type: ignore[misc]
-    """Ends a run whose results could not be kept."""
+class _Stopper(OfThisProcess, tune.Stopper):  # type: ignore[misc]
+    """Ends networks that others have left behind, and a run whose results could not be kept."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
+        return self._watch.must_stop(trial_id, result)
 
     def stop_all(self) -> bool:
         return self._watch.unwritable
@@ -183,7 +187,7 @@ def _tune(
 ) -> Watch:
     """Run the trials of a searcher, beginning them again so often after a lost worker."""
     session = run.session
-    watch = Watch(searcher, run.searches, session, run.places)
+    watch = Watch(searcher, run.searches, session, run.places, run.rungs)
     actor = tune.with_parameters(TrialActor, sets=run.sets, node=run.node, study=session.study.name)
     with tempfile.TemporaryDirectory(prefix="anomaly-study-") as scratch:
         tune.Tuner(
@@ -193,7 +197,7 @@ def _tune(
                 name="trials",
                 storage_path=scratch,
                 callbacks=[watch],
-                stop=_StopWhenUnwritable(watch),
+                stop=_Stopper(watch),
                 failure_config=tune.FailureConfig(max_failures=begin_again),
                 checkpoint_config=tune.CheckpointConfig(
                     checkpoint_frequency=0, checkpoint_at_end=False

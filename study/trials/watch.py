@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +12,15 @@ from ray import tune
 from datasets.storage import StorageError, UnwritableError
 from study.cluster.patience import Patience
 from study.progress.events import EVENTS, Event
+from study.records.halving import Stop
 from study.records.names import spec_label
+from study.trials.halving import Rungs, group_of
 from study.trials.order import TrialOrder
 from study.trials.places import Places
 from study.trials.search import LambdaSearch
 from study.trials.searcher import OfThisProcess, PlanSearcher
 from study.trials.session import Session
-from study.trials.trial import record_loss
+from study.trials.trial import record_loss, record_stop
 
 _LONGEST = 200
 """Characters of a reason that are shown while a study runs."""
@@ -41,6 +43,7 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         searches: Sequence[LambdaSearch],
         session: Session,
         places: Places,
+        rungs: Rungs | None = None,
     ) -> None:
         monitor = session.monitor
         self._study = session.study
@@ -51,7 +54,9 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         self._searches = searches
         self._monitor = monitor
         self._tracker = monitor.tracker
+        self._rungs = rungs
         self._failed: set[str] = set()
+        self._stops: dict[str, Stop] = {}
         self._over: list[Any] = []
         self.lost: list[str] = []
         self.alone: list[TrialOrder] = []
@@ -70,6 +75,21 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         self.workers_lost += 1
         self._searcher.lost(trial.trial_id)
 
+    def must_stop(self, tune_id: str, result: dict[str, Any]) -> bool:
+        """Whether a network ends at the rung that it has come to; Tune asks before it tells."""
+        if self._rungs is None:
+            return False
+        order = self._searcher.order(tune_id)
+        trial_id = order.work.trial.trial_id
+        for event in EVENTS.validate_json(result.get("events") or "[]"):
+            if event.validation_loss is not None and trial_id not in self._stops:
+                stop = self._rungs.compare(
+                    group_of(order.spec), event.epoch, trial_id, event.validation_loss
+                )
+                if stop is not None:
+                    self._stops[trial_id] = stop
+        return trial_id in self._stops
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
@@ -81,6 +101,9 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
             self.unwritable |= result["unwritable"]
         for event in EVENTS.validate_json(result.get("events") or "[]"):
             self._handle_event(order, event)
+        stop = self._stops.get(order.work.trial.trial_id)
+        if stop is not None:
+            self._write(order, lambda: record_stop(order, self._study, stop))
         self._monitor.update()
 
     def _handle_event(self, order: TrialOrder, event: Event) -> None:
@@ -142,10 +165,15 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
 
     def _give_up(self, order: TrialOrder, reason: str) -> None:
         self._fail(order, f"its worker was lost again and again: {_first_line(reason)}")
+        self._write(order, lambda: record_loss(order, self._study, reason))
+
+    def _write(self, order: TrialOrder, write: Callable[[], None]) -> None:
+        """Write a record of a trial; where that cannot be done, the trial is lost."""
         try:
-            record_loss(order, self._study, reason)
+            write()
         except StorageError as error:
             self.lost.append(f"{spec_label(order.spec)}: {error}")
+            self._failed.add(order.work.trial.trial_id)
             self.unwritable |= isinstance(error, UnwritableError)
 
     def _try_alone(self, order: TrialOrder) -> None:
@@ -156,7 +184,9 @@ class Watch(OfThisProcess, tune.Callback):  # type: ignore[misc]
         if any(other.work.trial.trial_id == trial_id for other in self.alone):
             self._tracker.trial_postponed(trial_id)
             return
-        self._tracker.trial_ended(trial_id, failed=trial_id in self._failed)
+        failed = trial_id in self._failed
+        stopped = trial_id in self._stops and not failed
+        self._tracker.trial_ended(trial_id, failed=failed, stopped=stopped)
         for search in self._searches:
             search.ended(trial_id)
         self._monitor.milestone()

@@ -58,3 +58,12 @@ def badge(page: Page, text: str) -> Any:
 
 def address_of(page: Page) -> dict[str, str]:
     return {k: v[0] for k, v in parse_qs(urlparse(page.url).query).items()}
+
+
+SLIDER_IS_IN_THE_ADDRESS = """() => {
+    const shown = Number(document.querySelector('[data-testid=stSlider] input').value);
+    const told = Number(new URL(location).searchParams.get('threshold-normalized_error'));
+    const step = Number(document.querySelector('[data-testid=stSlider] input').step) || 1e-6;
+    return Math.abs(shown - told) <= 0.6 * step;
+}"""
+"""The browser snaps what it shows to whole steps; the address has the number that is used."""

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.serving import Server, chromium, serve
 from tests.apps import Open, opener
+from tests.dashboard.browsing import Served, tree
 
 
 @pytest.fixture(scope="session")
@@ -82,3 +83,11 @@ def report(smoke_store: Path) -> dict[str, Any]:
     found = subprocess.run(line, capture_output=True, text=True, check=True)
     content: dict[str, Any] = json.loads(found.stdout)
     return content
+
+
+@pytest.fixture(scope="module")
+def smoke(smoke_store: Path, served: Callable[[Path], Any]) -> Iterator[Served]:
+    """The smoke study's store, in which nothing may have changed when all tests are through."""
+    before = tree(smoke_store)
+    yield Served(served(smoke_store).url, smoke_store)
+    assert tree(smoke_store) == before

@@ -7,16 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dashboard.charts import (
+from dashboard.charts import grid_figure, line_figure, line_style, paper_figure, volume_figure
+from dashboard.curve_charts import (
     Trace,
-    grid_figure,
-    line_figure,
-    line_style,
     loss_curves,
-    paper_figure,
     precision_recall_figure,
     roc_figure,
-    volume_figure,
 )
 from dashboard.curves import operating_points
 from dashboard.map_charts import MapPanel, map_row, row_width

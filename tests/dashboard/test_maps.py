@@ -11,7 +11,6 @@ from hypothesis.extra.numpy import arrays
 from benchmarks.synthetic_records import SCORES, Maps
 from dashboard.maps import (
     best_overlap,
-    decode_showcase,
     neighbours,
     outline,
     overlap,
@@ -19,6 +18,7 @@ from dashboard.maps import (
     score_range,
     segment,
 )
+from study.records.showcase import decode_showcase
 
 _MASKS = arrays(bool, (9, 7))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,13 +14,18 @@ from types import ModuleType
 
 import pyarrow.compute as pc
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard.data import rows_of
 from dashboard.reader import StudyReader, StudyView
 from datasets.storage import Storage
+from study.records.halving import Stop
 from study.records.index import load_index
+from study.records.studies import Attempt, StudyStore
 from study.report.best import top_rows
+from study.report.postprocessed import winners
+from study.report.report import make_report
 from study.report.table_one import table_one
 from trainables.description import Setting
 
@@ -72,6 +78,26 @@ def test_study_page_counts_trials_and_shows_the_traceback(
     assert best["ROC-AUC"][0] == f"{top:.3f}"
 
 
+def test_a_network_that_was_stopped_early_has_its_own_word_and_no_results(
+    open_app: Open, made_up_store: Path, view: StudyView, tmp_path: Path
+) -> None:
+    shutil.copytree(made_up_store, tmp_path / "store")
+    study = StudyStore.open(Storage.open(str(tmp_path / "store")), "synthetic")
+    name = rows_of(view.fits, model="vae", status="done")["trial_id"][0].as_py()
+    fit = study.trial(name).fit()
+    assert fit is not None
+    stop = Stop(epoch=1, validation_loss=0.5, threshold=0.4, n_compared=3)
+    stopped = fit.model_copy(update={"status": "stopped", "stopped": stop, "parts": {}})
+    study.trial(name).write_fit(stopped)
+    app = open_app(tmp_path / "store")
+    assert _metrics(app)["Stopped early"] == "1"
+    assert _metrics(app)["Failed"] == "1"
+    app = open_app(tmp_path / "store", "trial", trial=name)
+    assert not app.exception
+    assert _metrics(app)["Status"] == "stopped"
+    assert f"Stopped after 1 of {fit.spec.epochs:,} epochs" in _texts(app)
+
+
 def test_trial_page_has_the_traceback_of_its_failure(
     open_app: Open, made_up_store: Path, view: StudyView
 ) -> None:
@@ -103,6 +129,53 @@ def test_metric_and_region_switch_the_table(
     assert any(f"{value:.3f}" in text for text in table["atlas T1w"])
     assert not any(column.startswith("paper") for column in table.columns)
     assert app.query_params["metric"] == "best_dice"
+
+
+def test_figures_after_post_processing_stand_beneath_the_table(
+    open_app: Open, synthetic: ModuleType, tmp_path: Path
+) -> None:
+    study = synthetic.write_store(tmp_path, "synthetic", synthetic.Wanted(trials=52, failed=0))
+    assert len(open_app(tmp_path, "best").table) == 1
+    record = study.study()
+    for trial in winners(record, load_index(study)):
+        store = study.trial(trial.trial_id)
+        of_cohort = {name: store.evaluation(name) for name in store.storage.names("eval")}
+        raw = {one.cohort: one for one in of_cohort.values()}
+        for planned in trial.evals:  # as if nothing had changed
+            one = raw[planned.cohort]
+            attempt = Attempt(store.evaluation_storage(planned.eval_id))
+            parts = attempt.put_all({name: store.read_part(one, name) for name in one.parts})
+            change = {"eval_id": planned.eval_id, "postprocessing": planned.postprocessing}
+            store.write_evaluation(one.model_copy(update={**change, "parts": parts}))
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    app = open_app(tmp_path, "best")
+    cells = make_report(study, record).postprocessed
+    table = app.table[1].value
+    assert list(table["ROC-AUC"]) == [f"{c.raw.auc:.3f}" for c in cells for _ in range(3)]
+    assert list(table["score maps"][:2]) == ["as they are", "median 5x5x5"]
+
+
+def test_what_a_report_kept_at_thresholds_stands_beneath_the_table(
+    open_app: Open, synthetic: ModuleType, tmp_path: Path
+) -> None:
+    study = synthetic.write_store(tmp_path, "synthetic", synthetic.Wanted(trials=52, failed=0))
+    assert len(open_app(tmp_path, "best").table) == 1  # nothing is worked out while a page waits
+    record = study.study()
+    report = make_report(study, record)
+    cell = report.table("brain").cells[("vae", "nll"), ("atlas", "T1w")]
+    assert cell.operating is not None
+    report.keep_statistics()
+    st.cache_data.clear()
+    app = open_app(tmp_path, "best", threshold="healthy:10%")
+    rows = app.table[1].value
+    (row,) = rows[(rows["Score"] == "VAE L")].head(1).to_dict("records")
+    point = cell.operating.points[2]
+    assert row["Sensitivity"] == f"{point.sensitivity:.3f}"
+    assert row["Lesions found"] == f"{point.lesions_half:.0%}"
+    told = " ".join(caption.value for caption in app.caption)
+    assert "uncertain below 10 subjects" in told
+    assert open_app(tmp_path, "best", region="slice").table[0].value is not None
 
 
 def test_address_survives_a_change_of_page(open_app: Open, made_up_store: Path) -> None:

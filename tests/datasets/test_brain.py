@@ -232,7 +232,7 @@ def test_what_fails_in_deepbet_for_the_machines_sake_is_not_the_scans_fault(
     monkeypatch: pytest.MonkeyPatch, message: str, expected: type[Exception]
 ) -> None:
     class Failing:
-        def run(self, image: object) -> None:
+        def run_model(self, image: object) -> None:
             raise RuntimeError(message)
 
     monkeypatch.setattr("datasets.extractors._deepbet", Failing)

@@ -9,8 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from datasets.contrast import (
+    _squared_depth,
     contradiction,
     measure_contrast,
     no_magnetic_resonance,
@@ -73,6 +75,20 @@ def test_an_image_under_another_name_is_told(
     shown: Modality, named: Modality, says: str, index: int
 ) -> None:
     assert says in contradiction(measures("ixi", index, shown), named)
+
+
+@pytest.mark.parametrize("most", [1, 9, 40, 200])
+def test_depth_is_the_distance_to_what_is_outside_as_far_as_it_matters(most: int) -> None:
+    noise = np.random.default_rng(0).random((4, 90, 70))
+    brain = ndimage.gaussian_filter(noise, (0, 8, 8)) > 0.495
+    brain[3] = True
+    expected = np.stack([ndimage.distance_transform_edt(np.pad(b, 1)) for b in brain])
+    expected = expected[:, 1:-1, 1:-1]
+    found = np.sqrt(_squared_depth(brain, most).astype(np.float64))
+    near = expected <= most
+    assert (near & brain).any()
+    np.testing.assert_array_equal(found[near], expected[near])
+    assert (found[~near] > most).all()
 
 
 def test_neither_scaling_nor_a_lesion_changes_the_measures() -> None:

@@ -121,6 +121,7 @@ def test_a_folder_is_deleted_only_if_it_is_empty(root: Path) -> None:
     [
         ("studies/s/study.json", Kind.STUDY),
         ("studies/s/index.parquet", Kind.INDEX),
+        ("studies/s/statistics.parquet", Kind.STATISTICS),
         ("studies/s/trials/t/manifest.json", Kind.FIT),
         (f"studies/s/trials/t/attempts/{UUID}/state.safetensors", Kind.FIT_PART),
         ("studies/s/trials/t/eval/e/manifest.json", Kind.EVALUATION),

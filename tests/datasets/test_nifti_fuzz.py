@@ -1,8 +1,9 @@
-"""Damaged files by the thousand: each ends in finite slices or is set aside with a reason."""
+"""Damaged files by the hundred: each ends in finite slices or is set aside with a reason."""
 
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import struct
 import tracemalloc
@@ -23,7 +24,7 @@ from datasets.settings import PreprocessSettings
 from datasets.shards import process_scan, read_slices
 from datasets.storage import Storage
 
-FILES_OF_EACH_KIND = 170
+FILES_OF_EACH_KIND = int(os.environ.get("FILES", "25"))
 MEMORY_CAP = 32 * 2**20
 
 Result = TypeVar("Result")
@@ -191,15 +192,16 @@ def test_damaged_files_end_in_finite_slices_or_are_set_aside_with_a_reason(tmp_p
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert sum(outcome.values()) >= 2_000
+    count = sum(outcome.values())
+    assert count == 13 * FILES_OF_EACH_KIND + 1
     assert peak < MEMORY_CAP
     # Both ends are seen: damage that must be found, and damage that leaves a readable scan.
     for kind in ("truncate", "no_file", "noise", "bomb"):
         assert outcome[kind, True] == 0
     assert outcome["flip_data", True] > 0
     assert outcome["wrong_affine", True] > 0
-    accepted = sum(count for (_, read), count in outcome.items() if read)
-    assert 200 < accepted < 1_200
+    accepted = sum(n for (_, read), n in outcome.items() if read)
+    assert 0.0905 < accepted / count < 0.5427
 
 
 class Fuzz:

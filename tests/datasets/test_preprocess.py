@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from datasets.errors import ScanError
 from datasets.nifti import Volume
 from datasets.preprocess import preprocess, to_slices, to_volume
-from datasets.resample import interpolation_matrix
+from datasets.resample import interpolation_matrix, resample
 from datasets.settings import SIZE, PreprocessSettings
 
 SETTINGS = PreprocessSettings()
@@ -193,6 +193,15 @@ def test_shrinking_averages_and_enlarging_interpolates() -> None:
     assert (shrink.sum(axis=0) > 0.05).all(), "every voxel counts"
     enlarge = interpolation_matrix(21, 0.5, 11, 1.0)
     np.testing.assert_allclose(enlarge @ np.arange(11.0), np.arange(0, 10.5, 0.5), atol=1e-12)
+
+
+@pytest.mark.parametrize("slices", [0, 1, 150])
+def test_every_slice_is_resized_as_by_the_whole_matrices(slices: int) -> None:
+    stack = np.random.default_rng(0).random((slices, 9, 11)).astype(np.float32)
+    rows = interpolation_matrix(7, 1.3, 9, 1.0, 0.4)
+    columns = interpolation_matrix(16, 0.6, 11, 1.0, -3.0)
+    expected = rows @ stack.astype(np.float64) @ columns.T
+    np.testing.assert_allclose(resample(stack, rows, columns), expected, rtol=0, atol=1e-14)
 
 
 def test_the_weights_of_mirrored_grids_are_mirrored_to_the_bit() -> None:

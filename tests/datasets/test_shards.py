@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from datasets.checksums import ChecksumCache, scan_checksums, scan_key, source_checksum
 from datasets.errors import ScanChangedError
 from datasets.manifest import (
     CohortManifest,
@@ -25,51 +21,25 @@ from datasets.manifest import (
     write_manifest,
 )
 from datasets.scan import Role, Scan
-from datasets.settings import PREPROCESS_VERSION, SIZE, PreprocessSettings
+from datasets.settings import PREPROCESS_VERSION, SIZE
 from datasets.shards import process_scan, read_slices
 from datasets.storage import ChecksumError, Storage, StorageError
+from tests.ellipsoids import (
+    AFFINE,
+    BRAIN,
+    LESION,
+    SETTINGS,
+    SHAPE,
+    ellipsoid,
+    key_of,
+    make_scan,
+    save,
+)
 from tests.stores import digested_anew
-
-SETTINGS = PreprocessSettings()
-SHAPE = (46, 54, 40)
-AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
-
-
-def ellipsoid(radius: tuple[float, float, float], centre: tuple[float, float, float]) -> Any:
-    axes = [(np.arange(n) - c) / r for n, c, r in zip(SHAPE, centre, radius, strict=True)]
-    x, y, z = np.meshgrid(*axes, indexing="ij")
-    return x**2 + y**2 + z**2 <= 1
-
-
-BRAIN = ellipsoid((16.5, 20.5, 15.5), (22.5, 26, 20))
-LESION = ellipsoid((5, 6, 4), (31, 33, 22))
-
-
-def save(path: Path, data: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(np.asarray(data, dtype=np.float32), AFFINE), path)
-    return path
-
-
-def make_scan(folder: Path, lesions: tuple[Any, ...] = (), seed: int = 0) -> Scan:
-    noise = np.random.default_rng(seed).standard_normal(SHAPE)
-    image = save(folder / "image.nii.gz", np.where(BRAIN, 300 + 30 * noise, 0))
-    masks = tuple(save(folder / f"lesion{i}.nii.gz", m) for i, m in enumerate(lesions))
-    return Scan("01", "a", "T1w", image, masks)
-
-
-def key_of(scan: Scan, role: Role = "test", **settings: Any) -> str:
-    chosen = PreprocessSettings.model_validate(settings)
-    return scan_key(scan, "stroke", role, chosen, scan_checksums(scan))
 
 
 def run(scan: Scan, storage: Storage, role: Role = "test") -> ScanRecord:
     return process_scan(scan, "stroke", role, SETTINGS, key_of(scan, role), storage)
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return Storage.open(str(tmp_path / "store"))
 
 
 def test_a_scan_becomes_rows_that_read_back_with_its_lesions(
@@ -156,7 +126,10 @@ def test_the_same_scan_gives_the_same_bytes(tmp_path: Path, storage: Storage) ->
     ("role", "lesions", "reason"),
     [
         ("test", (), "unlabelled"),
-        ("train", (LESION,), "not healthy"),
+        ("train", (LESION,), "not healthy: a train scan must have no lesion"),
+        ("healthy", (LESION,), "not healthy: a healthy scan must have no lesion"),
+        ("healthy", (np.zeros(SHAPE),), ""),
+        ("healthy", (), ""),
         ("test", (LESION,), ""),
         ("test", (np.zeros(SHAPE),), ""),
         ("train", (np.zeros(SHAPE),), ""),
@@ -269,85 +242,6 @@ def test_only_a_whole_record_with_its_part_counts_as_finished(
     storage.put(record_path(key), text)
     storage.delete(record.part)
     assert read_record(storage, key) is None
-
-
-def test_a_key_tells_apart_everything_that_can_change_slices(tmp_path: Path) -> None:
-    scan = make_scan(tmp_path / "a", (LESION,))
-    moved = make_scan(tmp_path / "b", (LESION,))
-    base = key_of(scan)
-    assert len(base) == 20
-    assert key_of(moved) == base
-    keys = {
-        base,
-        key_of(make_scan(tmp_path / "c", (LESION,), seed=1)),
-        key_of(make_scan(tmp_path / "d", (~LESION,))),
-        key_of(replace(scan, lesion_masks=())),
-        key_of(replace(scan, brain_mask=scan.lesion_masks[0])),
-        key_of(replace(scan, subject="02")),
-        key_of(replace(scan, session="b")),
-        key_of(replace(scan, modality="T2w")),
-        key_of(replace(scan, stripped=True)),
-        key_of(replace(scan, stripped=False)),
-        key_of(scan, role="train"),
-        key_of(scan, min_brain_fraction=0.1),
-        key_of(scan, normalisation="slice"),
-        key_of(scan, brain_mask="plain"),
-        scan_key(scan, "other", "test", SETTINGS, scan_checksums(scan)),
-    }
-    assert len(keys) == 15
-
-
-def test_the_version_of_the_tool_is_part_of_the_key_of_whole_heads_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scan = make_scan(tmp_path, (LESION,))
-    stripped = replace(scan, stripped=True)
-    before = (key_of(scan), key_of(stripped))
-    monkeypatch.setattr("datasets.extractors.version", lambda _: "9.9.9")
-    assert key_of(scan) != before[0]
-    assert key_of(stripped) == before[1]
-
-
-def test_a_remembered_checksum_is_used_until_the_file_changes(
-    tmp_path: Path, storage: Storage
-) -> None:
-    path = tmp_path / "file.nii"
-    path.write_bytes(b"one")
-    os.utime(path, ns=(10**18, 10**18))
-    true_sum = source_checksum(path)
-    cache = ChecksumCache()
-    assert source_checksum(path, cache) == true_sum
-    # The change time is of this moment, so the entry is not trusted yet: put it there by hand.
-    assert not cache.entries
-    status = path.stat()
-    stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    cache.entries[str(path)] = (stamp, "remembered")
-    cache.save(storage)
-    again = ChecksumCache.load(storage)
-    assert source_checksum(path, again) == "remembered"
-    path.write_bytes(b"two")
-    os.utime(path, ns=(10**18, 10**18))
-    assert source_checksum(path, again) not in ("remembered", true_sum)
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b'{"version": 2}', b'{"version":1}'])
-def test_a_damaged_cache_is_ignored(storage: Storage, content: bytes) -> None:
-    storage.put("shards/checksums.json", content)
-    assert ChecksumCache.load(storage).entries == {}
-    entry = json.dumps({"version": 1, "entries": {"a": [[1], "x"]}}).encode()
-    storage.put("shards/checksums.json", entry)
-    assert ChecksumCache.load(storage).entries == {}
-
-
-def test_a_file_that_becomes_readable_gets_another_key(tmp_path: Path) -> None:
-    scan = make_scan(tmp_path / "a", (LESION,))
-    image = scan.image.rename(tmp_path / "aside")
-    missing = key_of(scan)
-    scan.image.symlink_to(tmp_path / "nowhere")
-    assert key_of(scan) == missing
-    scan.image.unlink()
-    shutil.copy(image, scan.image)
-    assert key_of(scan) != missing
 
 
 def manifest_of(*records: ScanRecord) -> CohortManifest:

@@ -7,8 +7,17 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from datasets import repair
 from datasets.repair import MOST_ADDED_ML, MOST_ADDED_SHARE, WIDENING_MM, widen_at_lesions
-from datasets.symmetry import darker_than_mirror_image, find_midplane, mirrored
+from datasets.symmetry import (
+    CORE_MM,
+    Midplane,
+    _linear,
+    _thick_pieces,
+    darker_than_mirror_image,
+    find_midplane,
+    mirrored,
+)
 
 SHAPE = (76, 90, 70)
 SPACING = (2.5, 2.5, 2.5)
@@ -105,6 +114,70 @@ def test_a_lesion_that_was_shaved_off_deeply_is_given_back_by_the_other_side(sid
     assert (lesion & ~widened).sum() < 0.9 * (lesion & (beside_mm > WIDENING_MM)).sum()
     added = widened & ~cut
     assert (added & ~ndimage.binary_dilation(whole)).sum() < 0.1 * added.sum()
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_looking_at_the_boxes_of_lesions_alone_adds_the_same(
+    side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, whole = image(), brain()
+    distance_mm = ndimage.distance_transform_edt(whole, sampling=SPACING)
+    lesion = ball(side * 60, 0, 20, 45) & whole & (distance_mm <= 25)
+    data[lesion] = 80
+    cut = whole & ~(lesion & (distance_mm <= 9))
+    fine = [values.repeat(2, axis=0).repeat(2, axis=1) for values in (cut, data)]
+    spacing = (1.25, 1.25, 2.5)
+    boxed = widen_at_lesions(fine[0], fine[1], spacing)
+
+    def not_cropped(
+        mask: NDArray[np.bool_], reach_mm: float, spacing: tuple[float, float, float]
+    ) -> tuple[slice, ...]:
+        # The brain's own box decides which voxels the coarse grid has.
+        return around(mask, reach_mm, spacing) if mask is fine[0] else (slice(None),) * 3
+
+    around = repair._around
+    monkeypatch.setattr(repair, "_around", not_cropped)
+    np.testing.assert_array_equal(boxed, widen_at_lesions(fine[0], fine[1], spacing))
+    assert (boxed & ~fine[0]).any()
+
+
+def test_a_value_is_reflected_to_the_place_that_the_plane_says() -> None:
+    values = np.random.default_rng(0).random((12, 14, 10)).astype(np.float32)
+    spacing = (2.0, 1.5, 3.0)
+    normal = np.array([0.98, 0.15, -0.1])
+    normal /= np.linalg.norm(normal)
+    plane = Midplane((11.0, 10.0, 13.0), (normal[0], normal[1], normal[2]), 0.7)
+    points_mm = np.argwhere(np.ones_like(values)) * spacing
+    heights_mm = (points_mm - plane.centre_mm) @ normal - plane.shift_mm
+    at = ((points_mm - 2 * heights_mm[:, None] * normal) / spacing).T
+    expected = ndimage.map_coordinates(values, at, order=1).reshape(values.shape)
+    found = mirrored(values, spacing, plane)
+    assert (expected > 0).mean() > 0.5
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_overlap_is_interpolated_as_scipy_does() -> None:
+    values = np.random.default_rng(0).random((5, 6, 4))
+    at = np.random.default_rng(1).uniform(-1.5, 6.5, (3, 4000))
+    on_voxels = np.indices((6, 7, 5)).reshape(3, -1).astype(float)  # some beyond the last
+    for index in (at, on_voxels):
+        expected = ndimage.map_coordinates(values, index, order=1)
+        np.testing.assert_allclose(_linear(values, index), expected, atol=1e-6)
+
+
+def test_pieces_are_opened_each_as_all_at_once() -> None:
+    mask = np.zeros((40, 40, 40), dtype=bool)
+    mask[2:9, 2:20, 2:20] = True  # thick
+    mask[9:30, 5:7, 5:7] = True  # a bridge too thin to be kept
+    mask[30:37, 2:9, 2:9] = True  # thick as well
+    mask[0:12, 30:39, 30:39] = True  # at the border, apart
+    mask[20:23, 30:33, 30:33] = True  # large enough for a ball, and too small to be meant
+    core = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=SPACING) > CORE_MM
+    opened = ndimage.distance_transform_edt(~core, sampling=SPACING)[1:-1, 1:-1, 1:-1] <= CORE_MM
+    opened &= mask
+    opened[20:23, 30:33, 30:33] = False
+    assert 0 < opened.sum() < mask.sum() - 27
+    np.testing.assert_array_equal(_thick_pieces(mask, SPACING), opened)
 
 
 def test_bone_air_and_fat_beside_a_dark_lesion_stay_outside() -> None:

@@ -77,7 +77,7 @@ def test_an_extended_grid_runs_its_new_points_alone(tiny: Tiny, folder: Path) ->
     after = stamps(folder / "store")
     assert _changed(before, after) == set()
     new = {path for path in after if path not in before and "/trials/" in path}
-    assert len(new) == 4  # a fit and an evaluation of one network and one lambda
+    assert len(new) == 6  # a fit and two evaluations of one network and one lambda
     assert {m: len(names) for m, names in _by_model(folder).items()} == {
         "ae": 2,
         "gmm": 3,
@@ -98,7 +98,8 @@ def test_raised_epochs_continue_networks_and_nothing_else(tiny: Tiny, folder: Pa
     assert [(row["epoch"], row["attempt"]) for row in rows] == [(1, 1), (2, 2), (3, 2)]
     changed = _changed(before, stamps(folder / "store"))
     assert changed == {f"studies/s/trials/{network}/manifest.json"}
-    assert len(study.storage.names(f"trials/{network}/eval")) == 2  # of 2 and of 3 epochs
+    # On the test cohort and on the subjects held out, of 2 and of 3 epochs.
+    assert len(study.storage.names(f"trials/{network}/eval")) == 4
     tiny(folder, "--epochs", "3", *NOWHERE)
 
 

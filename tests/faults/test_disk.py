@@ -45,7 +45,22 @@ def _fill(disk: Path, leave: int) -> Path:
     return filler
 
 
-def _check_finishes(arena: Arena, store: Path) -> None:
+def test_a_disk_that_takes_nothing_stops_the_study_cleanly_and_one_that_does_lets_it_finish(
+    arena: Arena, disk: Path, until: Callable[..., None]
+) -> None:
+    """Read-only; full at once, when the first trials write, and in the middle of the networks."""
+    store = disk / "store"
+    shutil.copytree(arena.undisturbed / "shards", store / "shards")
+    assert not _mount("-o", "remount,ro", str(disk))
+    _stops(arena, store, "Read-only file system", until)
+    assert not _mount("-o", "remount,rw", str(disk))
+    for leave in (0, 150_000, 4_000_000):
+        filler = _fill(disk, leave)
+        command = _stops(arena, store, "No space left on device", until)
+        if leave:
+            assert "The store takes nothing any more" in command.out
+            assert "No record: " in command.out
+        filler.unlink()
     again = arena.start(store)
     assert again.wait() == 0, again.describe()
     ours = study_content(open_study(store, STUDY))
@@ -53,37 +68,12 @@ def _check_finishes(arena: Arena, store: Path) -> None:
     assert unnamed(store) == []
 
 
-@pytest.mark.parametrize("leave", [0, 150_000, 4_000_000])
-def test_a_full_disk_stops_the_study_cleanly_and_space_lets_it_finish(
-    arena: Arena, disk: Path, leave: int, until: Callable[..., None]
-) -> None:
-    """The disk is full at once, when the first trials write, and in the middle of the networks."""
-    store = disk / "store"
-    shutil.copytree(arena.undisturbed / "shards", store / "shards")
-    filler = _fill(disk, leave)
-    first = arena.start(store)
-    assert first.wait() == 1, first.describe()
-    _check_said(first, "No space left on device")
-    if leave:
-        assert "The store takes nothing any more" in first.out
-        assert "No record: " in first.out
-    until(lambda: not first.left_over(), "no process is left")
-    filler.unlink()
-    _check_finishes(arena, store)
-
-
-def test_a_read_only_disk_stops_the_study_with_a_sentence(arena: Arena, disk: Path) -> None:
-    store = disk / "store"
-    shutil.copytree(arena.undisturbed / "shards", store / "shards")
-    assert not _mount("-o", "remount,ro", str(disk))
-    first = arena.start(store)
-    assert first.wait() == 1, first.describe()
-    _check_said(first, "Read-only file system")
-    assert not _mount("-o", "remount,rw", str(disk))
-    _check_finishes(arena, store)
-
-
-def _check_said(command: Command, reason: str) -> None:
+def _stops(arena: Arena, store: Path, reason: str, until: Callable[..., None]) -> Command:
+    """A study that ends with a sentence, and leaves no process."""
+    command = arena.start(store)
+    assert command.wait() == 1, command.describe()
     assert reason in command.out + command.err
     assert "Traceback" not in command.out + command.err
     assert len(command.err.strip().splitlines()) <= 1
+    until(lambda: not command.left_over(), "no process is left")
+    return command

@@ -21,12 +21,21 @@ pytestmark = pytest.mark.slow
 Until = Callable[..., None]
 
 
-def _training(store: Path) -> Callable[[], bool]:
-    """Whether a fit has a checkpoint and no manifest."""
+def _training(store: Path, command: Command) -> Callable[[], bool]:
+    """Whether a fit has a new checkpoint and no manifest."""
     folder = store / "studies" / STUDY / "trials"
-    return lambda: any(
-        not path.with_name("manifest.json").exists() for path in folder.glob("*/checkpoint.json")
-    )
+
+    def found() -> dict[Path, int]:
+        paths = folder.glob("*/checkpoint.json")
+        return {p: p.stat().st_mtime_ns for p in paths if not p.with_name("manifest.json").exists()}
+
+    before = found()
+
+    def is_training() -> bool:
+        assert command.status is None, command.describe()
+        return bool(found().items() - before.items())
+
+    return is_training
 
 
 def _is_like_undisturbed(arena: Arena, store: Path) -> bool:
@@ -45,7 +54,7 @@ def test_a_second_driver_is_told_who_runs_the_study_and_may_take_it_over(
 ) -> None:
     store = arena.prepared("drivers")
     first = arena.start(store)
-    until(_training(store), "a fit has a checkpoint")
+    until(_training(store, first), "a fit has a checkpoint")
     first.process.send_signal(signal.SIGSTOP)  # it holds the study, and comes no further
     progress = open_study(store, STUDY).progress()
     assert progress is not None
@@ -72,45 +81,33 @@ def test_a_second_driver_is_told_who_runs_the_study_and_may_take_it_over(
     assert unnamed(store) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_study_says_how_to_go_on_and_does(
-    arena: Arena, start: Callable[..., Command], until: Until, number: signal.Signals
+    arena: Arena, start: Callable[..., Command], until: Until
 ) -> None:
-    store = arena.prepared(f"interrupted-{number}")
-    first = arena.start(store)
-    until(_training(store), "a fit has a checkpoint")
-    if number == signal.SIGINT:
-        os.killpg(first.process.pid, number)  # as a terminal does
-    else:
-        first.process.send_signal(number)  # as a scheduler does
-    assert first.wait() == 130
-    assert first.left_over() == []
-    assert first.err == ""
-    assert not _alive(open_study(store, STUDY))
-    assert unnamed(store) == []
-    head, command = first.out.strip().splitlines()[-2:]
-    assert head.startswith("Interrupted; every finished epoch is kept, ")
-    assert "Traceback" not in first.out
+    """Interrupted by a scheduler, by a terminal, and twice within a moment."""
+    store = arena.prepared("interrupted")
+    command = arena.start(store)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        until(_training(store, command), "a fit has a checkpoint of this run")
+        if number == signal.SIGINT:
+            os.killpg(command.process.pid, number)  # as a terminal does
+        else:
+            command.process.send_signal(number)  # as a scheduler does
+        assert command.wait() == 130
+        assert command.left_over() == []
+        assert command.err == ""
+        assert not _alive(open_study(store, STUDY))
+        assert unnamed(store) == []
+        head, told = command.out.strip().splitlines()[-2:]
+        assert head.startswith("Interrupted; every finished epoch is kept, ")
+        assert "Traceback" not in command.out
+        command = start(*shlex.split(told)[1:])
 
-    words = shlex.split(command)
-    again = start(*words[1:])
-    assert again.wait() == 0, again.describe()
-    assert _is_like_undisturbed(arena, store)
-    assert unnamed(store) == []
-
-
-def test_a_second_interrupt_ends_the_study_at_once_and_loses_nothing(
-    arena: Arena, until: Until
-) -> None:
-    store = arena.prepared("twice")
-    first = arena.start(store)
-    until(_training(store), "a fit has a checkpoint")
-    first.process.send_signal(signal.SIGINT)
-    first.process.send_signal(signal.SIGSTOP)
-    first.process.send_signal(signal.SIGINT)
-    first.process.send_signal(signal.SIGCONT)
-    until(lambda: first.status is not None, "the driver has ended")
-    until(lambda: not first.left_over(), "its processes have ended")
+    until(_training(store, command), "a fit has a checkpoint of this run")
+    for interrupt in (signal.SIGINT, signal.SIGSTOP, signal.SIGINT, signal.SIGCONT):
+        command.process.send_signal(interrupt)
+    until(lambda: command.status is not None, "the driver has ended")
+    until(lambda: not command.left_over(), "its processes have ended")
     again = arena.start(store)
     assert again.wait() == 0, again.describe()
     assert again.left_over() == []

@@ -56,7 +56,8 @@ def test_a_killed_search_repeats_no_finished_point_and_loses_none(
         return {p: s for p, s in stamps(store).items() if "/trials/" in p}
 
     def has_two_running() -> bool:
-        return len(finished()) == 2 * (1 + n_cohorts) and len(list(gate.iterdir())) == 4
+        # A fit, its evaluations on the test cohorts, and the one on the subjects held out.
+        return len(finished()) == 2 * (2 + n_cohorts) and len(list(gate.iterdir())) == 4
 
     until(lambda: first.status is not None or has_two_running(), "two points run, two are done")
     assert first.status is None, first.describe()

@@ -27,7 +27,7 @@ from study.records.types import (
 from study.trials.order import TrialOrder
 from tests.calls import Call, calling
 from trainables.slices import Slices
-from trainables.spec import TrialSpec
+from trainables.spec import EVAL_VERSION, TrialSpec
 
 
 @pytest.fixture(scope="session")
@@ -214,9 +214,10 @@ def put_trial(make_fit: Callable[..., FitRecord]) -> Callable[..., None]:
                     status="failed" if failed else "done",
                     epochs=trial.spec.epochs,
                     cohort=planned.cohort,
+                    role=planned.role,
                     modality=trial.spec.modality,
                     test_key=planned.test_key,
-                    eval_version=1,
+                    eval_version=EVAL_VERSION,
                     parts=parts,
                     failure=Failure(kind="E", message="m", traceback="t") if failed else None,
                     finished=FINISHED,
@@ -250,6 +251,7 @@ def finished_study(
             trials=trials,
             created=FINISHED,
             updated=FINISHED,
+            eval_version=EVAL_VERSION,
         )
     )
     for trial in trials:

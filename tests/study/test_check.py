@@ -97,15 +97,15 @@ def test_copies_and_exchanged_folders_count_nowhere_and_are_told(
     after = make_report(study, record)
     assert after.rows == before.rows
     assert after.trials == before.trials
-    # the backup, the copied trial with its three evaluations, and the other trial's evaluation
-    assert after.problems.counts == {Problem.FOREIGN: 6}
+    # the backup, the copied trial with its four evaluations, and the other trial's evaluation
+    assert after.problems.counts == {Problem.FOREIGN: 7}
     assert f"study.store check {store}" in after.problems.words(after.store)
     assert {f.problem for f in findings(store)} - {None} == {Problem.FOREIGN}
     first.rename(first.with_name("aside"))
     second.rename(first)
     first.with_name("aside").rename(second)
     assert make_report(study, record).trials.done == 0
-    assert '"foreign": 11' in as_json(make_report(study, record))
+    assert '"foreign": 14' in as_json(make_report(study, record))
 
 
 def test_repair_sets_a_damaged_part_and_its_record_aside_and_nothing_else(

@@ -61,7 +61,7 @@ def test_the_order_of_modalities_in_the_file_does_not_matter(tmp_path: Path) -> 
     ("old", "new", "says"),
     [
         ('source = "ixi"', 'source = "oasis"', r"unknown source 'oasis'; choose one of: .*bids"),
-        ('role = "train"', 'role = "training"', r"role: .*'train' or 'test'"),
+        ('role = "train"', 'role = "training"', r"role: .*'train', 'test' or 'healthy'"),
         ('role = "train"', "", r"role: Field required"),
         ('root = "data/IXI"', "", r"root: Field required"),
         ('root = "data/IXI"', "root = 3", r"root: "),

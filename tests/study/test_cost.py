@@ -35,8 +35,9 @@ def test_a_network_costs_its_steps_its_passes_and_its_evaluations(
     cost = work_cost(Work(trial, trial.evals, fit=True), paper_cohorts, _pace(trial))
     assert cost.fit_slices == 900
     assert cost.fit_s == pytest.approx(0.003 * 900 + 0.001 * (10 * 10 + 90))
-    assert cost.evaluation_s == pytest.approx(dict.fromkeys(("atlas", "brats"), 0.001 * 100 * 5))
-    whole = cost.fit_s + 2 * 0.5 + PER_TRIAL_S
+    expected = {"atlas": 100, "brats": 100, "held out": 10}
+    assert cost.evaluation_s == pytest.approx({k: 0.001 * n * 5 for k, n in expected.items()})
+    whole = cost.fit_s + 2 * 0.5 + 0.05 + PER_TRIAL_S
     assert cost.total_s == pytest.approx(whole)
     assert cost.of_fit(450) == pytest.approx(cost.fit_s / 2)
 

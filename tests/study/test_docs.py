@@ -23,13 +23,15 @@ from datasets.manifest import CohortManifest, FileCounts, ScanRecord, SubjectInf
 from datasets.retries import write_retries
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
-from study.records import heartbeats, index, types
+from study.records import halving, heartbeats, index, statistics, types
 from study.trials.checkpoints import HISTORY_SCHEMA
 from tests.markdown import Section, sections
-from trainables import evaluate
+from trainables import tables
 from trainables.description import DetectorInfo, Score, Setting
-from trainables.detector import Detector, StepMetrics
-from trainables.network_detector import NetworkDetector
+from trainables.detector import Detector, StepMetrics, score_names
+from trainables.models import intensity
+from trainables.network_detector import AnyNetworkDetector
+from trainables.postprocess import Postprocessing
 from trainables.registry import detector_class, model_names
 from trainables.showcase import Showcase
 from trainables.spec import TrialSpec
@@ -60,6 +62,9 @@ MODELS: dict[str, type[BaseModel]] = {
     f"`{TRIAL}/eval/EVAL_ID/manifest.json`": types.EvalRecord,
     "An entry of `parts`": types.Part,
     "`failure`": types.Failure,
+    "`postprocessing`": Postprocessing,
+    "`stopped`": halving.Stop,
+    "`halving`": halving.Halving,
 }
 CLASSES: dict[str, type[Any]] = {
     "An entry of `detectors`": DetectorInfo,
@@ -69,19 +74,24 @@ CLASSES: dict[str, type[Any]] = {
 SCHEMAS: dict[str, pa.Schema] = {
     "`shards/scans/SCAN_KEY/slices-DIGEST.parquet`": shards.SCHEMA,
     "`studies/STUDY/index.parquet`": index.SCHEMA,
+    "`studies/STUDY/statistics.parquet`": statistics.SCHEMA,
     "Part `history.parquet`": HISTORY_SCHEMA,
-    "Part `metrics.parquet`": evaluate.METRICS_SCHEMA,
-    "Part `roc.parquet`": evaluate.ROC_SCHEMA,
-    "Part `subjects.parquet`": evaluate.SUBJECTS_SCHEMA,
+    "Part `metrics.parquet`": tables.METRICS_SCHEMA,
+    "Part `roc.parquet`": tables.ROC_SCHEMA,
+    "Part `subjects.parquet`": tables.SUBJECTS_SCHEMA,
+    "Part `slices.parquet`": tables.SLICES_SCHEMA,
+    "Part `lesions.parquet`": tables.LESIONS_SCHEMA,
 }
 HEATMAPS = "Part `heatmaps.parquet`"
 FILES = ("`shards/retries.json`", "`shards/checksums.json`")
 STATES = {
     "Part `state.safetensors` of a network": [
-        name for name in model_names() if issubclass(detector_class(name), NetworkDetector)
+        name for name in model_names() if issubclass(detector_class(name), AnyNetworkDetector)
     ],
     "Part `state.safetensors` of `gmm`": ["gmm"],
-    "Part `state.safetensors` of `intensity`": ["intensity"],
+    "Part `state.safetensors` of `intensity`": [
+        name for name in model_names() if issubclass(detector_class(name), intensity.Model)
+    ],
 }
 
 
@@ -313,7 +323,7 @@ def _kinds(annotation: Any) -> set[type[Any]]:
 
 def _heatmaps(model: type[Detector]) -> pa.Table:
     detector, slices = model(model.smallest(), seed=0), healthy_slices(4)
-    kept = Showcase(detector, slices, [0])
+    kept = Showcase(detector, slices, [0], score_names(detector))
     batch = slices.batch(slice(0, 4))
     kept.keep(range(4), batch, detector.score(batch.images_BHW, batch.brain_BHW))
     return kept.table()

@@ -13,12 +13,15 @@ ONE = Content("a", "test", "T1w", "a/1.nii", "f" * 64, ("m",))
 COPY = replace(ONE, cohort="b", image="b/1.nii")
 
 
-def test_an_image_that_trains_and_tests_is_refused_by_both_names() -> None:
-    with pytest.raises(SourceError, match=r"a/1.nii of cohort 'a'.*b/1.nii of cohort 'b'"):
-        repeated([ONE, replace(COPY, role="train")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("test", "train"), ("test", "healthy"), ("healthy", "train")]
+)
+def test_an_image_in_two_roles_is_refused_by_both_names(one: Role, other: Role) -> None:
+    with pytest.raises(SourceError, match=r"/1.nii of cohort '.'.*/1.nii of cohort '.'"):
+        repeated([replace(ONE, role=one), replace(COPY, role=other)])
 
 
-@pytest.mark.parametrize("role", ["train", "test"])
+@pytest.mark.parametrize("role", ["train", "test", "healthy"])
 def test_a_scan_that_is_there_twice_in_a_role_is_used_once(role: Role) -> None:
     found = repeated([replace(x, role=role) for x in (ONE, COPY)])
     assert found == {

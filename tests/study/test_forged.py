@@ -19,7 +19,7 @@ from study.records.parts import table_bytes
 from study.records.problems import Problems
 from study.records.studies import StudyStore, study_names
 from study.records.types import PlannedTrial
-from trainables.evaluate import METRICS_SCHEMA
+from trainables.tables import METRICS_SCHEMA
 
 BIG = 2**63
 
@@ -143,7 +143,7 @@ def test_half_of_every_record_is_told_and_not_taken_for_an_empty_study(
 
     monkeypatch.setattr(Storage, "read", half)
     problems = Problems.of(load_index(study))
-    assert problems.counts == {Problem.DAMAGED: 6}  # two fits and their four evaluations
+    assert problems.counts == {Problem.DAMAGED: 8}  # two fits and their six evaluations
     assert problems.lose_results
 
 

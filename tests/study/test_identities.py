@@ -16,7 +16,7 @@ import pytest
 from datasets.storage import Storage
 from study.grids._grid import Grid, GridSearch, GridTrial
 from study.plan.done import work_left
-from study.plan.plan import build_plan
+from study.plan.plan import build_plan, planned_trial
 from study.records import names
 from study.records.index import INDEX_VERSION, load_index, stored_index
 from study.records.studies import StudyStore
@@ -52,7 +52,8 @@ def record(study: StudyStore) -> StudyRecord:
 def test_the_report_of_an_earlier_store_is_the_same(study: StudyStore, record: StudyRecord) -> None:
     before: dict[str, Any] = json.loads((EARLIER / "report.json").read_text())
     now = json.loads(as_json(make_report(study, record)))
-    assert set(now.pop("problems").values()) == {0}  # told later
+    assert set(now.pop("problems").values()) == {0}  # told later, and so are these
+    assert now.pop("false_alarms") == []
     assert {k: v for k, v in now.items() if k != "rows"} == {
         k: v for k, v in before.items() if k != "rows"
     }
@@ -61,13 +62,25 @@ def test_the_report_of_an_earlier_store_is_the_same(study: StudyStore, record: S
     assert {row["setting"] for row in now["rows"]} == {"", "(8, 16)", "λ 0.1", "λ 0.001"}
 
 
-def test_no_identity_of_an_earlier_store_has_changed(
+def test_no_fit_of_an_earlier_store_is_made_again_and_every_evaluation_is(
     study: StudyStore, record: StudyRecord
 ) -> None:
     plan = build_plan(SMOKE, record.cohorts, seeds=(0,), epochs=None, precision="float32")
-    assert plan.trials == record.trials
+    assert [(t.trial_id, t.spec) for t in plan.trials] == [
+        (t.trial_id, t.spec) for t in record.trials
+    ]
     assert plan.searches == record.searches
-    assert work_left(plan.trials, load_index(study)) == []
+    index = load_index(study)
+    assert work_left(record.trials, index) == []
+    left = work_left(plan.trials, index)
+    assert [work.fit for work in left] == [False] * len(plan.trials)
+    assert [[e.cohort for e in work.evals] for work in left] == [["stroke", "held out"]] * len(left)
+
+
+def test_what_an_earlier_version_evaluated_keeps_its_identity(record: StudyRecord) -> None:
+    for trial in record.trials:
+        before = planned_trial(trial.spec, record.cohorts, trial.search, eval_version=1)
+        assert before == trial
 
 
 def test_an_index_of_an_earlier_layout_is_made_anew(study: StudyStore) -> None:

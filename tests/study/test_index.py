@@ -38,7 +38,7 @@ class TestIndex:
             for r in rows
             if r["kind"] == "evaluation"
         }
-        assert len(found) == 3 * 2 * 2
+        assert len(found) == (3 + 2) * 2 * 2  # those held out of either modality among them
         assert found["T1w", "atlas", "intensity", "brain"] == 0.7
         assert found["T2w", "brats", "negative_intensity", "slice"] is None
 
@@ -70,7 +70,7 @@ class TestIndex:
         refresh_index(study)
         put_trial(study, trials[0], {"intensity": 0.7})
         fresh = load_index(study)
-        assert set(fresh["cohort"].to_pylist()) == {None, "atlas", "brats"}
+        assert set(fresh["cohort"].to_pylist()) == {None, "atlas", "brats", "held out"}
         study.storage.delete("index.parquet")
         assert load_index(study).equals(fresh)
 
@@ -147,12 +147,12 @@ def test_a_damaged_evaluation_is_a_row_and_its_fit_stays(
     trial = trials[0]
     put_trial(local_study, trial, {"intensity": 0.7})
     store = local_study.trial(trial.trial_id)
-    atlas, brats = (store.evaluation_storage(e.eval_id) for e in trial.evals)
+    atlas, brats, _ = (store.evaluation_storage(e.eval_id) for e in trial.evals)
     atlas.put("manifest.json", b"{")
     (part,) = (p for p in brats.files() if p.endswith("metrics.parquet"))
     brats.put(part, b"flipped")
     rows = load_index(local_study).to_pylist()
     assert [r["kind"] for r in rows].count("fit") == 1
     damaged = {r["eval_id"]: r["failure_message"] for r in rows if r["kind"] == "problem"}
-    assert set(damaged) == {e.eval_id for e in trial.evals}
+    assert set(damaged) == {e.eval_id for e in trial.evals[:2]}
     assert "metrics.parquet" in damaged[trial.evals[1].eval_id]

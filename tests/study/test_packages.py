@@ -64,7 +64,7 @@ def test_reading_a_study_loads_neither_ray_nor_torch() -> None:
 
 def test_a_report_loads_nothing_that_only_reading_or_scoring_scans_needs() -> None:
     heavy = {"ray", "torch", "optuna", "nibabel", "scipy", "datasets.phantom", "streamlit"}
-    _assert_loads_none("study.report.command", heavy)
+    _assert_loads_none("study.report.command", heavy | {"matplotlib"})
 
 
 def _assert_loads_none(modules: str, others: set[str]) -> None:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from study.errors import PlanError
 from study.grids._grid import Grid, GridTrial, grid_names, load_grid
 from study.plan.done import work_left
-from study.plan.plan import Plan, build_plan
+from study.plan.plan import Plan, build_plan, planned_trial
+from study.prepare.cohorts import Cohort
 from study.records.index import load_index
 from study.records.studies import StudyStore
 from study.records.types import CohortInfo, FitRecord, PlannedTrial
+from study.report.paper import PAPER_SETTINGS
+from study.run.request import RunOptions, make_request
 from trainables.detector import score_names
 from trainables.registry import detector_class
+from trainables.spec import HELD_OUT, TrialSpec
 
 Cohorts = tuple[CohortInfo, ...]
 
@@ -62,8 +70,85 @@ def test_the_papers_grid_is_the_papers(paper_cohorts: Cohorts) -> None:
     assert cells == {(z, c) for z in (8, 16, 32, 64, 128, 256, 512) for c in (8, 16, 32)}
     lambdas = {t.spec.params["gmm_lambda"] for t in plan.trials if t.spec.model == "gmm"}
     assert lambdas == {0.1, 0.01, 0.001, 0.0001}
-    n_evals = Counter(t.spec.modality for t in plan.trials for _ in t.evals)
+    n_evals = Counter(t.spec.modality for t in plan.trials for e in t.evals if e.role == "test")
     assert n_evals == {"T1w": 2 * (63 + 4 + 1), "T2w": 63 + 4 + 1}
+
+
+def test_false_alarms_are_looked_at_on_healthy_cohorts_and_on_subjects_held_out(
+    paper_cohorts: Cohorts, make_cohort: Callable[..., CohortInfo]
+) -> None:
+    cohorts = (*paper_cohorts, make_cohort("volunteers", "healthy", "T1w"))
+    plan = build_plan(load_grid("smoke"), cohorts, seeds=(0,), epochs=None)
+    healthy = {"T1w": ["volunteers", "held out"], "T2w": ["held out"]}
+    for trial in plan.trials:
+        found = [e.cohort for e in trial.evals if e.role == "healthy"]
+        assert found == healthy[trial.spec.modality]
+        assert {e.cohort for e in trial.evals if e.role == "test"} <= {"atlas", "brats"}
+    assert {search.objective for search in plan.searches} == {"atlas", "brats"}
+    before = build_plan(load_grid("smoke"), paper_cohorts, seeds=(0,), epochs=None)
+    assert [t.trial_id for t in plan.trials] == [t.trial_id for t in before.trials]
+
+
+@pytest.mark.parametrize("change", [{"validation_fraction": 0.0}, {"n_subjects": 1}])
+def test_where_no_subject_is_held_out_none_is_evaluated(
+    paper_cohorts: Cohorts, change: dict[str, Any]
+) -> None:
+    spec = TrialSpec(model="intensity", modality="T1w").completed()
+    if "n_subjects" in change:
+        paper_cohorts = tuple(c.model_copy(update=change) for c in paper_cohorts)
+    else:
+        spec = spec.model_copy(update=change)
+    trial = planned_trial(spec, paper_cohorts)
+    assert [e.cohort for e in trial.evals] == ["atlas", "brats"]
+
+
+def test_other_train_data_or_another_share_are_other_subjects_held_out(
+    paper_cohorts: Cohorts, make_cohort: Callable[..., CohortInfo]
+) -> None:
+    spec = TrialSpec(model="intensity", modality="T1w").completed()
+    more = (*paper_cohorts, make_cohort("second", "train", "T1w"))
+    found = {
+        planned_trial(one, cohorts).evals[-1].test_key
+        for one in (spec, spec.model_copy(update={"validation_fraction": 0.2}))
+        for cohorts in (paper_cohorts, more)
+    }
+    assert len(found) == 4
+
+
+def test_no_cohort_can_have_the_name_of_the_subjects_held_out(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="letters, digits"):
+        Cohort(name=HELD_OUT, source="bids", root=tmp_path, role="healthy")
+
+
+def test_the_extended_grid_has_the_papers_best_cells_and_a_control_of_each_vae(
+    paper_cohorts: Cohorts, tmp_path: Path
+) -> None:
+    request = make_request("extended", None, str(tmp_path), None, RunOptions(epochs=2))
+    plan = request.plan(paper_cohorts, "float32")
+    assert {t.spec.seed for t in plan.trials} == {0, 1, 2}
+    chosen = [c for (model, _), some in PAPER_SETTINGS.items() if model == "vae" for c in some]
+    best = {(c.by_symbol("N_c"), c.by_symbol("N_z")) for c in chosen}
+    cells: dict[str, set[tuple[int, int]]] = {}
+    for spec in (t.spec for t in plan.trials if "n_z" in t.spec.params):
+        cells.setdefault(spec.model, set()).add((spec.params["n_c"], spec.params["n_z"]))
+    assert cells["vae"] == cells["vae_fixed"] == best
+    assert cells["aeu"] == best | {(n_c, z // 2) for n_c, z in best}
+    asked = {t.spec.model: t.evals[0].asked for t in plan.trials}
+    assert asked["vae"] == asked["vae_fixed"] == ("kl_gradient", "ssim_residual")
+    assert asked["aeu"] == asked["dae_coarse"] == ("ssim_residual",)
+    assert not asked["equalized"]
+    assert {(s.low, s.high, s.n_trials) for s in plan.searches} == {(1e-6, 1.0, 24)}
+
+
+@pytest.mark.parametrize(("asked", "seeds"), [(None, {0, 1}), (1, {0}), (3, {0, 1, 2})])
+def test_a_grid_says_how_many_seeds_unless_the_command_does(
+    asked: int | None, seeds: set[int], paper_cohorts: Cohorts, tmp_path: Path
+) -> None:
+    request = make_request("smoke", None, str(tmp_path), None, RunOptions(seeds=asked))
+    request = replace(request, grid=Grid((GridTrial("intensity"),), (), {}, n_seeds=2))
+    assert {t.spec.seed for t in request.plan(paper_cohorts, "float32").trials} == seeds
+    with pytest.raises(ValueError, match="n_seeds=0"):
+        Grid((), (), {}, n_seeds=0)
 
 
 def test_an_unknown_grid_is_answered_with_those_there_are() -> None:
@@ -102,6 +187,32 @@ def test_whatever_changes_a_model_changes_its_identity(
 def test_a_default_written_out_is_the_same_trial(make_trial: Callable[..., PlannedTrial]) -> None:
     plain = make_trial("ae", n_c=8, n_z=16)
     assert plain == make_trial("ae", n_c=8, n_z=16, learning_rate=1e-3, weight_decay=1e-4)
+
+
+def test_a_score_that_is_asked_for_concerns_evaluations_alone(paper_cohorts: Cohorts) -> None:
+    def plan(*asked: tuple[str, ...]) -> Plan:
+        points = tuple(GridTrial("vae", {"n_c": 8, "n_z": 16}, scores=names) for names in asked)
+        return build_plan(Grid(points, (), {}), paper_cohorts, seeds=(0,), epochs=None)
+
+    plain, more = plan(()), plan(("kl_gradient", "ssim_residual"))
+    assert [t.trial_id for t in plain.trials] == [t.trial_id for t in more.trials]
+    assert not {e.eval_id for t in plain.trials for e in t.evals} & _ids(more)
+    assert {e.asked for t in more.trials for e in t.evals} == {("kl_gradient", "ssim_residual")}
+    for twice in (
+        plan(("ssim_residual", "kl_gradient")),
+        plan((), ("kl_gradient",), ("ssim_residual",)),
+    ):
+        assert twice == more
+
+
+def test_a_score_that_is_not_there_is_answered_with_those_there_are(
+    paper_cohorts: Cohorts,
+) -> None:
+    for model, known in (("ae", "ssim_residual"), ("intensity", "none")):
+        params = {"n_c": 8, "n_z": 16} if model == "ae" else {}
+        grid = Grid((GridTrial(model, params, scores=("kl_gradient",)),), (), {})
+        with pytest.raises(PlanError, match=f"'kl_gradient' to ask for; choose from: {known}"):
+            build_plan(grid, paper_cohorts, seeds=(0,), epochs=None)
 
 
 def test_other_training_data_is_another_fit(
@@ -169,7 +280,7 @@ class TestWorkLeft:
         put_trial(local_study, trials[0], {"intensity": 0.7}, cohorts=["atlas"])
         (left,) = work_left(trials[:1], load_index(local_study))
         assert not left.fit
-        assert [e.cohort for e in left.evals] == ["brats"]
+        assert [e.cohort for e in left.evals] == ["brats", "held out"]
 
     def test_a_new_test_cohort_is_new_evaluations_alone(
         self,

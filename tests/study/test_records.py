@@ -10,6 +10,7 @@ import pytest
 from datasets.storage import StorageError
 from study.errors import DamagedError
 from study.records.heartbeats import Progress, RunningTrial
+from study.records.parsing import parse_record
 from study.records.types import (
     STORE_VERSION,
     Checkpoint,
@@ -23,7 +24,6 @@ from study.records.types import (
     Provenance,
     Record,
     StudyRecord,
-    parse_record,
 )
 from trainables.spec import TrialSpec
 

@@ -18,7 +18,6 @@ from study.grids._grid import load_grid
 from study.plan.done import count_trials
 from study.plan.plan import build_plan
 from study.records.index import load_index
-from study.records.names import Names
 from study.records.studies import StudyStore
 from study.records.types import CohortInfo, FitRecord, StudyRecord
 from study.report.choice import CELL, best_rows
@@ -26,7 +25,6 @@ from study.report.formats import CSV_FIELDS, legends, table_csv, table_latex, te
 from study.report.paper import (
     PAPER_AUC,
     PAPER_COLUMNS,
-    PAPER_SETTINGS,
     paper_auc,
     paper_mixture,
     paper_networks,
@@ -116,6 +114,7 @@ def test_there_is_a_row_per_trial_score_cohort_and_region(
         for trial in record.trials
         for score in score_names(detector_class(trial.spec.model))
         for evaluation in trial.evals
+        if evaluation.role == "test"
         for region in ("brain", "slice")
     }
     found = [(r["trial_id"], r["score"], r["cohort"], r["region"]) for r in report.rows]
@@ -124,7 +123,7 @@ def test_there_is_a_row_per_trial_score_cohort_and_region(
 
 
 def test_table_is_made_of_the_best_of_all_rows(report: Report) -> None:
-    assert report.best == best_rows(report.rows, "auc")
+    assert report.best == best_rows(result_rows(report.record, report.index), "auc")
     assert len(report.best) == (2 + 2 + 1 + 4) * 3 * 2 * 2  # two seeds; the DAE has no figures
     assert "DAE" in _text(report)
 
@@ -193,25 +192,6 @@ def test_undefined_figures_are_null_and_never_nan(report: Report) -> None:
             assert is_dae or math.isfinite(row[figure])
 
 
-def test_the_papers_figures_stand_in_their_cells_alone() -> None:
-    assert len(PAPER_AUC) == 8
-    assert paper_auc("vae", "normalized_error", "atlas", "T1w") == 0.672
-    assert paper_auc("vae", "normalized_error", "brats", "T2w") == 0.788
-    assert paper_auc("vae", "log_variance", "brats", "T1w") == 0.436
-    assert paper_auc("gmm", "outlier_sum", "atlas", "T1w") is None
-    assert paper_auc("vae", "nll", "own", "T1w") is None
-    assert paper_auc("vae", "nll", "atlas", "T2w") is None
-
-
-def test_the_papers_settings_are_those_of_its_table() -> None:
-    assert set(PAPER_SETTINGS) == set(PAPER_AUC) - {("intensity", "intensity")}
-    texts = {line: [s.table_text for s in settings] for line, settings in PAPER_SETTINGS.items()}
-    assert texts["gmm", "outlier_posterior"] == ["λ 0.001, N_z 4"] * 3
-    assert texts["vae", "normalized_error"] == ["(32, 8)", "(16, 256)", "(32, 16)"]
-    assert texts["vae", "log_variance"] == ["(32, 8)", "(16, 128)", "(16, 16)"]
-    assert texts["ae", "squared_error"] == ["(16, 8)", "(16, 256)", "(16, 16)"]
-
-
 def test_the_papers_figures_stand_beside_the_brain_region_alone(report: Report) -> None:
     for row in report.rows:
         cell = (row["model"], row["score"], row["cohort"], row["modality"])
@@ -220,13 +200,6 @@ def test_the_papers_figures_stand_beside_the_brain_region_alone(report: Report) 
     assert {c.paper for c in whole.cells.values()} == {None}
     assert sum(c.paper is not None for c in brain.cells.values()) == len(PAPER_AUC) * 3
     assert "[" not in _text(report).split("all pixels of the slice")[1]
-
-
-def test_within_the_paper_u_is_below_se_below_l_below_e() -> None:
-    order = ("log_variance", "squared_error", "nll", "normalized_error")
-    for column in range(3):
-        figures = [PAPER_AUC["vae", score][column] for score in order]
-        assert figures == sorted(figures)
 
 
 def test_rows_of_another_plan_are_not_mixed_in(
@@ -246,20 +219,6 @@ def test_lines_and_columns_are_in_the_papers_order(report: Report) -> None:
     rows = [*report.rows, {**report.rows[0], "cohort": "own", "model": "mine", "score": "new"}]
     assert table_columns(rows) == [*PAPER_COLUMNS, ("own", report.rows[0]["modality"])]
     assert table_lines(rows, report.names)[-1] == ("mine", "new")
-
-
-def test_a_setting_is_said_as_the_paper_says_it() -> None:
-    names = Names()
-    assert names.chosen("intensity", {}).text == ""
-    assert names.chosen("vae", {"n_c": 16, "n_z": 256, "batch_size": 8}).text == "(16, 256)"
-    mixture = names.chosen("gmm", {"gmm_lambda": 0.001, "n_gaussians": 4})
-    assert (mixture.text, mixture.table_text) == ("λ 0.001", "λ 0.001, N_z 4")
-
-
-def test_a_setting_of_a_model_that_is_not_installed_is_told_by_its_names() -> None:
-    gone = Names().chosen("gone", {"blur": 2.0, "mode": "edge", "betas": [0.9, 0.99]})
-    assert gone.text == "blur 2, mode edge"
-    assert Names().line("gone", "edges") == "gone · edges"
 
 
 def _text(report: Report) -> str:
@@ -386,11 +345,18 @@ def test_the_latex_table_is_whole(report: Report) -> None:
     n_columns = {line.count(" & ") + line.count("multicolumn{2}") for line in lines}
     assert n_columns == {7}
     assert r"\begin{tabular}{llllllll}" in text
-    plain = re.sub(r"\$N_[zc]\$", "", text).replace(" & ", " ").split("\n", 1)[1]
+    told = [line for line in text.splitlines() if not line.startswith("%")]
+    plain = re.sub(r"\$N_[zc]\$|\{%$", "", "\n".join(told), flags=re.M).replace(" & ", " ")
     for special in ("&", "%", "_", "#"):
         assert not re.search(rf"(?<![\\ ]){special}", plain)
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
     assert text.count(r"\textbf") == 3
+
+
+def test_an_interval_stands_below_its_figure_in_latex() -> None:
+    _, latex, _ = _formats(_one(interval=(0.51, 0.7)))
+    assert r"\hbox{\strut 0.612 (16, 8)}\hbox{\strut\scriptsize [0.510, 0.700]}" in latex
+    assert "In brackets: 95 \\% interval" in latex
 
 
 def test_the_text_says_what_is_chosen_on_the_test_set(report: Report) -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -7,13 +7,16 @@ from trainables.slices import Slices
 from trainables.testing import healthy_slices
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="there is no GPU that torch can use"))
+
+
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Bit-identity is promised for one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(one_thread: None) -> None:
+    """As the trials of a study have."""
 
 
 @pytest.fixture(scope="session")

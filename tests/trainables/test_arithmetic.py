@@ -7,7 +7,9 @@ import sys
 import pytest
 import torch
 
-from trainables.arithmetic import cpu_has_bfloat16, fast_precision
+from trainables.arithmetic import cpu_has_bfloat16, fast_precision, reproducible
+from trainables.network_detector import AnyNetworkDetector
+from trainables.registry import detector_class, model_names
 
 
 @pytest.fixture
@@ -72,3 +74,53 @@ def test_this_processor_can_be_held_back():
         check=True,
     )
     assert done.stdout.strip() == "float32"
+
+
+def flags():
+    """Deterministic convolutions; TF32 in convolutions and in matrix products."""
+    cudnn = torch.backends.cudnn
+    return cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+
+def test_flags_of_the_caller_come_back_even_after_an_error():
+    inside = []
+
+    def fail():
+        with reproducible():
+            inside.append(flags())
+            raise ArithmeticError
+
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        before = flags()
+        with pytest.raises(ArithmeticError):
+            fail()
+        assert inside == [(True, False, False)]
+        assert flags() == before == (False, True, True)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
+NETWORKS = [n for n in model_names() if issubclass(detector_class(n), AnyNetworkDetector)]
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_float32_is_float32_in_training_and_scoring(make_slices, monkeypatch, model):
+    model_class, seen = detector_class(model), []
+    detector = model_class(model_class.smallest(), seed=0)
+    for network in {type(m) for m in detector._network.modules()}:
+        if issubclass(network, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            forward = network.forward
+            monkeypatch.setattr(
+                network,
+                "forward",
+                lambda self, *x, forward=forward: seen.append(flags()) or forward(self, *x),
+            )
+    list(detector.fit(make_slices(4), make_slices(2, seed=1), 1))
+    trained = len(seen)
+    batch = make_slices(2).batch(slice(0, 2))
+    detector.more_scores(("ssim_residual",), batch.images_BHW, batch.brain_BHW)
+    detector.pictures(batch.images_BHW, batch.brain_BHW)
+    detector.score(batch.images_BHW, batch.brain_BHW)
+    assert len(seen) > trained > 0
+    assert set(seen) == {(True, False, False)}

@@ -4,19 +4,17 @@ from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.mixture import GaussianMixture
 
+from trainables.counting import rank
 from trainables.detector import NonFiniteLossError, score_names
-from trainables.models.gmm import (
-    _TAILS,
-    GMMParams,
+from trainables.mixture import (
+    TAILS,
     Histogram,
     Mixture,
-    Model,
     accelerated_step,
-    best_mixture,
     em_step,
     initial_mixture,
 )
-from trainables.roc import RocAccumulator
+from trainables.models.gmm import GMMParams, Model, best_mixture
 from trainables.slices import Slices
 
 MEANS = np.array([0.25, 0.6, 0.95, 1.3])
@@ -127,7 +125,7 @@ def _to_the_end(mixture: Mixture, histogram: Histogram) -> Mixture:
 @pytest.mark.parametrize("brain", [("T1w", 2), ("T1w", 4), ("T2w", 0), ("T2w", 2)])
 def test_the_means_are_where_em_comes_to_in_the_end(brain, gmm_lambda):
     histogram = _brain(*brain)
-    starts = [initial_mixture(histogram, 4, gmm_lambda, 0, tail) for tail in _TAILS]
+    starts = [initial_mixture(histogram, 4, gmm_lambda, 0, tail) for tail in TAILS]
     ends = [_to_the_end(start, histogram) for start in starts]
     optimum = max(ends, key=lambda mixture: mixture.mean_log_likelihood(histogram))
     mixture, likelihood, _ = best_mixture(histogram, GMMParams(gmm_lambda=gmm_lambda), 0)
@@ -227,6 +225,18 @@ def test_a_state_of_another_size_is_refused():
         _model().load_state({"epoch": np.ones(1)})
 
 
+def test_scores_looked_up_by_value_are_those_of_the_density(make_slices):
+    slices = make_slices(4)
+    model = _model(gmm_lambda=0.0001)
+    batch = slices.batch(slice(0, 4))
+    before = model.score(batch.images_BHW, batch.brain_BHW)
+    list(model.fit(slices, None, 1))
+    found = model.score(batch.images_BHW, batch.brain_BHW)
+    for name, scores in model._scores_of(batch.images_BHW.astype(np.float64)).items():
+        np.testing.assert_allclose(found[name], scores, rtol=1e-6)
+        assert not np.array_equal(found[name], before[name])
+
+
 @pytest.mark.parametrize("name", score_names(Model))
 def test_roc_figures_of_real_scores_agree_with_sklearn(make_slices, name):
     slices = make_slices(70)
@@ -239,11 +249,8 @@ def test_roc_figures_of_real_scores_agree_with_sklearn(make_slices, name):
     lesion[:, 50:60, 50:70] = rng.random((70, 10, 20)) < 0.5
     x[lesion] += 0.3
     scores = model.score(x, batch.brain_BHW)[name]
-    made = RocAccumulator()
-    for some, positive in zip(scores, lesion, strict=True):
-        made.update(some, positive)
     positive, scores = lesion.reshape(-1), scores.reshape(-1)
-    made.curve()
-    assert made.auc() == pytest.approx(roc_auc_score(positive, scores), abs=1e-5)
+    made = rank(scores, positive)
+    assert made.auc == pytest.approx(roc_auc_score(positive, scores), abs=1e-5)
     expected = average_precision_score(positive, scores)
-    assert made.average_precision() == pytest.approx(expected, abs=1e-4)
+    assert made.average_precision == pytest.approx(expected, abs=1e-4)

@@ -7,11 +7,17 @@ from pydantic import ValidationError
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.network import Autoencoder
-from trainables.registry import detector_class
+from trainables.network_detector import AnyNetworkDetector
+from trainables.registry import detector_class, model_names
 
 N_C = (8, 16, 32)
 N_Z = (8, 16, 32, 64, 128, 256, 512)
 NETWORKS = ("ae", "dae", "vae")
+OF_THEIR_OWN = [
+    name
+    for name in model_names()
+    if name not in NETWORKS and issubclass(detector_class(name), AnyNetworkDetector)
+]
 CELLS = tuple(itertools.product(NETWORKS, N_C, N_Z))
 
 
@@ -115,6 +121,14 @@ def test_initial_weights_follow_torchs_default():
 @pytest.mark.parametrize(("model", "n_c", "n_z"), [("ae", 8, 8), ("dae", 8, 64), ("vae", 16, 512)])
 def test_flops_are_three_counted_forward_passes(model, n_c, n_z):
     detector = build(model, n_c=n_c, n_z=n_z, precision="float32")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        detector.score(np.zeros((1, 128, 128), np.float32), np.ones((1, 128, 128), bool))
+    assert detector.flops_per_slice() == 3 * counter.get_total_flops()
+
+
+@pytest.mark.parametrize("model", OF_THEIR_OWN)
+def test_flops_of_every_other_network_are_three_counted_forward_passes(model):
+    detector = detector_class(model)(detector_class(model).smallest(), seed=0)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         detector.score(np.zeros((1, 128, 128), np.float32), np.ones((1, 128, 128), bool))
     assert detector.flops_per_slice() == 3 * counter.get_total_flops()

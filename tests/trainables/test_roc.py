@@ -1,17 +1,19 @@
-import tracemalloc
+"""The figures of a ranking are scikit-learn's, and the bound of its AUC is one."""
+
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from trainables.ranking import scores_of
-from trainables.roc import RocAccumulator
+from trainables.counting import Counter, Pixels, rank
+from trainables.roc import Ranking
 
 Scores = NDArray[np.float32]
 Labels = NDArray[np.bool_]
@@ -35,6 +37,15 @@ SHAPES: dict[str, Callable[..., NDArray[np.float64]]] = {
     "tied": lambda x, rng: np.round(20 * x),
     "many_ties": lambda x, rng: np.round(1e5 * x),
     "constant": lambda x, rng: np.full(len(x), 3.5),
+    "two_values": lambda x, rng: (x > 0.3).astype(float),
+    "denormal": lambda x, rng: 1e-42 * np.exp(x),
+    "infinities": lambda x, rng: np.where(np.abs(x) > 2, np.inf * x, x),
+    "half_precision": lambda x, rng: (1 + 0.2 * x).astype(np.float16),
+    "far_from_zero": lambda x, rng: 1000 + 0.01 * x,
+    "both_signs": lambda x, rng: np.sign(x) * np.exp(6 * np.abs(x)),
+    "log_density": lambda x, rng: 30 * x**2 - 1,
+    "any_float": lambda x, rng: np.sign(x) * 2.0 ** rng.uniform(-149, 99, len(x)),
+    "later_ones_higher": lambda x, rng: x + 1e4 * (np.arange(len(x)) > len(x) // 2),
 }
 PREVALENCES = {"balanced": 0.5, "usual": 0.02, "ten": None}
 
@@ -49,105 +60,115 @@ def _sample(shape: str, n: int, prevalence: str, seed: int = 0) -> tuple[Scores,
     return SHAPES[shape](x, rng).astype(np.float32), positive
 
 
-def _counted(scores: Scores, positive: Labels, *, cuts: int = 1) -> RocAccumulator:
-    made = RocAccumulator()
-    for s, p in zip(np.array_split(scores, cuts), np.array_split(positive, cuts), strict=True):
-        made.update(s, p)
-    return made
+def _sklearn(scores: Scores, positive: Labels) -> tuple[float, float]:
+    finite = np.clip(scores, np.float32(-1e30), np.float32(1e30))
+    return roc_auc_score(positive, finite), average_precision_score(positive, finite)
 
 
-def _merged(scores: Scores, positive: Labels, parts: int, seed: int) -> RocAccumulator:
-    """Counts of random parts, some of them asked for figures, merged in a random tree."""
-    rng = np.random.default_rng(seed)
-    owner = rng.integers(parts, size=len(scores))
-    heap = [_counted(scores[owner == i], positive[owner == i]) for i in range(parts)]
-    for part in heap[::2]:
-        part.curve()
-    while len(heap) > 1:
-        one = heap.pop(int(rng.integers(len(heap))))
-        heap[int(rng.integers(len(heap)))].merge(one)
-    return heap[0]
-
-
-def _assert_as_sklearn(made: RocAccumulator, scores: Scores, positive: Labels) -> None:
-    assert made.n_positive == positive.sum()
-    assert made.n_negative == (~positive).sum()
-    assert made.auc() == pytest.approx(roc_auc_score(positive, scores), abs=1e-5)
-    expected = average_precision_score(positive, scores)
-    assert made.average_precision() == pytest.approx(expected, abs=1e-4)
+def _by_subject(scores: Scores, positive: Labels, n_subjects: int) -> Ranking:
+    """The pool of several subjects, in and outside the brain, counted as an evaluation does."""
+    counter: Counter | None = Counter()
+    while counter is not None:
+        used = counter
+        cuts = np.array_split(np.arange(len(scores)), n_subjects)
+        for rows in cuts:
+            for part in np.array_split(rows, 3):
+                region = torch.from_numpy((part % 4 > 0).astype(np.int32))
+                lesion = torch.from_numpy(np.flatnonzero(positive[part]))
+                counter.add(torch.from_numpy(scores[part]), Pixels(region, lesion))
+            counter.end_subject()
+        counter = counter.refined()
+    return used.pooled()["slice"]
 
 
 @pytest.mark.parametrize("prevalence", PREVALENCES)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("n", [10, 1_000, 100_000])
-def test_figures_are_exact_while_there_are_few_pixels(shape, n, prevalence):
+def test_figures_of_few_pixels_are_exact(shape, n, prevalence):
     scores, positive = _sample(shape, n, prevalence)
-    for made in (_counted(scores, positive, cuts=7), _merged(scores, positive, 5, seed=n)):
-        assert made.auc() == pytest.approx(roc_auc_score(positive, scores), abs=1e-12)
-        expected = average_precision_score(positive, scores)
-        assert made.average_precision() == pytest.approx(expected, abs=1e-12)
+    made = rank(scores, positive)
+    auc, average_precision = _sklearn(scores, positive)
+    assert made.auc == pytest.approx(auc, abs=1e-12)
+    assert made.average_precision == pytest.approx(average_precision, abs=1e-12)
+    assert made.auc_bound == 0
 
 
 @pytest.mark.parametrize(
     ("shape", "prevalence"),
     [
         *((shape, "usual") for shape in SHAPES),
-        *((s, p) for s in ("uniform", "zeros_and_wide", "many_ties") for p in ("balanced", "ten")),
+        *((s, p) for s in ("uniform", "tied", "far_from_zero") for p in ("balanced", "ten")),
     ],
 )
-def test_a_million_pixels_agree_with_sklearn_merged_in_any_order(shape, prevalence):
+def test_a_million_pixels_agree_with_sklearn_at_once_and_by_subject(shape, prevalence):
     scores, positive = _sample(shape, 1_000_000, prevalence)
-    _assert_as_sklearn(_merged(scores, positive, 3, seed=1), scores, positive)
+    auc, average_precision = _sklearn(scores, positive)
+    for made in (rank(scores, positive), _by_subject(scores, positive, 5)):
+        assert (made.n_positive, made.n_negative) == (positive.sum(), (~positive).sum())
+        assert made.auc == pytest.approx(auc, abs=1e-5)
+        assert abs(made.auc - auc) <= made.auc_bound + 1e-12
+        assert made.auc_bound <= 5e-5
+        assert made.average_precision == pytest.approx(average_precision, abs=1e-4)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("shape", "prevalence"),
-    [("cauchy_squared", "usual"), ("zeros_and_near_one", "balanced"), ("many_ties", "ten")],
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    scores=arrays(
+        np.float32,
+        st.integers(2, 300),
+        elements=st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, 1.0, 1.5]),
+    ),
+    seed=st.integers(0, 99),
+    n_subjects=st.integers(1, 4),
 )
-def test_ten_million_pixels_agree_with_sklearn(shape, prevalence):
-    scores, positive = _sample(shape, 10_000_000, prevalence)
-    made = _merged(scores, positive, 4, seed=2)
-    made.merge(RocAccumulator())
-    _assert_as_sklearn(made, scores, positive)
+def test_the_bound_is_never_below_the_error_whatever_the_scores(scores, seed, n_subjects):
+    positive = np.random.default_rng(seed).random(len(scores)) < 0.4
+    positive[:2] = (True, False)
+    exact = rank(scores, positive)
+    made = _by_subject(scores, positive, min(n_subjects, len(scores)))
+    assert abs(made.auc - exact.auc) <= made.auc_bound + 1e-12
+    assert made.auc_bound <= 0.5
 
 
-@pytest.fixture(scope="module")
-def spread():
-    return _sample("cauchy_squared", 600_000, "usual")
-
-
-@settings(max_examples=5, deadline=None, derandomize=True)
-@given(parts=st.integers(1, 12), seed=st.integers(0, 2**16))
-def test_any_merge_tree_agrees_with_sklearn(spread, parts, seed):
-    _assert_as_sklearn(_merged(*spread, parts, seed), *spread)
-
-
-@pytest.mark.parametrize("direction", [1, -1])
-def test_scores_that_arrive_sorted_agree_with_sklearn(spread, direction):
-    order = np.argsort(spread[0])[::direction]
-    scores, positive = spread[0][order], spread[1][order]
-    made = RocAccumulator()
-    for s, p in zip(np.array_split(scores, 6), np.array_split(positive, 6), strict=True):
-        part = _counted(s, p)
-        part.curve()
-        made.merge(part)
-    _assert_as_sklearn(made, scores, positive)
-
-
-@pytest.mark.parametrize("band", [0.0, 1e-6])
-def test_positives_in_a_narrow_band_inside_others_groups(band):
-    """The worst case of grouping: everything that comes later falls into one group."""
+@pytest.mark.parametrize("late", ["higher", "lower", "in a narrow band", "of one score"])
+def test_subjects_unlike_the_first_are_counted_in_bins_of_their_own(late):
     rng = np.random.default_rng(3)
-    negative = rng.normal(size=600_000).astype(np.float32)
-    counted = _counted(negative, np.zeros(len(negative), dtype=bool))
-    ordered = np.sort(negative)
-    for centre in rng.normal(size=40):
-        late = (centre + band * rng.normal(size=2_000)).astype(np.float32)
-        made = deepcopy(counted)
-        made.merge(_counted(late, np.ones(len(late), dtype=bool)))
-        below = np.searchsorted(ordered, late, "left") + np.searchsorted(ordered, late, "right")
-        assert made.auc() == pytest.approx(below.mean() / 2 / len(negative), abs=1.5e-5)
+    first = rng.normal(size=300_000).astype(np.float32)
+    others = {
+        "higher": rng.normal(1e6, 10, 600_000),
+        "lower": -np.exp(rng.normal(20, 3, 600_000)),
+        "in a narrow band": 0.1 + 1e-5 * rng.normal(size=600_000),
+        "of one score": np.where(rng.random(600_000) < 0.5, 0.125, rng.normal(size=600_000)),
+    }[late].astype(np.float32)
+    scores = np.concatenate([first, others])
+    positive = rng.random(len(scores)) < np.where(scores > np.median(scores), 0.02, 0.01)
+    auc, average_precision = _sklearn(scores, positive)
+    made = _by_subject(scores, positive, 3)
+    assert made.auc == pytest.approx(auc, abs=1e-5)
+    assert made.average_precision == pytest.approx(average_precision, abs=1e-4)
+    assert made.auc_bound <= 5e-5
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_lowest_threshold_is_a_score_that_all_pixels_reach(shape):
+    scores, positive = _sample(shape, 300_000, "usual")
+    made = _by_subject(scores, positive, 2)
+    assert made.curve().thresholds[-1] <= scores.min()
+    if np.isfinite(scores).all():
+        assert np.isfinite(made.lowest_E).all()
+        assert np.isfinite(made.middle_E).all()
+        span = float(scores.max()) - float(scores.min())
+        assert made.lowest_E[-1] >= scores.min() - 0.01 * span
+    assert np.all(np.diff(made.middle_E) < 0)
+
+
+def test_a_first_subject_without_lesions_does_not_spoil_those_that_have_them():
+    scores, positive = _sample("cauchy_squared", 600_000, "usual")
+    positive[:200_000] = False
+    auc, average_precision = _sklearn(scores, positive)
+    made = _by_subject(scores, positive, 3)
+    assert made.auc == pytest.approx(auc, abs=1e-5)
+    assert made.average_precision == pytest.approx(average_precision, abs=1e-4)
 
 
 def test_average_precision_of_a_few_positives_at_the_top_of_a_long_ranking():
@@ -157,119 +178,67 @@ def test_average_precision_of_a_few_positives_at_the_top_of_a_long_ranking():
         positive = np.zeros(len(scores), dtype=bool)
         positive[::100_000] = True
         scores[positive] += 4.5
-        made = _merged(scores, positive, 3, seed)
         expected = average_precision_score(positive, scores)
         assert expected > 0.05
-        assert made.average_precision() == pytest.approx(expected, abs=1e-4)
+        for made in (rank(scores, positive), _by_subject(scores, positive, 3)):
+            assert made.average_precision == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_frequent_score_stays_a_tie_when_its_key_was_in_a_group():
-    rng = np.random.default_rng(4)
-    scores = rng.normal(size=600_000).astype(np.float32)
-    positive = rng.random(600_000) < 0.01
-    made = _counted(scores, positive)
-    made.curve()
-    entries = made._settled()
-    inside = np.flatnonzero(entries.interval)[1000]
-    many = np.full(1_000_000, scores_of(entries.keys[[inside]])[0])
-    labels = rng.random(1_000_000) < 0.3
-    made.merge(_counted(many, labels))
-    _assert_as_sklearn(made, np.concatenate([scores, many]), np.concatenate([positive, labels]))
-
-
-def test_one_pixel_at_a_time_gives_the_figures_of_all_at_once():
-    scores, positive = _sample("cauchy_squared", 300, "usual")
-    assert _counted(scores, positive, cuts=300).curve().thresholds.tolist() == (
-        _counted(scores, positive).curve().thresholds.tolist()
-    )
-
-
-def test_the_same_calls_give_the_same_bits(spread):
-    first, second = (_merged(*spread, 5, seed=9) for _ in range(2))
-    for name, array in asdict(first._settled()).items():
-        np.testing.assert_array_equal(array, asdict(second._settled())[name])
-    assert first.auc() == second.auc()
-
-
-@pytest.mark.parametrize(
-    ("shape", "prevalence"),
-    [("uniform", "balanced"), ("uniform", "usual")],
-)
-@pytest.mark.parametrize("n_scores", [None, 130_000, 250_000])
-def test_memory_stays_below_32_mb(shape, prevalence, n_scores):
-    scores, positive = _sample(shape, 4_000_000, prevalence)
-    if n_scores is not None:
-        scores = np.floor(n_scores * scores).astype(np.float32)
-    other = _counted(scores[:3_000_000], positive[:3_000_000])
-    other.curve()
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        made = RocAccumulator()
-        made.update(scores, positive)
-        made.merge(other)
-        made.auc(), made.average_precision(), made.best_dice(), made.compact(), made.curve()
-        peak = tracemalloc.get_traced_memory()[1] - before
-        rest = tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
-    assert peak < 32e6
-    assert rest < 7e6
+def test_the_same_calls_give_the_same_bits():
+    sample = _sample("cauchy_squared", 600_000, "usual")
+    first, second = (_by_subject(*sample, 5) for _ in range(2))
+    for name, array in asdict(first).items():
+        np.testing.assert_array_equal(array, asdict(second)[name])
+    assert first.auc == second.auc
 
 
 def test_without_positives_figures_are_null():
-    made = _counted(np.arange(5, dtype=np.float32), np.zeros(5, dtype=bool))
-    assert (made.auc(), made.average_precision(), made.best_dice()) == (None, None, None)
+    made = rank(np.arange(5, dtype=np.float32), np.zeros(5, dtype=bool))
+    assert (made.auc, made.auc_bound, made.average_precision, made.best_dice) == (None,) * 4
     assert made.curve().false_positives.tolist() == [0, 1, 2, 3, 4, 5]
     assert made.compact().negatives.sum() == 5
 
 
 def test_without_negatives_only_auc_is_null():
-    made = _counted(np.arange(5, dtype=np.float32), np.ones(5, dtype=bool))
-    assert made.auc() is None
-    assert made.average_precision() == 1
-    assert made.best_dice() == (1, 0)
+    made = rank(np.arange(5, dtype=np.float32), np.ones(5, dtype=bool))
+    assert made.auc is None
+    assert made.average_precision == 1
+    assert made.best_dice == (1, 0)
 
 
 def test_nothing_counted_is_null_everywhere():
-    made = RocAccumulator()
-    assert (made.auc(), made.average_precision(), made.best_dice()) == (None, None, None)
+    made = rank(np.zeros(0, np.float32), np.zeros(0, bool))
+    assert (made.auc, made.average_precision, made.best_dice) == (None, None, None)
     assert made.curve().thresholds.tolist() == [np.inf]
     assert len(made.compact().thresholds) == 0
 
 
-def test_nan_is_refused_and_nothing_is_counted():
-    made = RocAccumulator()
-    with pytest.raises(ValueError, match="NaN"):
-        made.update(np.array([1, np.nan], dtype=np.float32), np.array([True, False]))
-    assert made.n_positive == made.n_negative == 0
-
-
 @pytest.mark.parametrize(
-    ("scores", "positive"),
+    ("scores", "positive", "message"),
     [
-        (np.zeros(3), np.zeros(3, dtype=bool)),
-        (np.zeros(3, dtype=np.float32), np.zeros(3, dtype=np.uint8)),
-        (np.zeros(3, dtype=np.float32), np.zeros(2, dtype=bool)),
+        (np.array([1, np.nan], np.float32), np.zeros(2, bool), "NaN"),
+        (np.zeros(3), np.zeros(3, dtype=bool), "float64"),
+        (np.zeros(3, dtype=np.float32), np.zeros(3, dtype=np.uint8), "uint8"),
+        (np.zeros(3, dtype=np.float32), np.zeros(2, dtype=bool), "do not match"),
     ],
 )
-def test_wrong_arrays_are_refused(scores, positive):
-    with pytest.raises(ValueError):
-        RocAccumulator().update(scores, positive)
+def test_wrong_arrays_are_refused(scores, positive, message):
+    with pytest.raises(ValueError, match=message):
+        rank(scores, positive)
 
 
 def test_infinities_are_extreme_ranks_and_zeros_have_no_sign():
     scores = np.array([-np.inf, -0.0, 0.0, np.inf, -1e38, 1e-45], dtype=np.float32)
     positive = np.array([False, True, False, True, False, False])
-    made = _counted(scores, positive)
+    made = rank(scores, positive)
     finite = np.array([-4, 0, 0, 4, -3, 1])
-    assert made.auc() == pytest.approx(roc_auc_score(positive, finite), abs=1e-15)
+    assert made.auc == pytest.approx(roc_auc_score(positive, finite), abs=1e-15)
     assert made.curve().thresholds.tolist()[:2] == [np.inf, np.inf]
 
 
 def test_best_dice_is_the_best_of_all_thresholds():
     scores, positive = _sample("uniform", 3_000, "usual")
-    made = _counted(scores, positive).best_dice()
+    made = rank(scores, positive).best_dice
     assert made is not None
     dices = []
     for threshold in np.unique(scores)[::-1]:
@@ -279,19 +248,19 @@ def test_best_dice_is_the_best_of_all_thresholds():
     assert made[1] == np.unique(scores)[::-1][int(np.argmax(dices))]
 
 
-def test_best_dice_threshold_gives_that_dice_on_grouped_counts(spread):
-    scores, positive = spread
-    made = _merged(scores, positive, 3, seed=5).best_dice()
+def test_best_dice_threshold_gives_that_dice_on_grouped_counts():
+    scores, positive = _sample("cauchy_squared", 600_000, "usual")
+    made = _by_subject(scores, positive, 3).best_dice
     assert made is not None
     called = scores >= made[1]
     dice = 2 * (called & positive).sum() / (called.sum() + positive.sum())
     assert made[0] == pytest.approx(dice, abs=1e-4)
 
 
-def test_curve_is_monotonic_bounded_and_dense_at_low_false_positive_rates(spread):
-    scores, positive = spread
-    made = _counted(scores, positive)
-    curve, best = made.curve(), made.best_dice()
+def test_curve_is_monotonic_bounded_and_dense_at_low_false_positive_rates():
+    scores, positive = _sample("cauchy_squared", 600_000, "usual")
+    made = rank(scores, positive)
+    curve, best = made.curve(), made.best_dice
     assert best is not None
     assert len(curve.thresholds) <= 400
     assert np.all(np.diff(curve.thresholds) <= 0)
@@ -307,12 +276,12 @@ def test_curve_is_monotonic_bounded_and_dense_at_low_false_positive_rates(spread
         rate = curve.false_positives / made.n_negative
         assert ((rate > low) & (rate < high)).sum() >= 10
     area = np.trapezoid(curve.true_positives, curve.false_positives)
-    assert area / made.n_positive / made.n_negative == pytest.approx(made.auc(), abs=1e-4)
+    assert area / made.n_positive / made.n_negative == pytest.approx(made.auc, abs=1e-4)
 
 
 def test_curve_counts_are_those_of_its_thresholds():
     scores, positive = _sample("cauchy_squared", 100_000, "usual")
-    curve = _counted(scores, positive).curve(50)
+    curve = rank(scores, positive).curve(50)
     for threshold, tp, fp in zip(*curve, strict=True):
         if np.isfinite(threshold):
             called = scores >= threshold
@@ -324,42 +293,10 @@ def test_curve_counts_are_those_of_its_thresholds():
 @pytest.mark.parametrize("max_entries", [16, 512])
 def test_compact_counts_are_few_and_lose_no_pixel(shape, prevalence, max_entries):
     scores, positive = _sample(shape, 20_000, prevalence)
-    for made in (_counted(scores, positive), _merged(scores, positive, 3, seed=0)):
+    for made in (rank(scores, positive), _by_subject(scores, positive, 3)):
         compact = made.compact(max_entries)
         assert 1 <= len(compact.thresholds) <= max_entries
         assert compact.thresholds.dtype == np.float32
         assert np.all(np.diff(compact.thresholds) < 0)
         assert compact.positives.sum() == positive.sum()
         assert compact.negatives.sum() == (~positive).sum()
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_compact_counts_of_subjects_give_the_pooled_figures_of_a_resampling(shape):
-    rng = np.random.default_rng(6)
-    pooled = RocAccumulator()
-    scores, labels = [], []
-    for seed, times in enumerate(rng.integers(0, 3, size=12)):
-        s, p = _sample(shape, 30_000, "usual", seed=seed)
-        counts = _counted(s, p).compact()
-        drawn = counts._replace(
-            positives=counts.positives * times, negatives=counts.negatives * times
-        )
-        pooled.merge(RocAccumulator.from_compact(drawn))
-        scores += [s] * times
-        labels += [p] * times
-    positive, all_scores = np.concatenate(labels), np.concatenate(scores)
-    assert pooled.auc() == pytest.approx(roc_auc_score(positive, all_scores), abs=1e-4)
-    expected = average_precision_score(positive, all_scores)
-    assert pooled.average_precision() == pytest.approx(expected, abs=1e-3)
-
-
-def test_merging_leaves_the_other_as_it_is_and_takes_itself():
-    scores, positive = _sample("uniform", 2_000, "usual")
-    other = _counted(scores, positive)
-    expected = other.auc()
-    made = _counted(scores[::2], positive[::2])
-    made.merge(other)
-    assert (other.auc(), other.n_positive) == (expected, positive.sum())
-    other.merge(other)
-    assert other.n_positive == 2 * positive.sum()
-    assert other.auc() == pytest.approx(expected, abs=1e-12)

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.byvalue import every_value
 from trainables.description import Score
 from trainables.detector import EpochMetrics, FitsAtOnce, State
 from trainables.detector import Params as DetectorParams
@@ -81,6 +82,11 @@ class Model(FitsAtOnce):
             "intensity": images_BHW.astype(np.float32),
             "negative_intensity": -images_BHW.astype(np.float32),
         }
+
+    def by_value(self) -> dict[str, NDArray[np.float32]]:
+        """See :meth:`trainables.detector.Detector.by_value`."""
+        values = every_value().astype(np.float32)
+        return {"intensity": values, "negative_intensity": -values}
 
     def pictures(
         self, images_BHW: NDArray[np.float32], brain_BHW: NDArray[np.bool_]

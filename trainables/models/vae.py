@@ -5,12 +5,16 @@ objective is the negative evidence lower bound (ELBO) of an image in nats: the d
 latent posterior from N(0, I), plus the negative log-likelihood summed over pixels; one z is sampled
 per image. Validation and scoring take the posterior's mean as z.
 
+Where it is asked for, ``kl_gradient`` tells how strongly a pixel moves that divergence: the
+absolute gradient with respect to the image, as in Zimmerer et al. 2019, "Unsupervised Anomaly
+Localization using Variational Auto-Encoders". It is neither smoothed nor multiplied with an error.
+
 Shape legend: B images of a batch, H = W = 128 pixels, D = N_z / 2 latent numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
 import torch
@@ -50,6 +54,10 @@ class Model(NetworkDetector):
         Score("log_variance", "log-variance (U)", "U", "#2F7FC1", "dot"),
         Score("normalized_error", "normalised error (E)", "E", "#D55E00", width_px=3.0),
     )
+    MORE_SCORES: ClassVar[tuple[Score, ...]] = (
+        *NetworkDetector.MORE_SCORES,
+        Score("kl_gradient", "gradient of the divergence (|dKL/dx|)", "dKL"),
+    )
     FIRST_SCORES: ClassVar[tuple[str, ...]] = (
         *("squared_error", "nll", "log_variance", "normalized_error"),
     )
@@ -68,12 +76,17 @@ class Model(NetworkDetector):
 
     def _score(self, x_B1HW: Tensor) -> Mapping[str, Tensor]:
         mean, log_variance = self._likelihood(self._posterior(x_B1HW)[0])
-        return {
-            "squared_error": scores.squared_error(x_B1HW, mean),
-            "nll": scores.nll(x_B1HW, mean, log_variance),
-            "log_variance": scores.log_variance(log_variance),
-            "normalized_error": scores.normalized_error(x_B1HW, mean, log_variance),
-        }
+        return scores.of_likelihood(x_B1HW, mean, log_variance)
+
+    def _more_scores(self, x_B1HW: Tensor, names: Sequence[str]) -> Mapping[str, Tensor]:
+        found = dict(super()._more_scores(x_B1HW, names))
+        if "kl_gradient" in names:
+            with torch.enable_grad():
+                image_B1HW = x_B1HW.detach().requires_grad_()
+                divergence = kl_divergence(*self._posterior(image_B1HW)).sum()
+                (gradient_B1HW,) = torch.autograd.grad(divergence, image_B1HW)
+            found["kl_gradient"] = gradient_B1HW.abs()
+        return found
 
     def _reconstruct(self, x_B1HW: Tensor) -> Tensor:
         return self._likelihood(self._posterior(x_B1HW)[0])[0]

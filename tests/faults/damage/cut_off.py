@@ -17,8 +17,7 @@ from study.records.heartbeats import Stage
 from study.records.index import refresh_index
 from study.records.studies import StudyStore, utc_now
 from study.records.types import CohortInfo, PlannedTrial
-from study.run.driver import study_record
-from study.run.request import RunOptions, make_request
+from study.run.request import RunOptions, make_request, study_record
 from study.trials.data import test_slices, train_slices
 from study.trials.order import TrialOrder
 from study.trials.trial import run_trial

@@ -14,7 +14,10 @@ from datasets.layout import kind_of as kind_by_name
 _TRIAL = r"studies/[^/]+/trials/\w+"
 _EVAL = rf"{_TRIAL}/eval/\w+"
 _FIT_PARTS = ("spec.json", "history.parquet", "model.safetensors", "state.safetensors")
-_EVAL_PARTS = ("metrics.parquet", "roc.parquet", "subjects.parquet", "heatmaps.parquet")
+_EVAL_PARTS = (
+    *("metrics.parquet", "roc.parquet", "subjects.parquet"),
+    *("slices.parquet", "lesions.parquet", "heatmaps.parquet"),
+)
 
 FILES: dict[str, str] = {
     "shards/checksums.json": r"shards/checksums\.json",
@@ -25,6 +28,7 @@ FILES: dict[str, str] = {
     "studies/S/study.json": r"studies/[^/]+/study\.json",
     "studies/S/progress.json": r"studies/[^/]+/progress\.json",
     "studies/S/index.parquet": r"studies/[^/]+/index\.parquet",
+    "studies/S/statistics.parquet": r"studies/[^/]+/statistics\.parquet",
     "studies/S/copies/U.json": r"studies/[^/]+/copies/\w+\.json",
     "trials/T/manifest.json": rf"{_TRIAL}/manifest\.json",
     "trials/T/checkpoint.json": rf"{_TRIAL}/checkpoint\.json",
@@ -68,6 +72,7 @@ CACHES = frozenset(
     (
         "shards/checksums.json",
         "studies/S/index.parquet",
+        "studies/S/statistics.parquet",
         "studies/S/progress.json",
         "studies/S/copies/U.json",
     )

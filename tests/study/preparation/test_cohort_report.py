@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from datasets.manifest import CohortManifest, ScanRecord
-from datasets.scan import Skipped
+from datasets.scan import Role, Skipped
 from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
 from datasets.shards import process_scan, read_slices
 from datasets.storage import Storage
@@ -84,6 +85,22 @@ def _listing(
         records=records,
     )
     return CohortListing(cohort, "T1w", "k", (), skipped, len(records), manifest)
+
+
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        ("train", "healthy, for training"),
+        ("test", "with lesions, for testing"),
+        ("healthy", "healthy, for false alarms, never trained on"),
+    ],
+)
+def test_a_page_says_what_its_cohort_is_for(
+    records: tuple[ScanRecord, ...], store: Storage, tmp_path: Path, role: Role, words: str
+) -> None:
+    listing = _listing(records)
+    listing = replace(listing, cohort=listing.cohort.model_copy(update={"role": role}))
+    assert f'<p class="sub">{words} ·' in _page(listing, store, tmp_path)
 
 
 def _page(listing: CohortListing, store: Storage, folder: Path) -> str:

@@ -22,7 +22,7 @@ from study.prepare.cohorts import read_cohorts
 from study.prepare.listing import survey
 
 N_SCANS = 120
-KILLS = int(os.environ.get("KILLS", "4"))
+KILLS = int(os.environ.get("KILLS", "2"))
 LAST_KILL = 32
 """Latest number of finished scans at which a kill is due; the rest is left to the last run."""
 
