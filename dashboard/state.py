@@ -193,13 +193,23 @@ def segmented(
 
 
 def toggle(label: str, name: str, *, default: bool = False, **layout: Any) -> bool:
-    """A switch whose value lives in the address."""
+    """A switch whose value lives in the address.
+
+    As long as the default is chosen nothing is written, so that it may change with the study.
+    """
 
     def encode(on: bool) -> str:
         return "1" if on else "0"
 
+    follows = f"{widget_key(name)} follows"
+    shown = st.session_state.get(widget_key(name))
+    if shown is not None and shown == st.session_state.get(follows) and shown != default:
+        st.session_state[widget_key(name)] = default
     key = prepare(name, (False, True), default, encode)
-    return keep(name, st.toggle(label, key=key, **layout), encode)
+    on = st.toggle(label, key=key, **layout)
+    st.session_state[follows] = on if on == default else None
+    _write(name, None if on == default else encode(on))
+    return on
 
 
 def many(

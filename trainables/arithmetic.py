@@ -12,6 +12,7 @@ twice its peak.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
@@ -40,19 +41,48 @@ _CUDA_WITH = (8, 0)
 def reproducible() -> Iterator[None]:
     """Arithmetic that gives the same bits every time, and float32 for float32, on a card too.
 
-    Training, validation and scoring run under it. It sets flags of the whole process and puts the
-    caller's back; on a CPU they mean nothing.
+    Training, validation and scoring run under it. It sets flags of the whole process; on a CPU they
+    mean nothing. Several threads may be under it at once: the first sets the flags, and the last to
+    leave puts back what the caller had, whichever of them that is.
     """
-    import torch
+    _flags.enter()
+    try:
+        yield
+    finally:
+        _flags.leave()
 
-    matmul = torch.backends.cuda.matmul
-    before = matmul.allow_tf32
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        matmul.allow_tf32 = False
-        try:
-            yield
-        finally:
-            matmul.allow_tf32 = before
+
+class _Flags:
+    """Torch's flags for a card, and how many threads or blocks need them set."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = (False, False, False)
+
+    def enter(self) -> None:
+        """Set the flags, if nobody has."""
+        from torch import backends
+
+        cudnn, matmul = backends.cudnn, backends.cuda.matmul
+        with self._lock:
+            if not self._users:
+                self._before = cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
+                cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False
+            self._users += 1
+
+    def leave(self) -> None:
+        """Put the flags back, if nobody else needs them."""
+        from torch import backends
+
+        cudnn, matmul = backends.cudnn, backends.cuda.matmul
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = self._before
+
+
+_flags = _Flags()
 
 
 def fast_precision(device: str) -> Precision:

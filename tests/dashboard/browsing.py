@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from playwright.sync_api import Page
 
 from benchmarks.serving import settled
 from datasets.storage import Storage
-from study.records.studies import StudyStore
+from study.records.studies import StudyStore, utc_now
 
 STUDY = "smoke-phantom"
 PAGES = {
@@ -35,6 +37,36 @@ class Served:
     @property
     def study(self) -> StudyStore:
         return StudyStore.open(Storage.open(str(self.store)), STUDY)
+
+
+class Driver(AbstractContextManager["Driver"]):
+    """Beats for a made-up study as a driver does, however long the browser takes."""
+
+    def __init__(self, study: StudyStore) -> None:
+        progress = study.progress()
+        assert progress is not None
+        self._study, self._progress = study, progress
+        self._over, self._lock = threading.Event(), threading.Lock()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Driver:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def say(self, **change: object) -> None:
+        """Beat now, with something that has changed."""
+        with self._lock:
+            change = {"updated": utc_now(), **change}
+            self._progress = self._progress.model_copy(update=change)
+            self._study.write_progress(self._progress)
+
+    def _run(self) -> None:
+        while not self._over.wait(2.0):
+            self.say()
 
 
 def tree(store: Path) -> dict[str, int]:

@@ -20,7 +20,7 @@ from datasets.storage import Storage
 from study.plan.plan import planned_trial
 from study.records.heartbeats import Stage
 from study.records.names import Names
-from study.records.studies import StudyStore, utc_now
+from study.records.studies import StudyStore
 from study.report.choice import best_rows
 from study.report.formats import marked
 from study.report.table import table_lines
@@ -28,6 +28,7 @@ from tests.dashboard.browsing import (
     PAGES,
     SLIDER_IS_IN_THE_ADDRESS,
     STUDY,
+    Driver,
     Served,
     address_of,
     badge,
@@ -236,24 +237,24 @@ def test_running_study_moves_forward_by_itself(
 ) -> None:
     wanted = synthetic.Wanted(trials=12, unfinished=3, failed=0, full=False)
     study = synthetic.write_store(tmp_path, "live", wanted)
-    record, progress = study.study(), study.progress()
+    record = study.study()
     assert record is not None
-    assert progress is not None
-    open_page(page, served(tmp_path).url)
-    expect(metric(page, "Trials done")).to_have_text("9 of 12")
-    expect(badge(page, "running")).not_to_contain_text("not")
-    page.get_by_text("Logarithmic loss").click()
-    expect(page).to_have_url(re.compile("logloss=1"))
-    rng = np.random.default_rng(0)
-    for done, trial in enumerate(record.trials[9:11], start=10):
-        synthetic.write_fit(study, planned_trial(trial.spec, record.cohorts), rng)
-        for evaluation in trial.evals:
-            synthetic.write_evaluation(study, trial, evaluation, rng, None)
-        study.write_progress(progress.model_copy(update={"updated": utc_now(), "done": done}))
-        expect(metric(page, "Trials done")).to_have_text(f"{done} of 12")
-    assert address_of(page)["logloss"] == "1"
-    study.write_progress(progress.model_copy(update={"updated": utc_now(), "stage": Stage.DONE}))
-    expect(badge(page, "not running")).to_be_visible()
+    with Driver(study) as driver:
+        open_page(page, served(tmp_path).url)
+        expect(metric(page, "Trials done")).to_have_text("9 of 12")
+        expect(badge(page, "running")).not_to_contain_text("not")
+        page.get_by_text("Logarithmic loss").click()
+        expect(page).to_have_url(re.compile("logloss=1"))
+        rng = np.random.default_rng(0)
+        for done, trial in enumerate(record.trials[9:11], start=10):
+            synthetic.write_fit(study, planned_trial(trial.spec, record.cohorts), rng)
+            for evaluation in trial.evals:
+                synthetic.write_evaluation(study, trial, evaluation, rng, None)
+            driver.say(done=done)
+            expect(metric(page, "Trials done")).to_have_text(f"{done} of 12")
+        assert address_of(page)["logloss"] == "1"
+        driver.say(stage=Stage.DONE)
+        expect(badge(page, "not running")).to_be_visible()
 
 
 def test_names_run_no_script(

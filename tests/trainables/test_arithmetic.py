@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -99,6 +100,36 @@ def test_flags_of_the_caller_come_back_even_after_an_error():
         assert flags() == before == (False, True, True)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def test_flags_come_back_once_the_last_of_several_threads_has_left():
+    """Whoever entered first leaves first, amid the other's work."""
+    before, seen = flags(), []
+    both_are_in, first_has_left = threading.Barrier(2), threading.Event()
+
+    def first():
+        with reproducible():
+            both_are_in.wait()
+        first_has_left.set()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    with reproducible():
+        both_are_in.wait()
+        first_has_left.wait()
+        seen.append(flags())
+    thread.join()
+    assert seen == [(True, False, False)]
+    assert flags() == before
+
+
+def test_flags_are_set_until_the_outer_of_two_blocks_ends():
+    before = flags()
+    with reproducible():
+        with reproducible():
+            pass
+        assert flags() == (True, False, False)
+    assert flags() == before
 
 
 NETWORKS = [n for n in model_names() if issubclass(detector_class(n), AnyNetworkDetector)]
