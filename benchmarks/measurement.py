@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -73,6 +73,17 @@ def compared(
     ours()
     peers()
     times = [(cpu_seconds(ours), cpu_seconds(peers)) for _ in range(pairs)]
+    return of_pairs(name, claim, peer, times, wanted)
+
+
+def of_pairs(
+    name: str,
+    claim: str,
+    peer: str,
+    times: Sequence[tuple[float, float]],
+    wanted: float | None = None,
+) -> Measurement:
+    """Medians of pairs of CPU seconds, ours and the peer's, and their ratios' spread."""
     ratios = [theirs / own for own, theirs in times]
     return Measurement(
         claim,

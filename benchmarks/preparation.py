@@ -1,11 +1,10 @@
 """Claim: preparing a scan takes less CPU time than at an earlier revision, for the same bytes.
 
 The earlier revision is checked out beside this one, and both prepare the same scans in turn, in
-processes of their own with one thread:
+processes of their own with one thread. ``make bench`` takes heads of the phantom in IXI's layout;
+other scans, and other revisions, by
 
     python -m benchmarks.preparation REVISION --cohorts cohorts.toml
-
-Without cohorts the scans are heads of the phantom in IXI's layout.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,10 +22,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.earlier import REVISION, ROOT, checkout, is_there
+from benchmarks.measurement import Measurement, of_pairs
 from datasets.phantom import writer
 from datasets.phantom.settings import PhantomOptions
 
-ROOT = Path(__file__).parents[1]
+ROUNDS = 5
 
 _PREPARE = """
 import hashlib, json, sys, tempfile, time
@@ -65,17 +64,32 @@ for cohort in read_cohorts(Path(sys.argv[1])):
 """
 
 
+def measure() -> list[Measurement]:
+    if not is_there(REVISION):
+        return []
+    with tempfile.TemporaryDirectory() as name, checkout(REVISION, Path(name)) as before:
+        folder = Path(name)
+        file = _phantom(folder)
+
+        def taken_s(tree: Path) -> float:
+            return sum(scan[1] for scan in _prepared(tree, file, folder, 2))
+
+        pairs = [(taken_s(ROOT), taken_s(before)) for _ in range(ROUNDS)]
+    claim = "preparation of two heads of the phantom in IXI's resolution"
+    return [of_pairs("preparation_vs_before", claim, f"revision {REVISION}", pairs, 1 / 0.8)]
+
+
 def main(
     revision: Annotated[str, typer.Argument(help="The earlier revision, as git knows it.")],
     cohorts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Cohorts; the phantom by default.")
     ] = None,
     scans: Annotated[int, typer.Option(help="Most scans of each cohort.")] = 2,
-    rounds: Annotated[int, typer.Option(help="How often each revision prepares them.")] = 5,
+    rounds: Annotated[int, typer.Option(help="How often each prepares them.")] = ROUNDS,
 ) -> None:
     """Prepare the same scans with two revisions and print the ratios of their CPU time."""
     console = Console(width=140)
-    with tempfile.TemporaryDirectory() as name, _checkout(revision, Path(name)) as before:
+    with tempfile.TemporaryDirectory() as name, checkout(revision, Path(name)) as before:
         folder = Path(name)
         file = cohorts or _phantom(folder)
         times: dict[str, list[tuple[float, float]]] = {}
@@ -97,18 +111,6 @@ def main(
     console.print(table)
     console.print(f"median ratio {statistics.median(ratios):.2f} of {len(ratios)} scans")
     console.print(f"{n_other} of {rounds * len(times)} results differ")
-
-
-@contextmanager
-def _checkout(revision: str, folder: Path) -> Iterator[Path]:
-    """A worktree of the project at a revision."""
-    tree = folder / "before"
-    git = ["git", "-C", str(ROOT), "worktree"]
-    subprocess.run([*git, "add", "--quiet", "--detach", str(tree), revision], check=True)
-    try:
-        yield tree
-    finally:
-        subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 
 
 def _phantom(folder: Path) -> Path:

@@ -62,9 +62,8 @@ def slices(store: Path, key: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[A
     )
 
 
-def network(params: dict[str, Any], weights: dict[str, torch.Tensor], model: str) -> nn.Module:
-    """The paper's network in evaluation mode, as one sequence from image to output."""
-    c, z = params["n_c"], params["n_z"]
+def paper_network(c: int, z: int, model: str) -> nn.Module:
+    """The paper's network: an ``encoder`` and a ``decoder``, each a ``trunk`` and a ``last``."""
 
     def block(layer: nn.Module, channels: int) -> nn.Sequential:
         return nn.Sequential(layer, nn.BatchNorm2d(channels), nn.ReLU())
@@ -84,6 +83,12 @@ def network(params: dict[str, Any], weights: dict[str, torch.Tensor], model: str
     decoder.last = nn.ConvTranspose2d(c, 2 if model in WITH_VARIANCE else 1, 4, 2, 1)
     whole = nn.Module()
     whole.encoder, whole.decoder = encoder, decoder
+    return whole
+
+
+def network(params: dict[str, Any], weights: dict[str, torch.Tensor], model: str) -> nn.Module:
+    """A trained network in evaluation mode."""
+    whole = paper_network(params["n_c"], params["n_z"], model)
     whole.load_state_dict({k.removeprefix("model."): v for k, v in weights.items()})
     return whole.eval()
 

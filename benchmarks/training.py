@@ -1,19 +1,26 @@
-"""Claim: one thread a trial, in the arithmetic that ``--precision auto`` chooses, is fastest.
+"""Claims: training loses nothing beside a plain loop, and one thread a trial is fastest.
 
-The usual way is one trial at a time with all threads, in float32; beside it stands what bfloat16
-alone gives or takes on this machine. Limits such as ``ONEDNN_MAX_CPU_ISA`` are honoured.
+The plain loop is what torch's tutorials have: its DataLoader, modules, autograd and Adam, in
+float32, on the same heap and the same thread. The usual way to share a machine is one trial at a
+time with all threads, in float32; beside it stands what bfloat16 alone gives or takes here. Limits
+such as ``ONEDNN_MAX_CPU_ISA`` are honoured.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import time
 
 import numpy as np
 import torch
+from torch.nn.functional import softplus
+from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.measurement import Measurement
+from benchmarks.measurement import Measurement, compared
+from benchmarks.rebuild import paper_network
+from study.cluster.memory import keep_freed
 from trainables.arithmetic import fast_precision
 from trainables.slices import Slices
 from trainables.spec import TrialSpec
@@ -24,7 +31,11 @@ N_SLICES = 640
 
 def measure() -> list[Measurement]:
     cores = os.cpu_count() or 1
-    rows = []
+    keep_freed()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rows = [_against_a_plain_loop(n_c) for n_c in (8, 16, 32)]
+    torch.set_num_threads(threads)
     auto = fast_precision("cpu")
     for n_c in (8, 16, 32):
         speeds = {
@@ -41,6 +52,58 @@ def measure() -> list[Measurement]:
     return rows
 
 
+def _against_a_plain_loop(n_c: int) -> Measurement:
+    """An epoch of both, each from new weights."""
+    slices = _slices()
+    return compared(
+        f"training_cpu_nc{n_c}",
+        f"an epoch of a VAE, N_c {n_c}, N_z 64, {N_SLICES} slices, float32",
+        "plain torch with its DataLoader",
+        lambda: list(_spec(n_c, "float32").detector().fit(slices, None, 1)),
+        lambda: _plain_epoch(n_c, slices),
+    )
+
+
+class _Images(Dataset[torch.Tensor]):
+    """The slices one by one, (1, 128, 128) each, as float32."""
+
+    def __init__(self, slices: Slices) -> None:
+        self._images_NHW = slices.images_NHW
+
+    def __len__(self) -> int:
+        return len(self._images_NHW)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(self._images_NHW[index].astype(np.float32))[None]
+
+
+def _plain_epoch(n_c: int, slices: Slices) -> None:
+    """The paper's VAE, trained as one would write it down."""
+    network = paper_network(n_c, 64, "vae")
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for x in DataLoader(_Images(slices), batch_size=BATCH, shuffle=True):
+        code = network.encoder.last(network.encoder.trunk(x)).flatten(1)
+        mean, log_variance = code.chunk(2, dim=1)
+        z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+        output = network.decoder.last(network.decoder.trunk(z.reshape(len(x), -1, 2, 2)))
+        image, raw = output.chunk(2, dim=1)
+        pixel = -10 + softplus(raw + 10)
+        nll = 0.5 * (math.log(2 * math.pi) + pixel + (image - x) ** 2 / pixel.exp())
+        divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(dim=1)
+        loss = (divergence + nll.sum(dim=(1, 2, 3))).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if not math.isfinite(loss.item()):
+            raise RuntimeError("the plain loop's loss is not finite")
+
+
+def _spec(n_c: int, precision: str) -> TrialSpec:
+    params = {"n_c": n_c, "n_z": 64, "batch_size": BATCH, "precision": precision}
+    params |= {"schedule": "constant", "reestimate_batch_norm": False}
+    return TrialSpec(model="vae", modality="T1w", params=params)
+
+
 def _row(claim: str, ours: float, peer: str, peers: float) -> Measurement:
     return Measurement(claim, ours, "slices/s", peer, peers, ours / peers)
 
@@ -53,9 +116,7 @@ def _in_processes(n_c: int, precision: str, processes: int, threads: int) -> lis
 
 def _slices_per_s(n_c: int, precision: str, threads: int) -> float:
     torch.set_num_threads(threads)
-    params = {"n_c": n_c, "n_z": 64, "batch_size": BATCH, "precision": precision}
-    params |= {"schedule": "constant", "reestimate_batch_norm": False}
-    spec = TrialSpec(model="vae", modality="T1w", params=params)
+    spec = _spec(n_c, precision)
     slices = _slices()
     for _ in spec.detector().fit(slices.between(0, 1), None, 1):
         pass  # warm up on a tenth

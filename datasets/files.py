@@ -1,4 +1,4 @@
-"""Reading files that people name or that lie in their folders: regular ones only, never waiting.
+"""Files that people name or that lie in their folders: regular ones only, never waiting.
 
 Opening a named pipe waits for a writer for ever, ``/dev/zero`` never ends, and opening some devices
 does something. Whatever the product reads of a user's own goes through here.
@@ -95,3 +95,17 @@ def _check_kind(mode: int, path: str | Path) -> None:
 
 def _refused(number: int, sentence: str, path: str | Path) -> RefusedFileError:
     return RefusedFileError(number, sentence, str(path))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file in place of what may be there; it is there as a whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

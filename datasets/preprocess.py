@@ -195,6 +195,41 @@ def to_volume(
     return volume_XYZ
 
 
+def spread(
+    maps_SHW: NDArray[T],
+    slice_index_S: NDArray[np.integer],
+    geometry: SliceGeometry,
+) -> NDArray[T]:
+    """Give each of the scan's RAS voxels the value of the pixel that its centre lies in.
+
+    Unlike :func:`to_volume` it keeps the distribution of the values, so that a threshold that was
+    chosen on pixels holds for voxels.
+
+    Args:
+        maps_SHW: One map per slice, of any type.
+        slice_index_S: Z index of each map.
+        geometry: Of the volume they were cut from.
+
+    Returns:
+        Array of ``geometry.shape_XYZ``; 0 outside the brain's box and in slices without a map.
+    """
+    x0, x1, y0, y1 = geometry.crop_box
+    dx, dy, _ = geometry.spacing_mm
+    columns = _pixel_of(x1 - x0, dx / geometry.pixel_mm)
+    rows = SIZE - 1 - _pixel_of(y1 - y0, dy / geometry.pixel_mm)  # row 0 is anterior
+    maps_SYX = maps_SHW[:, rows[:, None], columns[None, :]]
+    volume_XYZ = np.zeros(geometry.shape_XYZ, dtype=maps_SHW.dtype)
+    volume_XYZ[x0:x1, y0:y1, np.asarray(slice_index_S)] = maps_SYX.transpose(2, 1, 0)
+    return volume_XYZ
+
+
+def _pixel_of(n_voxels: int, step: float) -> NDArray[np.intp]:
+    """The pixel of each voxel along an axis of the brain's box, both centred on each other."""
+    from_centre = (np.arange(n_voxels) - (n_voxels - 1) / 2) * step
+    pixels: NDArray[np.intp] = np.floor(from_centre).astype(np.intp) + SIZE // 2
+    return pixels.clip(0, SIZE - 1)
+
+
 def brain_medians(
     images_SHW: NDArray[np.float64], brain_SHW: NDArray[np.bool_], settings: PreprocessSettings
 ) -> NDArray[np.float64]:

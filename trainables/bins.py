@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -38,11 +38,41 @@ Counts = NDArray[np.int64]
 _Number = TypeVar("_Number", np.int64, np.float64)
 
 
-def keys_of(scores: Tensor) -> Tensor:
-    """int32 keys that ascend with float32 scores; -0.0 has the key of 0.0."""
-    bits = (scores + 0.0).view(torch.int32)
-    if bits.numel() and int(bits.min()) < 0:
-        bits ^= (bits >> 31).bitwise_and_(ALL_BUT_SIGN)
+class Keys(NamedTuple):
+    """The keys of some pixels.
+
+    Attributes:
+        keys_P: int32, ascending with the scores; not to be written to, for they may be the scores'
+            own memory.
+        lowest: The lowest of them.
+        highest: The highest of them; below the lowest where there is none.
+    """
+
+    keys_P: Tensor
+    lowest: int
+    highest: int
+
+    @classmethod
+    def of(cls, scores_P: Tensor) -> Keys:
+        """Those of float32 scores without NaN; -0.0 has the key of 0.0."""
+        if not scores_P.numel():
+            return cls(scores_P.view(torch.int32), HIGHEST, LOWEST)
+        ends = torch.stack(scores_P.aminmax())
+        lowest, highest = _signed(ends + 0.0).tolist()
+        if lowest > 0:
+            return cls(scores_P.view(torch.int32), lowest, highest)
+        bits_P = scores_P + 0.0
+        return cls(_signed(bits_P) if lowest < 0 else bits_P.view(torch.int32), lowest, highest)
+
+    def among(self, places: Tensor) -> Tensor:
+        """The keys at some places."""
+        return self.keys_P.index_select(0, places)
+
+
+def _signed(scores: Tensor) -> Tensor:
+    """The keys of scores without -0.0, in their memory."""
+    bits = scores.view(torch.int32)
+    bits ^= (bits >> 31).bitwise_and_(ALL_BUT_SIGN)
     return bits
 
 
@@ -152,23 +182,22 @@ class Bins:
         widths = np.diff(lowest, append=lowest[-1] + 2)
         return cls(lowest.astype(np.int32), widths, span, table)
 
-    def find(self, keys: Tensor) -> Tensor:
-        """The bin of each key, int32.
-
-        Args:
-            keys: int32, of one dimension.
-        """
+    def find(self, keys: Keys) -> Tensor:
+        """The bin of each key, int32."""
+        keys_P = keys.keys_P
         if self.table is None:
             low, high, dropped = self.span
-            return keys.clamp(low, high).sub_(low).bitwise_right_shift_(dropped)
-        found = torch.empty_like(keys)
-        block = _BLOCK if keys.device.type == "cpu" else max(len(keys), 1)
-        for start in range(0, len(keys), block):
-            key = keys[start : start + block]
+            is_within = low <= keys.lowest and keys.highest <= high
+            offset_P = keys_P - low if is_within else keys_P.clamp(low, high).sub_(low)
+            return offset_P.bitwise_right_shift_(dropped)
+        found_P = torch.empty_like(keys_P)
+        block = _BLOCK if keys_P.device.type == "cpu" else max(len(keys_P), 1)
+        for start in range(0, len(keys_P), block):
+            key = keys_P[start : start + block]
             entry = self.table.index_select(0, (key >> 16).bitwise_and_(N_PREFIXES - 1))
             within = (key & 0xFFFF).bitwise_right_shift_(entry & 31)
-            torch.add(entry.bitwise_right_shift_(5), within, out=found[start : start + block])
-        return found
+            torch.add(entry.bitwise_right_shift_(5), within, out=found_P[start : start + block])
+        return found_P
 
     def by_prefix(self, values: NDArray[_Number]) -> NDArray[_Number]:
         """Sums over the bins of each prefix, of a number for every bin."""
@@ -179,9 +208,9 @@ class Bins:
         return sums
 
 
-def prefix_counts(keys: Tensor) -> Counts:
+def prefix_counts(keys_P: Tensor) -> Counts:
     """How many keys have each prefix, by ascending scores."""
-    found = torch.bincount((keys >> 16) + N_PREFIXES // 2, minlength=N_PREFIXES)
+    found = torch.bincount((keys_P >> 16) + N_PREFIXES // 2, minlength=N_PREFIXES)
     counts: Counts = found.cpu().numpy()
     return counts
 

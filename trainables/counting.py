@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.bins import Bins, Counts, keys_of, prefix_counts
+from trainables.bins import Bins, Counts, Keys, prefix_counts
 from trainables.keys import HIGHEST, scores_of
 from trainables.roc import Ranking
 from trainables.slices import Batch
@@ -124,18 +124,17 @@ class Tally:
         self._lowest = HIGHEST
         self._lesions = [torch.zeros(0, dtype=torch.int32, device=self._device)]
 
-    def add(self, keys_P: Tensor, pixels: Pixels) -> None:
+    def add(self, keys: Keys, pixels: Pixels) -> None:
         """Count some pixels of the subject.
 
         Args:
-            keys_P: Keys of their scores.
+            keys: Of their scores.
             pixels: Where they are, and which are in a lesion.
         """
-        bin_P = self.bins.find(keys_P)
-        if len(keys_P):
-            self._lowest = min(self._lowest, int(keys_P.min()))
+        bin_P = self.bins.find(keys)
+        self._lowest = min(self._lowest, keys.lowest)
         if self._ties is not None:
-            self._ties.see(keys_P, bin_P)
+            self._ties.see(keys.keys_P, bin_P)
         bin_P.add_(pixels.region_P, alpha=len(self.bins))
         self._all += torch.bincount(bin_P, minlength=len(self._all))
         if len(pixels.lesion_L):
@@ -226,7 +225,7 @@ class Counter:
 
     def __init__(self, tally: Tally | None = None) -> None:
         self._tally = tally
-        self._waiting: list[tuple[Tensor, Pixels]] = []
+        self._waiting: list[tuple[Keys, Pixels]] = []
 
     def add(self, scores_P: Tensor, pixels: Pixels) -> None:
         """Count some pixels of a subject.
@@ -235,11 +234,12 @@ class Counter:
             scores_P: float32 scores without NaN.
             pixels: Where they are, and which are in a lesion.
         """
+        keys = Keys.of(scores_P)
         if self._tally is not None:
-            self._tally.add(keys_of(scores_P), pixels)
+            self._tally.add(keys, pixels)
             return
-        self._waiting.append((keys_of(scores_P), pixels))
-        if sum(len(keys_P) for keys_P, _ in self._waiting) >= _PART:
+        self._waiting.append((keys, pixels))
+        if sum(len(keys.keys_P) for keys, _ in self._waiting) >= _PART:
             self._decided()
 
     def end_subject(self) -> dict[str, Ranking]:
@@ -295,10 +295,10 @@ class ScoreCounters:
         return ScoreCounters(left) if left else None
 
 
-def _first_tally(waiting: Sequence[tuple[Tensor, Pixels]]) -> Tally:
+def _first_tally(waiting: Sequence[tuple[Keys, Pixels]]) -> Tally:
     """Some pixels, counted in bins that suit them."""
-    keys_P = torch.cat([keys_P for keys_P, _ in waiting])
-    marked_L = torch.cat([keys_P[pixels.lesion_L] for keys_P, pixels in waiting])
+    keys_P = torch.cat([keys.keys_P for keys, _ in waiting])
+    marked_L = torch.cat([keys.among(pixels.lesion_L) for keys, pixels in waiting])
     positives, device = prefix_counts(marked_L), keys_P.device
     negatives = prefix_counts(keys_P) - positives
     bins = Bins.equal(positives, negatives)
@@ -312,9 +312,9 @@ def _first_tally(waiting: Sequence[tuple[Tensor, Pixels]]) -> Tally:
     return _counted_in(Tally(by_share.bins, device, has_ties=True), waiting)
 
 
-def _counted_in(tally: Tally, waiting: Sequence[tuple[Tensor, Pixels]]) -> Tally:
-    for keys_P, pixels in waiting:
-        tally.add(keys_P, pixels)
+def _counted_in(tally: Tally, waiting: Sequence[tuple[Keys, Pixels]]) -> Tally:
+    for keys, pixels in waiting:
+        tally.add(keys, pixels)
     return tally
 
 
@@ -376,10 +376,10 @@ def rank(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> Ranking:
     return ranking
 
 
-def _part(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> tuple[Tensor, Pixels]:
+def _part(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> tuple[Keys, Pixels]:
     lesion = torch.from_numpy(np.flatnonzero(positive))
     region = torch.ones(len(scores), dtype=torch.int32)
-    return keys_of(torch.from_numpy(np.ascontiguousarray(scores))), Pixels(region, lesion)
+    return Keys.of(torch.from_numpy(np.ascontiguousarray(scores))), Pixels(region, lesion)
 
 
 def _sorted(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> Ranking:

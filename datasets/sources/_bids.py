@@ -33,6 +33,7 @@ _NO_CONDITION = frozenset({"sub", "ses", "space", "label", "desc", "res", "den",
 
 
 _NOT_OURS: dict[Kind, str] = {
+    "predicted": "a mask that study.apply has predicted is no truth",
     "unlike": "a mask of a part of the brain, or of what is not the lesion",
     "mask": (
         "looks like a mask, and neither its name nor a text beside it says of what; a JSON file "

@@ -47,8 +47,9 @@ _AGENT = re.compile(
 )
 _NO_AGENT = re.compile(r"(?:pre|non|no|without|un)-?(?:con|gd|gad|ce(?![a-z]))", re.IGNORECASE)
 
-Kind = Literal["image", "lesion", "brain", "unlike", "mask", "other"]
-"""``unlike`` is a mask of something else, ``mask`` one of which the name does not say of what."""
+Kind = Literal["image", "lesion", "brain", "unlike", "predicted", "mask", "other"]
+"""``unlike`` is a mask of something else, ``predicted`` one by a detector of this project, ``mask``
+one of which the name does not say of what."""
 
 
 @dataclass(frozen=True)

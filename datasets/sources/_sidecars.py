@@ -12,7 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from datasets.derived import is_predicted
 from datasets.files import read_regular
 from datasets.sources._bids_names import LESION, BidsFile, Kind, parse
 from datasets.sources._files import Tree
@@ -31,7 +33,16 @@ class Sidecars:
             self._by_folder[path.parent].append(path)
 
     def understood(self, file: BidsFile) -> BidsFile:
-        """A mask with what the texts beside it say, if its name does not say of what it is."""
+        """A mask with what the texts beside it say, if its name does not say of what it is.
+
+        A mask of a lesion that this project has predicted is told from one that was drawn.
+        """
+        if file.kind == "lesion" and any(
+            path.stem == file.entry.stem and is_predicted(_content(path))
+            for path in self._by_folder.get(file.entry.folder, ())
+            if path.suffix == ".json"
+        ):
+            return replace(file, kind="predicted")
         if file.kind != "mask":
             return file
         for path in self._of(file, ".json"):
@@ -63,11 +74,16 @@ class Sidecars:
                 return
 
 
-def _type_in(path: Path) -> str:
+def _content(path: Path) -> Any:
+    """What a JSON file holds; None if it cannot be read."""
     try:
-        content = json.loads(read_regular(path, _MOST_BYTES))
+        return json.loads(read_regular(path, _MOST_BYTES))
     except (OSError, ValueError, RecursionError):
-        return ""
+        return None
+
+
+def _type_in(path: Path) -> str:
+    content = _content(path)
     found = content.get("Type") if isinstance(content, dict) else None
     return found if isinstance(found, str) else ""
 

@@ -201,6 +201,7 @@ class Surveyor:
         retries: Of scans that were set aside and came through later.
         looked: Called before each scan with how many of how many of its cohort were looked at.
         say: Told in a sentence what is wrong with the store and does no harm.
+        find: Tells what is in a cohort's folders.
     """
 
     store: Storage
@@ -209,6 +210,7 @@ class Surveyor:
     retries: Mapping[str, int]
     looked: Callable[[int, int], None] = lambda done, total: None
     say: Callable[[str], None] = lambda sentence: None
+    find: Callable[[Cohort], Listing] = list_cohort
 
     def survey(self, cohorts: Sequence[Cohort]) -> list[CohortListing]:
         """List all scans, see :func:`survey`."""
@@ -231,7 +233,7 @@ class Surveyor:
         return found
 
     def _list(self, cohort: Cohort) -> _Listed:
-        selection = select(cohort, list_cohort(cohort))
+        selection = select(cohort, self.find(cohort))
         listing = selection.listing
         listed = _Listed(cohort, listing, selection.subjects)
         listed.skipped = {item.path: item for item in listing.skipped}

@@ -21,12 +21,14 @@ from datasets.manifest import (
     write_manifest,
 )
 from datasets.retries import read_retries, retried_key, write_retries
+from datasets.scan import Listing
 from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
 from datasets.storage import DamagedFileError, Storage, StorageError
 from study.cluster.patience import WAIT_S, Patience
 from study.errors import PreparationError
 from study.prepare.accounts import count_files, named
 from study.prepare.cohorts import Cohort
+from study.prepare.found import list_cohort
 from study.prepare.limits import Limits
 from study.prepare.listing import CohortListing, ScanTask, Surveyor, is_written, scan_name
 from study.prepare.phantoms import write_phantoms
@@ -50,6 +52,7 @@ class Preparation:
         limits: Of one scan.
         foreseen: Told what there is, once, before any scan of it is prepared.
         wait_s: How long to wait for a node with room, in seconds.
+        find: Tells what is in a cohort's folders.
         prepared: Number of scans that were prepared, not found.
     """
 
@@ -61,6 +64,7 @@ class Preparation:
     limits: Limits = field(default_factory=Limits)
     foreseen: Callable[[Sequence[CohortListing]], None] = lambda listings: None
     wait_s: float = WAIT_S
+    find: Callable[[Cohort], Listing] = list_cohort
     prepared: int = 0
     _set_aside_now: set[str] = field(default_factory=set)
     _has_foreseen: bool = False
@@ -78,7 +82,7 @@ class Preparation:
         self._begin(caption="checking files")
         retries = read_retries(self.store)
         surveyor = Surveyor(
-            self.store, self.settings, cache, retries, self._looked, self.monitor.say
+            self.store, self.settings, cache, retries, self._looked, self.monitor.say, self.find
         )
         listings = surveyor.survey(self.cohorts)
         self._foresee(listings)

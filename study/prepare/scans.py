@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from study.cluster.environment import load_sent
 from study.cluster.memory import keep_freed, release
 from study.cluster.nodes import core_count
 from study.cluster.patience import WAIT_S, Patience
+from study.cluster.tasks import each_ended
 from study.errors import PreparationError
 from study.prepare.limits import Limits, guarded
 from study.prepare.listing import ScanTask
@@ -26,7 +26,6 @@ SCAN_GIB = 2.0
 """Memory that Ray sets aside for a scan, so that no more run at once than a node can hold. deepbet
 takes 1.1 GiB, a scan of 256x256x256 voxels half a GiB beside it."""
 
-_TICK_S = 2.0
 _HOPELESS = 4
 """So many broken scans and not one that was not broken speak against the machine."""
 
@@ -52,7 +51,7 @@ class ScanRunner:
         self._changed: list[str] = []
         # Ray gives a task of one CPU one thread. One core a scan beats all cores for one scan:
         # only the network of deepbet would use them, and it scales badly.
-        self._remote = ray.remote(num_cpus=1, max_retries=0, **_needs(ray))(_process)
+        self._remote = ray.remote(num_cpus=1, max_retries=0, **needs(ray))(_process)
 
     def run(self, tasks: Sequence[ScanTask], *, works: bool) -> None:
         """Prepare all scans; each has a record at the end.
@@ -89,26 +88,22 @@ class ScanRunner:
 
     def _pass(self, tasks: Iterable[ScanTask], at_once: int) -> list[tuple[ScanTask, str]]:
         """Run scans once; returns those that failed for no reason found in their files, and how."""
-        waiting = deque(tasks)
-        running: dict[Any, ScanTask] = {}
         broken = []
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                task = waiting.popleft()
-                order = (task, self._settings, self._store.uri)
-                running[self._remote.remote(*order, self._limits)] = task
-            done, _ = self._ray.wait(list(running), timeout=_TICK_S)
-            self._monitor.check()
-            self._patience.check(moves=bool(self._ray.cluster_resources().get("CPU")))
-            self._monitor.update()
-            for ref in done:
-                task = running.pop(ref)
-                fault = self._collect(ref, task)
-                if fault:
-                    broken.append((task, fault))
-                else:
-                    self._monitor.step()
+        for task, ref in each_ended(self._ray, self._submit, tasks, at_once, self._tick):
+            fault = self._collect(ref, task)
+            if fault:
+                broken.append((task, fault))
+            else:
+                self._monitor.step()
         return broken
+
+    def _submit(self, task: ScanTask) -> Any:
+        return self._remote.remote(task, self._settings, self._store.uri, self._limits)
+
+    def _tick(self) -> None:
+        self._monitor.check()
+        self._patience.check(moves=bool(self._ray.cluster_resources().get("CPU")))
+        self._monitor.update()
 
     def _collect(self, ref: Any, task: ScanTask) -> str:
         """Take a finished scan; returns how it failed if its files are not the reason."""
@@ -121,7 +116,7 @@ class ScanRunner:
             exceptions.NodeDiedError,
         ) as error:
             # A scan that went over a limit has left word before its worker ended.
-            return "" if read_record(self._store, task.key) else _fault_name(error)
+            return "" if read_record(self._store, task.key) else fault_name(error)
         except exceptions.LocalRayletDiedError as error:
             raise ConnectionError(RAY_DIED) from error
         except exceptions.RayTaskError as error:
@@ -140,7 +135,8 @@ class ScanRunner:
         return ""
 
 
-def _fault_name(error: Exception) -> str:
+def fault_name(error: Exception) -> str:
+    """How Ray lost a task, for people."""
     names = {
         "WorkerCrashedError": "its worker process died",
         "OutOfMemoryError": "the machine ran out of memory",
@@ -149,7 +145,7 @@ def _fault_name(error: Exception) -> str:
     return names.get(type(error).__name__, type(error).__name__)
 
 
-def _needs(ray: Any) -> dict[str, Any]:
+def needs(ray: Any) -> dict[str, Any]:
     """What a scan reserves beside a CPU: memory.
 
     No GPU, so that scans get the same masks on every node, and none waits while CPUs are idle.

@@ -160,6 +160,15 @@ class FalseAlarms:
     marked_ml: float | None
 
 
+def choosing(healthy: Sequence[Row]) -> list[Row]:
+    """Those of a fit's evaluations on healthy subjects that choose its thresholds.
+
+    Where there are healthy cohorts, they do; else the subjects that were held out of training.
+    """
+    cohorts = [one for one in healthy if one["cohort"] != HELD_OUT]
+    return cohorts or list(healthy)
+
+
 class OperatingPoints:
     """Works figures out as they are asked for; of one thread.
 
@@ -203,9 +212,7 @@ class OperatingPoints:
                 choose.
         """
         known = self._of_fit.get((row["trial_id"], row["score"]), [])
-        others = [one for one in known if one["cohort"] != measured]
-        cohorts = [one for one in others if one["cohort"] != HELD_OUT]
-        return cohorts or others
+        return choosing([one for one in known if one["cohort"] != measured])
 
     def of_cell(self, seeds: Sequence[Row]) -> Operating | None:
         """What a row is, or the mean over the seeds of a setting.

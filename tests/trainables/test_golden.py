@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainables.detector import Detector
 from trainables.evaluate import evaluate
 from trainables.registry import detector_class, model_names
 from trainables.slices import Slices
@@ -50,6 +51,11 @@ def test_golden_figures_are_of_these_versions(model: str):
     )
 
 
+def _aucs(detector: Detector, test: Slices, asked: Sequence[str] = ()) -> dict[str, float]:
+    rows = evaluate(detector, test, asked=asked).metrics.to_pylist()
+    return {f"{row['score']} {row['region']}": round(row["auc"], 4) for row in rows}
+
+
 @pytest.mark.parametrize("model", model_names())
 def test_results_are_those_of_their_version(
     model: str, make_slices: Callable[..., Slices], lesioned: Slices
@@ -57,16 +63,21 @@ def test_results_are_those_of_their_version(
     golden = _golden(model)
     spec = TrialSpec(model=model, modality="T1w", params=golden["params"], epochs=3).completed()
     detector = spec.detector()
-    last = list(detector.fit(*make_slices(40, seed=1).split(0.1), spec.epochs))[-1]
     asked = [score.name for score in detector.MORE_SCORES]
-    rows = evaluate(detector, lesioned, asked=asked).metrics.to_pylist()
-    found = {f"{row['score']} {row['region']}": round(row["auc"], 4) for row in rows}
+    # Training multiplies what another kind of processor rounds differently, and derivatives and
+    # quotients of variances tell it most (up to .04 was seen): these are of new weights.
+    found = {
+        name: auc
+        for name, auc in _aucs(detector, lesioned, asked).items()
+        if name.split()[0] in asked
+    }
+    last = list(detector.fit(*make_slices(40, seed=1).split(0.1), spec.epochs))[-1]
+    found |= _aucs(detector, lesioned)
     if last.train_loss is not None:
         found["train_loss"] = round(last.train_loss, 4)
-    # Another kind of processor rounds differently, and derivatives and quotients of variances tell
-    # it more (up to .01 was seen); a change of the recipe moves far more.
+    # A change of the recipe moves far more than this.
     expected = {
-        name: pytest.approx(value, rel=2e-2 if name.split()[0] in asked else 5e-3)
+        name: pytest.approx(value, rel=5e-4 if name.split()[0] in asked else 5e-3)
         for name, value in golden["figures"].items()
     }
     assert found == expected, (
