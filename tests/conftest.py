@@ -33,6 +33,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+_WITH_SMOKE = ("test_apply", "test_halving", "test_postprocess")
+"""Further modules of ``tests/study`` that use the finished smoke study."""
+
+
 class _Groups(LoadScopeScheduling):  # type: ignore[misc]
     """Tests that share a finished study or a cluster run in one process, one after another."""
 
@@ -43,7 +47,7 @@ class _Groups(LoadScopeScheduling):  # type: ignore[misc]
         shares_smoke = (
             path.parent.name == "cluster"
             or path.stem.startswith(("test_browser", "test_study"))
-            or (path.parent.name == "study" and path.stem in ("test_halving", "test_postprocess"))
+            or (path.parent.name == "study" and path.stem in _WITH_SMOKE)
         )
         return "smoke" if shares_smoke else str(path)
 

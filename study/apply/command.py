@@ -63,6 +63,7 @@ class Order:
         model: The model.
         score: The score that the maps show.
         threshold: Of the masks.
+        page: Whether each scan gets a page to look at.
         limits: Of the preparation of one scan.
         address: Of a Ray cluster, or None for one of this process alone.
         verbose: Whether Ray may print.
@@ -75,6 +76,7 @@ class Order:
     model: AppliedModel
     score: str
     threshold: Threshold
+    page: bool
     limits: Limits
     address: str | None
     verbose: bool
@@ -203,6 +205,7 @@ def scan_orders(
                 threshold=order.threshold,
                 out=order.out.absolute(),
                 names=Names(label(scan.subject), session, called),
+                page=order.page,
             )
         )
     return found
@@ -323,11 +326,9 @@ app = cli.new_app()
 def main(
     scans: Annotated[
         Path | None,
-        typer.Argument(metavar="[SCAN|BIDS_DIR]", help="A scan, or a folder: BIDS, see --source."),
+        typer.Argument(metavar="SCAN|BIDS_DIR", help="A scan, or a folder: BIDS, see --source."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Argument(metavar="[OUT]", help="Folder for the maps.")
-    ] = None,
+    out: Annotated[Path | None, typer.Argument(metavar="OUT", help="Folder for the maps.")] = None,
     store: cli.StoreOption = cli.DEFAULT_STORE,
     study: cli.StudyOption = None,
     trial: Annotated[
@@ -353,6 +354,9 @@ def main(
         str | None,
         typer.Option(metavar="|".join(MODALITIES), help="Of the scans, if --best has several."),
     ] = None,
+    page: Annotated[
+        bool, typer.Option("--page", help="Write a page of each scan, to look at in a browser.")
+    ] = False,
     export: Annotated[
         Path | None,
         typer.Option(metavar="FILE.zip", help="Write the model to a file, to be used elsewhere."),
@@ -403,6 +407,7 @@ def main(
         model=found,
         score=shown,
         threshold=read_threshold(threshold, found, shown),
+        page=page,
         limits=Limits(),
         address=address,
         verbose=verbose,

@@ -26,7 +26,14 @@ WORK = ".work"
 BIDS_VERSION = "1.10.0"
 
 _MOST_BYTES = 1 << 20
-_IGNORED = ("*_score.nii.gz", "*_score.json", "*_lesions.tsv", "*_lesions.json", f"{WORK}/")
+_IGNORED = (
+    "*_score.nii.gz",
+    "*_score.json",
+    "*_lesions.tsv",
+    "*_lesions.json",
+    "*_page.html",
+    f"{WORK}/",
+)
 
 _README = """# Anomaly maps
 
@@ -42,6 +49,7 @@ For each scan, in its own voxels (shape, order of the axes and affine of its fil
   it.
 - `_lesions.tsv`: a row for each connected piece of the mask: its volume in ml, its highest score,
   and where that and its centre of mass are, in mm.
+- `_page.html`, if it was asked for: the scan with its map, to look at in a browser.
 
 A JSON file beside each says of which scan, by which model and with which threshold it was made.
 
@@ -98,6 +106,11 @@ class Names:
     def score(self) -> Path:
         """The score."""
         return self.path(f"desc-{self.model}_score.nii.gz")
+
+    @property
+    def page(self) -> Path:
+        """The page to look at."""
+        return self.path(f"desc-{self.model}_page.html")
 
     @property
     def pieces(self) -> Path:

@@ -17,15 +17,17 @@ from datasets.errors import ScanError
 from datasets.files import write_whole
 from datasets.identity import digest
 from datasets.manifest import ScanRecord
+from datasets.nifti import load_volume
 from datasets.nifti_header import check_header
 from datasets.nifti_write import nifti_bytes
 from datasets.shards import read_slices
 from datasets.storage import Storage
 from study.apply.folder import Names, read_json, sidecar, tool, unwritable, write_json
-from study.apply.maps import Piece, pieces, scan_maps
+from study.apply.maps import Piece, ScanMaps, pieces, scan_maps
 from study.apply.model import AppliedModel, read_model
 from study.cluster.environment import load_sent
 from study.cluster.memory import keep_freed, release
+from study.prepare.listing import scan_name
 from trainables.detector import Detector
 
 MAPS_VERSION = 1
@@ -65,6 +67,7 @@ class ScanOrder:
         threshold: Of the mask.
         out: The folder of all maps.
         names: Of the files.
+        page: Whether there is to be a page to look at.
     """
 
     image: Path
@@ -78,6 +81,7 @@ class ScanOrder:
     threshold: Threshold
     out: Path
     names: Names
+    page: bool = False
 
     @property
     def made_of(self) -> str:
@@ -87,9 +91,11 @@ class ScanOrder:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files that are always there; the text beside the last of them is written last."""
+        """The files that have to be there; the text beside the last of them is written last."""
         names = self.names
-        return tuple(self.out / p for p in (names.scored, names.lesion, names.pieces, names.score))
+        page = (names.page,) if self.page else ()
+        always = (names.scored, names.lesion, names.pieces, names.score)
+        return tuple(self.out / path for path in (*page, *always))
 
     def is_done(self) -> bool:
         """Whether an earlier run has written all of this."""
@@ -134,7 +140,11 @@ def _write(order: ScanOrder) -> None:
     names, told = order.names, _told(order, model, slices.geometry.pixel_mm)
     lesion_ml = float(maps.lesion_XYZ.sum()) * voxel_ml
     files: list[tuple[Path, bytes, Mapping[str, Any]]] = [
-        (names.scored, nifti_bytes(maps.scored_XYZ, facts), {"Description": _SCORED}),
+        (
+            names.scored,
+            nifti_bytes(maps.scored_XYZ, facts),
+            {"Description": _SCORED, "Type": "ROI"},
+        ),
         (names.lesion, nifti_bytes(maps.lesion_XYZ, facts), _lesion(order, found, lesion_ml)),
         (names.pieces, _table(found), {"Description": _PIECES, **_COLUMNS}),
         (names.score, nifti_bytes(maps.score_XYZ, facts), {"Description": _SCORE}),
@@ -142,14 +152,44 @@ def _write(order: ScanOrder) -> None:
     if maps.share_XYZ is not None:
         share = (names.share, nifti_bytes(maps.share_XYZ, facts), {"Description": _SHARE})
         files.insert(0, share)
-    (order.out / names.folder).mkdir(parents=True, exist_ok=True)
-    for name, data, more in files:
-        path = order.out / name
-        try:
+    page = _page(order, model, maps, found, lesion_ml, slices.geometry.pixel_mm)
+    path = order.out / names.folder
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if page:
+            path = order.out / names.page
+            write_whole(path, page.encode("utf-8", "backslashreplace"))
+        for name, data, more in files:
+            path = order.out / name
             write_whole(path, data)
             write_json(sidecar(path), {**more, **told})
-        except OSError as error:
-            raise unwritable(path, error) from error
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _page(
+    order: ScanOrder,
+    model: AppliedModel,
+    maps: ScanMaps,
+    found: list[Piece],
+    lesion_ml: float,
+    pixel_mm: float,
+) -> str:
+    """The page, if it is wanted."""
+    if not order.page:
+        return ""
+    from study.apply.page import page_text  # what draws takes a while to load
+
+    about, record = model.description, order.record
+    facts = {
+        "title": scan_name("", record.subject, record.session, record.modality),
+        "model": f"{about.spec.model}, {order.score}; trial {about.trial_id} of {about.study}",
+        "threshold": f"{order.threshold.name} = {order.threshold.value:.6g}",
+        "volume_ml": lesion_ml,
+        "pixel_mm": pixel_mm,
+        "notes": record.notes,
+    }
+    return page_text(load_volume(order.image, order.volume), maps, found, facts)
 
 
 _SHARE = (
