@@ -1,0 +1,1 @@
+"""A study's trials where people keep their figures: trackers, tables, an Optuna storage."""
