@@ -182,16 +182,28 @@ def make_maps(order: Order, console: PlainConsole) -> int:
 def scan_orders(
     order: Order, listing: CohortListing, store: Storage, model: Path
 ) -> list[ScanOrder]:
-    """What workers are told of the scans that could be prepared."""
+    """What workers are told of the scans that could be prepared.
+
+    Raises:
+        UsageError: If maps of two scans would have the same names.
+    """
     spec = order.model.description.spec
     called = model_label(spec.model, order.score)
-    found = []
+    found: list[ScanOrder] = []
+    taken: dict[Names, str] = {}
     for task, record in zip(listing.tasks, listing.records, strict=True):
         if record.status != "ok":
             continue
         scan = task.scan
         source = scan.image.relative_to(order.root).as_posix()
         session = label(scan.session) if scan.session else ""
+        names = Names(label(scan.subject), session, called)
+        if names in taken:
+            raise UsageError(
+                f"{taken[names]} and {source} would have maps of the same name, as BIDS allows "
+                "letters and digits alone; make the maps of one of them in another folder"
+            )
+        taken[names] = source
         found.append(
             ScanOrder(
                 image=scan.image.absolute(),
@@ -204,7 +216,7 @@ def scan_orders(
                 score=order.score,
                 threshold=order.threshold,
                 out=order.out.absolute(),
-                names=Names(label(scan.subject), session, called),
+                names=names,
                 page=order.page,
             )
         )
