@@ -68,7 +68,7 @@ def _study(folder: Path) -> dict[str, str]:
         _phantom(folder / name, layout, subjects, seed)
         if role:
             cohorts.append(
-                f'[cohorts.{name}]\nsource = "phantom"\nroot = "{name}"\nrole = "{role}"\n'
+                f'[cohorts.{name}]\nsource = "{layout}"\nroot = "{name}"\nrole = "{role}"\n'
                 'modalities = ["T1w"]\n'
             )
     (folder / "cohorts.toml").write_text("\n".join(cohorts))
@@ -130,7 +130,7 @@ def _marked(folder: Path, trials: dict[str, str]) -> list[Measurement]:
     found = []
     for model, trial in trials.items():
         out = f"maps-{model}"
-        words = ("fresh", out, "--store", "store", "--trial", trial, "--source", "phantom")
+        words = ("fresh", out, "--store", "store", "--trial", trial, "--source", "ixi")
         _run(folder, "study.apply", *words)
         marked = scored = 0
         for path in sorted((folder / out).glob("sub-*/**/*_desc-scored_mask.nii.gz")):

@@ -162,7 +162,9 @@ def _of_trial(rows: Sequence[Row], record: StudyRecord, choice: Choice) -> Row:
             f"trial {found[0]} has no results of a score {choice.score!r}; it has: "
             f"{', '.join(scores) or 'none'}"
         )
-    known_auc = [row for row in here if choice.score in (None, row["score"]) and row["auc"]]
+    known_auc = [
+        row for row in here if choice.score in (None, row["score"]) and row["auc"] is not None
+    ]
     if not known_auc:
         raise UsageError(f"trial {found[0]} has no results")
     return max(known_auc, key=lambda row: row["auc"])

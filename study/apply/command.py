@@ -217,6 +217,7 @@ def scan_orders(
                 threshold=order.threshold,
                 out=order.out.absolute(),
                 names=names,
+                shares=bool(order.model.counts(order.score)),
                 page=order.page,
             )
         )

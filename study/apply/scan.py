@@ -67,6 +67,7 @@ class ScanOrder:
         threshold: Of the mask.
         out: The folder of all maps.
         names: Of the files.
+        shares: Whether the model knows healthy subjects, and so shares of their pixels.
         page: Whether there is to be a page to look at.
     """
 
@@ -81,6 +82,7 @@ class ScanOrder:
     threshold: Threshold
     out: Path
     names: Names
+    shares: bool
     page: bool = False
 
     @property
@@ -93,9 +95,9 @@ class ScanOrder:
     def paths(self) -> tuple[Path, ...]:
         """The files that have to be there; the text beside the last of them is written last."""
         names = self.names
-        page = (names.page,) if self.page else ()
+        asked = [*([names.page] if self.page else []), *([names.share] if self.shares else [])]
         always = (names.scored, names.lesion, names.pieces, names.score)
-        return tuple(self.out / path for path in (*page, *always))
+        return tuple(self.out / path for path in (*asked, *always))
 
     def is_done(self) -> bool:
         """Whether an earlier run has written all of this."""

@@ -44,7 +44,8 @@ def test_two_scans_of_one_name_are_refused_before_anything_is_written(tmp_path: 
     tasks = tuple(SimpleNamespace(scan=scan) for scan in scans)
     records = tuple(SimpleNamespace(status="ok") for _ in scans)
     spec = SimpleNamespace(model="vae")
-    model = SimpleNamespace(description=SimpleNamespace(spec=spec), identity="x")
+    description = SimpleNamespace(spec=spec)
+    model = SimpleNamespace(description=description, identity="x", counts=lambda score: ())
     order: Any = SimpleNamespace(
         model=model, score="nll", root=tmp_path, threshold=None, out=tmp_path, page=False
     )
