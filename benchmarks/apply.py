@@ -1,7 +1,7 @@
 """Claims: maps cost little beside preparing a scan, memory is bounded, and thresholds hold.
 
 Whole commands are timed, Ray's start and end included: ``study.prepare`` and ``study.apply`` on the
-same heads of the phantom, in IXI's resolution and linked under many subjects' names. The threshold
+same heads of the phantom, in IXI's resolution and under many subjects' names. The threshold
 ``healthy:5%`` is chosen by twenty healthy phantoms and measured in the maps of twenty others.
 """
 
@@ -19,11 +19,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from benchmarks.heads import phantom_heads, write_bids
 from benchmarks.measurement import Measurement
 from datasets.phantom import writer
 from datasets.phantom.layouts import LayoutName
 from datasets.phantom.settings import PhantomOptions
-from datasets.sources import phantom
 from study.cluster.processes import descendants, private_gib
 
 N_SCANS, TIMES = 6, 10
@@ -79,22 +79,15 @@ def _study(folder: Path) -> dict[str, str]:
     return {row["model"]: row["trial_id"] for row in json.loads(report)["rows"]}
 
 
-def _phantom(root: Path, layout: LayoutName, subjects: int, seed: int, **size: float) -> None:
-    options = PhantomOptions.model_validate(
-        {"layout": layout, "subjects": subjects, "seed": seed, **size}
-    )
-    writer.ensure(root, options)
+def _phantom(root: Path, layout: LayoutName, subjects: int, seed: int) -> None:
+    writer.ensure(root, PhantomOptions(layout=layout, subjects=subjects, seed=seed))
 
 
 def _cost(folder: Path, trial: str) -> list[Measurement]:
     """What a scan takes of either command, and how memory grows with their number."""
-    _phantom(folder / "heads", "ixi", 2, 9, in_plane_mm=0.94, slice_mm=1.2)
-    heads = [scan.image for scan in phantom.list_scans(folder / "heads", ("T1w",)).scans]
+    heads = phantom_heads(folder / "heads")
     for name, count in (("few", N_SCANS), ("many", TIMES * N_SCANS)):
-        for index in range(count):
-            link = folder / name / f"sub-{index:03d}" / "anat" / f"sub-{index:03d}_T1w.nii.gz"
-            link.parent.mkdir(parents=True)
-            link.symlink_to(heads[index % len(heads)])
+        write_bids(folder / name, heads, count)
     (folder / "many.toml").write_text(
         '[cohorts.many]\nsource = "bids"\nroot = "many"\nrole = "train"\n'
     )

@@ -1,7 +1,7 @@
 """Claims: preparation is faster than the Python port of BET alone, and its memory is bounded.
 
-Heads of the phantom in IXI's layout and resolution, linked under many subjects' names. Ours is
-everything from the file to the shard; the peer only tells the brain, in as many processes.
+Heads of the phantom in IXI's resolution, under many subjects' names. Ours is everything from the
+file to the shard; the peer only tells the brain, in as many processes.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.heads import phantom_heads, write_bids
 from benchmarks.measurement import Measurement, seconds
-from datasets.phantom import writer
-from datasets.phantom.settings import PhantomOptions
 from datasets.settings import PreprocessSettings
-from datasets.sources import phantom
 from datasets.storage import Storage
 from study.cluster import connection
 from study.cluster.processes import descendants, private_gib
@@ -31,7 +29,6 @@ from study.progress.live import View
 from study.progress.monitor import Monitor
 from study.progress.tracker import Tracker
 
-N_SUBJECTS = 2
 N_SCANS = 6
 TIMES = 10
 
@@ -39,7 +36,7 @@ TIMES = 10
 def measure() -> list[Measurement]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        heads = _write_heads(folder / "phantom")
+        heads = phantom_heads(folder / "phantom")
         cores = os.cpu_count() or 1
         # Ray's workers would give way to everything else on the machine; the peer does not.
         os.environ.update(RAY_worker_niceness="0")
@@ -77,23 +74,12 @@ def measure() -> list[Measurement]:
     ]
 
 
-def _write_heads(root: Path) -> list[Path]:
-    options = PhantomOptions(
-        layout="ixi", subjects=N_SUBJECTS, in_plane_mm=0.94, slice_mm=1.2, seed=1
-    )
-    writer.ensure(root, options)
-    return [scan.image for scan in phantom.list_scans(root, ("T1w",)).scans]
-
-
 def _prepare(
     folder: Path, name: str, heads: list[Path], count: int, ray: object
 ) -> tuple[float, float]:
     """Seconds, and the peak of the private memory of this process and all of Ray, in GiB."""
     root = folder / name
-    for index in range(count):
-        link = root / f"sub-{index:03d}" / "anat" / f"sub-{index:03d}_T1w.nii.gz"
-        link.parent.mkdir(parents=True)
-        link.symlink_to(heads[index % len(heads)])
+    write_bids(root, heads, count)
     tracker = Tracker()
     preparation = Preparation(
         (Cohort(name=name, source="bids", root=root, role="train"),),
