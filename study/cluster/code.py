@@ -17,7 +17,7 @@ from pathlib import Path
 
 PACKAGES = ("dashboard", "datasets", "study", "trainables")
 
-PACKAGE_DATA = {"study.prepare": ("templates/*",)}
+PACKAGE_DATA = {"study.apply": ("templates/*",), "study.prepare": ("templates/*",)}
 """Files beside modules that are needed when they run; the same as in ``pyproject.toml``."""
 
 SUBMITTED = "submitted"

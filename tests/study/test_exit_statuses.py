@@ -28,6 +28,8 @@ GRID = Grid(trials=(GridTrial("intensity"),), searches=(), phantom_subjects={"ix
 
 _FIRST = {
     "run": ("study.run.command.make_request", ("--grid", "smoke")),
+    "apply": ("study.cli.existing_study", ("--export", "model.zip")),
+    "export": ("study.cli.existing_study", ("runs", "--to", "csv:out")),
     "prepare": ("study.cli.open_store", ()),
     "report": ("study.cli.open_store", ()),
     "store": ("study.cli.open_store", ("check",)),
