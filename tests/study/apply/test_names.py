@@ -10,7 +10,7 @@ import pytest
 
 from datasets.scan import Scan
 from datasets.storage import Storage
-from study.apply.command import scan_orders, subject_of
+from study.apply.driver import scan_orders, subject_of
 from study.apply.folder import Names, label, model_label, sidecar
 from study.errors import UsageError
 
