@@ -20,11 +20,11 @@ from study.apply.model import AppliedModel, read_model
 from study.apply.scan import Threshold
 from study.cluster import connection
 from study.cluster.addresses import check_address
-from study.cluster.orphans import end_orphans
 from study.cluster.patience import WAIT_S
-from study.errors import EXIT_INTERRUPTED, UsageError
+from study.errors import UsageError
 from study.outputs import go_on_without_reader
 from study.prepare.limits import Limits
+from study.prepare.session import status_of
 from study.report.thresholds import FEW, USUAL, threshold_name
 from study.terminal import PlainConsole, new_console
 
@@ -157,7 +157,7 @@ def main(
         wait_s=wait_for_nodes,
     )
     _introduce(order, console)
-    raise typer.Exit(_drive(order, console))
+    raise typer.Exit(status_of(lambda: make_maps(order, console), console))
 
 
 def _modality(name: str | None) -> Modality | None:
@@ -197,15 +197,3 @@ def _introduce(order: Order, console: PlainConsole) -> None:
         if threshold.n_subjects < FEW:
             chosen += f"; uncertain below {FEW} subjects"
     console.print(f"Threshold: {threshold.name} = {threshold.value:.6g}{chosen}.", soft_wrap=True)
-
-
-def _drive(order: Order, console: PlainConsole) -> int:
-    cli.end_in_order_on_signals()
-    end_orphans()
-    try:
-        return make_maps(order, console)
-    except KeyboardInterrupt:
-        console.print(
-            "Interrupted; every finished scan is kept. The same command goes on from here."
-        )
-        return EXIT_INTERRUPTED

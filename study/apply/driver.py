@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,8 @@ from study.prepare.limits import Limits
 from study.prepare.listing import CohortListing, scan_name
 from study.prepare.preparation import Preparation
 from study.prepare.scans import fault_name, needs
-from study.progress.live import View
+from study.prepare.session import at_work
 from study.progress.monitor import Monitor
-from study.progress.tracker import Tracker
 from study.records.heartbeats import Stage
 from study.terminal import PlainConsole
 
@@ -131,24 +129,14 @@ def make_maps(order: Order, console: PlainConsole) -> int:
         The exit status: whether every scan has its maps, some, or none.
     """
     cohort = order.cohort
-    order.find(cohort)  # before anything is written
+    listed = order.find(cohort)  # before anything is written
     open_folder(order.out, order.root)
     store = Storage.open(str(order.out / WORK))
     check_access(store)
     model = order.out / WORK / f"model-{order.model.identity}.zip"
     if not model.exists():
         order.model.write(model)
-    tracker = Tracker()
-    view = View(tracker, console)
-    monitor = Monitor(tracker, view)
-    with ExitStack() as stack, view:
-
-        def connect() -> Any:
-            ray = stack.enter_context(connection.connected(order.address, verbose=order.verbose))
-            if monitor.watch_ray is None:
-                monitor.watch_ray = stack.enter_context(connection.watched(ray))
-            return ray
-
+    with at_work(console, order.address, verbose=order.verbose) as (monitor, connect):
         preparation = Preparation(
             (cohort,),
             store,
@@ -157,7 +145,7 @@ def make_maps(order: Order, console: PlainConsole) -> int:
             monitor,
             order.limits,
             wait_s=order.wait_s,
-            find=order.find,
+            find=lambda _: listed,
         )
         (listing,) = preparation.run()
         orders = scan_orders(order, listing, store, model)
@@ -177,6 +165,7 @@ def scan_orders(
     """
     spec = order.model.description.spec
     called = model_label(spec.model, order.score)
+    shares = order.model.healthy_pixels(order.score) is not None
     found: list[ScanOrder] = []
     taken: dict[Names, str] = {}
     for task, record in zip(listing.tasks, listing.records, strict=True):
@@ -205,7 +194,7 @@ def scan_orders(
                 threshold=order.threshold,
                 out=order.out.absolute(),
                 names=names,
-                shares=bool(order.model.counts(order.score)),
+                shares=shares,
                 page=order.page,
             )
         )

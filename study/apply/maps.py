@@ -70,7 +70,7 @@ def scan_maps(
     score: str,
     slices: SliceColumns,
     threshold: float,
-    healthy: Sequence[SubjectCounts],
+    healthy: HealthyPixels | None,
 ) -> ScanMaps:
     """Score the slices of a scan and put the maps back.
 
@@ -79,7 +79,7 @@ def scan_maps(
         score: Which of its scores.
         slices: The scan's slices.
         threshold: The score that a voxel has to reach.
-        healthy: Healthy subjects, for the shares.
+        healthy: Pixels of healthy subjects, for the shares; None where there are none.
     """
     brain_SHW = _unpacked(slices.brain_bits_NK)
     score_SHW = _scored(detector, score, slices.images_NHW, brain_SHW)
@@ -87,29 +87,40 @@ def scan_maps(
     scored_XYZ = spread(brain_SHW, *where)
     score_XYZ = np.where(scored_XYZ, spread(score_SHW, *where), np.float32(0))
     share_XYZ = None
-    if healthy:
+    if healthy is not None:
         share_XYZ = np.zeros_like(score_XYZ)
-        share_XYZ[scored_XYZ] = shares_below(score_XYZ[scored_XYZ], healthy)
+        share_XYZ[scored_XYZ] = healthy.share_below(score_XYZ[scored_XYZ])
     return ScanMaps(score_XYZ, scored_XYZ, share_XYZ, scored_XYZ & (score_XYZ >= threshold))
 
 
-def shares_below(
-    scores_V: NDArray[np.float32], healthy: Sequence[SubjectCounts]
-) -> NDArray[np.float32]:
-    """The share of healthy brain pixels with a lower score than some.
+@dataclass(frozen=True, eq=False)
+class HealthyPixels:
+    """The brain pixels of healthy subjects, pooled.
 
-    Args:
-        scores_V: The scores.
-        healthy: The healthy subjects, whose pixels are pooled; at least one.
+    Attributes:
+        scores_K: Ascending scores.
+        below_K: The share of the pixels with a lower score than each.
     """
-    knots = np.unique(np.concatenate([one.scores_K for one in healthy]))
-    reached = np.zeros(len(knots))
-    for one in healthy:
-        positive, negative = one.reached(knots)
-        reached += positive + negative
-    n = sum(one.n_positive + one.n_negative for one in healthy)
-    values = np.interp(scores_V.astype(np.float64), knots, 1 - reached / n, left=0.0, right=1.0)
-    return values.astype(np.float32)
+
+    scores_K: NDArray[np.float64]
+    below_K: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, subjects: Sequence[SubjectCounts]) -> HealthyPixels:
+        """Those of some subjects, at least one."""
+        knots = np.unique(np.concatenate([one.scores_K for one in subjects]))
+        reached = np.zeros(len(knots))
+        for one in subjects:
+            positive, negative = one.reached(knots)
+            reached += positive + negative
+        n = sum(one.n_positive + one.n_negative for one in subjects)
+        return cls(knots, 1 - reached / n)
+
+    def share_below(self, scores_V: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The share of the pixels with a lower score than some."""
+        scores = scores_V.astype(np.float64)
+        found = np.interp(scores, self.scores_K, self.below_K, left=0.0, right=1.0)
+        return found.astype(np.float32)
 
 
 def pieces(maps: ScanMaps, affine: NDArray[np.float64], voxel_ml: float) -> list[Piece]:

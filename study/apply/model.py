@@ -27,6 +27,7 @@ from datasets.files import RefusedFileError, read_regular, write_whole
 from datasets.identity import digest
 from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
 from datasets.storage import StorageError, sha256_hex
+from study.apply.maps import HealthyPixels
 from study.errors import UsageError
 from study.report.detection import Subjects
 from study.report.thresholds import SubjectCounts, thresholds
@@ -132,6 +133,11 @@ class AppliedModel:
         """Of each healthy subject, how many brain pixels reach a score."""
         rows = self._healthy.filter(pc.equal(self._healthy["score"], score))
         return Subjects.of(rows.combine_chunks()).counts
+
+    def healthy_pixels(self, score: str) -> HealthyPixels | None:
+        """The healthy subjects' brain pixels by a score; None where there are none."""
+        counts = self.counts(score)
+        return HealthyPixels.of(counts) if counts else None
 
     @cached_property
     def _healthy(self) -> pa.Table:

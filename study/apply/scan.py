@@ -23,7 +23,7 @@ from datasets.nifti_write import nifti_bytes
 from datasets.shards import read_slices
 from datasets.storage import Storage
 from study.apply.folder import Names, read_json, sidecar, tool, unwritable, write_json
-from study.apply.maps import Piece, ScanMaps, pieces, scan_maps
+from study.apply.maps import HealthyPixels, Piece, ScanMaps, pieces, scan_maps
 from study.apply.model import AppliedModel, read_model
 from study.cluster.environment import load_sent
 from study.cluster.memory import keep_freed, release
@@ -122,21 +122,21 @@ def apply_to(order: ScanOrder) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(path: Path, identity: str) -> tuple[AppliedModel, Detector]:
-    """A model and its detector; a worker uses it for many scans."""
+def _loaded(
+    path: Path, identity: str, score: str
+) -> tuple[AppliedModel, Detector, HealthyPixels | None]:
+    """A model, ready to score; a worker uses it for many scans."""
     model = read_model(path)
-    return model, model.detector()
+    return model, model.detector(), model.healthy_pixels(score)
 
 
 def _write(order: ScanOrder) -> None:
-    model, detector = _loaded(order.model, order.identity)
+    model, detector, healthy = _loaded(order.model, order.identity, order.score)
     facts = check_header(order.image, order.volume)
     slices = read_slices(Storage.open(order.store), order.record)
     if facts.shape != slices.geometry.shape_XYZ:
         raise ScanError(f"{order.image} has changed since its slices were prepared")
-    maps = scan_maps(
-        detector, order.score, slices, order.threshold.value, model.counts(order.score)
-    )
+    maps = scan_maps(detector, order.score, slices, order.threshold.value, healthy)
     voxel_ml = abs(float(np.linalg.det(facts.affine[:3, :3]))) / 1000
     found = pieces(maps, facts.affine, voxel_ml)
     names, told = order.names, _told(order, model, slices.geometry.pixel_mm)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -19,9 +18,8 @@ from study import cli
 from study.cli import BrainMaskOption, ExtractorOption, NormalisationOption, preprocess_settings
 from study.cluster import connection
 from study.cluster.addresses import check_address
-from study.cluster.orphans import end_orphans
 from study.cluster.patience import WAIT_S
-from study.errors import EXIT_BROKE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
+from study.errors import EXIT_BROKE, EXIT_SOME_FAILED, UsageError
 from study.grids._grid import grid_names, load_grid
 from study.outputs import go_on_without_reader
 from study.prepare.cohorts import Cohort, grid_phantoms, read_cohorts
@@ -31,9 +29,7 @@ from study.prepare.losses import lesion_in_dropped_slices_share, lesion_lost_by_
 from study.prepare.noticed import file_lines, note_lines
 from study.prepare.page import write_reports
 from study.prepare.preparation import Preparation
-from study.progress.live import View
-from study.progress.monitor import Monitor
-from study.progress.tracker import Tracker
+from study.prepare.session import at_work, status_of
 from study.records.heartbeats import Stage
 from study.terminal import PlainConsole, new_console
 
@@ -76,17 +72,7 @@ def prepare(order: Order, console: PlainConsole) -> int:
         The exit status: whether scans were set aside, and every cohort has one that can be used.
     """
     _check_access(order.store)
-    tracker = Tracker()
-    view = View(tracker, console)
-    monitor = Monitor(tracker, view)
-    with ExitStack() as stack, view:
-
-        def connect() -> Any:
-            ray = stack.enter_context(connection.connected(order.address, verbose=order.verbose))
-            if monitor.watch_ray is None:
-                monitor.watch_ray = stack.enter_context(connection.watched(ray))
-            return ray
-
+    with at_work(console, order.address, verbose=order.verbose) as (monitor, connect):
         preparation = Preparation(
             order.cohorts,
             order.store,
@@ -262,19 +248,7 @@ def main(
     console = new_console()
     if cohorts is None:
         console.print("No cohorts file given: using the built-in synthetic phantom.")
-    raise typer.Exit(_drive(order, console))
-
-
-def _drive(order: Order, console: PlainConsole) -> int:
-    cli.end_in_order_on_signals()
-    end_orphans()  # also where there is nothing left to do that needs Ray
-    try:
-        return prepare(order, console)
-    except KeyboardInterrupt:
-        console.print(
-            "Interrupted; every finished scan is kept. The same command goes on from here."
-        )
-        return EXIT_INTERRUPTED
+    raise typer.Exit(status_of(lambda: prepare(order, console), console))
 
 
 def _phantom(grid: str, store: Storage) -> tuple[Cohort, ...]:

@@ -19,7 +19,7 @@ from datasets.scan import Role, Scan
 from datasets.settings import SIZE, PreprocessSettings
 from datasets.shards import SliceColumns, process_scan, read_slices
 from datasets.storage import Storage
-from study.apply.maps import ScanMaps, pieces, scan_maps, shares_below
+from study.apply.maps import HealthyPixels, ScanMaps, pieces, scan_maps
 from study.report.thresholds import SubjectCounts, thresholds
 from tests.datasets.test_orders import BRAIN, LESION, ORDERS, SHAPE, affine, store_file
 from trainables.evaluate import evaluate
@@ -50,7 +50,7 @@ def test_all_48_orders_give_the_same_map_each_in_its_own_files_voxels(tmp_path: 
     for number, order in enumerate(ORDERS):
         image = store_file(tmp_path / f"{number}.nii.gz", data, order)
         slices = prepared(Scan("01", "", "T1w", image), store, "healthy")
-        maps = scan_maps(intensity(), "intensity", slices, 1.5, ())
+        maps = scan_maps(intensity(), "intensity", slices, 1.5, None)
         facts = check_header(image)
         out = tmp_path / f"{number}-map.nii.gz"
         out.write_bytes(nifti_bytes(maps.score_XYZ, facts))
@@ -163,7 +163,7 @@ def test_a_map_that_is_cut_again_has_the_evaluations_auc(tmp_path: Path, name: s
             continue
         slices = test[int(row["subject"].removeprefix("c/"))]
         assert slices.geometry.pixel_mm >= 1.0
-        maps = scan_maps(detector, row["score"], slices, np.inf, ())
+        maps = scan_maps(detector, row["score"], slices, np.inf, None)
         again = at_pixels(maps.score_XYZ[:, :, slices.slice_index_N], slices.geometry)
         brain, lesion = unpacked(slices.brain_bits_NK), unpacked(slices.lesion_bits_NK)
         auc = roc_auc_score(lesion[brain], again[brain])
@@ -182,10 +182,10 @@ def test_shares_are_those_of_the_pooled_healthy_pixels() -> None:
     asked = np.array([-50, -0.5, 0.3, 2.0, 50], np.float32)
     pooled = np.concatenate(values)
     expected = [np.mean(pooled < value) for value in asked]
-    np.testing.assert_allclose(shares_below(asked, healthy), expected, atol=0.02)
+    np.testing.assert_allclose(HealthyPixels.of(healthy).share_below(asked), expected, atol=0.02)
     # A voxel at the threshold of 5 % has at least 95 % below it.
     (edge,) = thresholds(healthy, [0.05])
-    assert shares_below(np.array([edge], np.float32), healthy)[0] >= 0.95 - 1e-6
+    assert HealthyPixels.of(healthy).share_below(np.array([edge], np.float32))[0] >= 0.95 - 1e-6
 
 
 def test_pieces_touch_by_corners_and_are_told_in_mm() -> None:

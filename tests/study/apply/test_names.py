@@ -45,7 +45,9 @@ def test_two_scans_of_one_name_are_refused_before_anything_is_written(tmp_path: 
     records = tuple(SimpleNamespace(status="ok") for _ in scans)
     spec = SimpleNamespace(model="vae")
     description = SimpleNamespace(spec=spec)
-    model = SimpleNamespace(description=description, identity="x", counts=lambda score: ())
+    model = SimpleNamespace(
+        description=description, identity="x", healthy_pixels=lambda score: None
+    )
     order: Any = SimpleNamespace(
         model=model, score="nll", root=tmp_path, threshold=None, out=tmp_path, page=False
     )
