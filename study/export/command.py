@@ -50,7 +50,7 @@ def main(
         module.check(place)
     begin = _utc(since)
     found = ExportedStudy.of(*cli.existing_study(store, study))
-    runs = list(found.runs(begin))
+    runs = [run for run in found.runs if run.finished >= begin]
     try:
         done = module.export(found, place, runs)
     except OSError as error:

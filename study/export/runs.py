@@ -134,21 +134,20 @@ class ExportedStudy:
         last = index.group_by("trial_id").aggregate([("finished", "max")])
         return dict(zip(*(last[c].to_pylist() for c in ("trial_id", "finished_max")), strict=True))
 
-    def runs(self, since: str = "") -> Iterator[Run]:
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
         """The trials that have ended, by their identity.
-
-        Args:
-            since: Only those of which a record was written at this time or later, in UTC.
 
         Raises:
             StorageError: If the store cannot be read.
         """
         planned = {t.trial_id: t for t in plan_trials(self.record, self.report.index)}
-        for trial_id in sorted(planned):
-            finished = self._finished.get(trial_id, "")
-            fit = self.store.trial(trial_id).fit() if finished and finished >= since else None
+        found = []
+        for trial_id in sorted(planned.keys() & self._finished.keys()):
+            fit = self.store.trial(trial_id).fit()
             if fit is not None:
-                yield self._run(planned[trial_id], fit, finished)
+                found.append(self._run(planned[trial_id], fit, self._finished[trial_id]))
+        return tuple(found)
 
     def _run(self, trial: PlannedTrial, fit: FitRecord, finished: str) -> Run:
         spec = fit.spec

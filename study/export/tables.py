@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
+from datasets.files import write_whole
 from study.errors import UsageError
+from study.export.extras import Exported
 from study.export.runs import Run
 
 TRIALS = pa.schema(
@@ -61,6 +63,23 @@ def tables(runs: Iterable[Run]) -> dict[str, pa.Table]:
         "losses": pa.Table.from_pylist(losses, schema=LOSSES),
         "metrics": pa.Table.from_pylist(metrics, schema=METRICS),
     }
+
+
+def write_tables(
+    place: str, runs: Sequence[Run], ending: str, packed: Callable[[pa.Table], bytes]
+) -> Exported:
+    """Write the tables into a folder, in place of what was there.
+
+    Args:
+        place: The folder.
+        runs: What the tables are of.
+        ending: Of the files' names.
+        packed: A table as the bytes of a file.
+    """
+    path = folder(place)
+    for name, table in tables(runs).items():
+        write_whole(path / f"{name}.{ending}", packed(table))
+    return Exported(len(runs), 0, str(path))
 
 
 def folder(place: str) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import optuna
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -113,7 +114,7 @@ def test_tensorboard_has_a_folder_a_trial_with_losses_by_epoch_and_the_figures(
     exported(store, f"tensorboard:{tmp_path / 'tb'}")
     folders = sorted((tmp_path / "tb" / "made").iterdir())
     assert len(folders) == 28
-    runs = {run.trial_id[:12]: run for run in opened(store).runs()}
+    runs = {run.trial_id[:12]: run for run in opened(store).runs}
     known = figures(store)
     for folder in folders:
         run = runs[folder.name.rpartition("-")[2]]
@@ -127,8 +128,6 @@ def test_tensorboard_has_a_folder_a_trial_with_losses_by_epoch_and_the_figures(
 def test_a_second_export_adds_nothing_and_a_change_replaces_its_run_alone(
     store: Path, tmp_path: Path, synthetic: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import numpy as np
-
     to = f"tensorboard:{tmp_path / 'tb'}"
     exported(store, to)
 
@@ -169,7 +168,7 @@ def test_an_optuna_storage_has_a_study_a_test_cohort_with_every_trial(
     for name in names:
         _, cohort, modality = name.split()
         study = optuna.load_study(study_name=name, storage=url)
-        runs = {run.trial_id: run for run in opened(store).runs() if run.modality == modality}
+        runs = {run.trial_id: run for run in opened(store).runs if run.modality == modality}
         assert {trial.user_attrs["trial_id"] for trial in study.trials} == set(runs)
         assert len(study.trials) == len(runs)
         for trial in study.trials:
@@ -180,6 +179,37 @@ def test_an_optuna_storage_has_a_study_a_test_cohort_with_every_trial(
                 assert trial.value == known[run.trial_id, place]
             else:
                 assert trial.state == optuna.trial.TrialState.FAIL
+
+
+def test_an_optuna_storage_follows_a_trial_that_changes_and_a_grid_that_grows(
+    store: Path,
+    tmp_path: Path,
+    synthetic: ModuleType,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+
+    def check(wanted: str) -> None:
+        exported(store, f"optuna:{url}")
+        assert wanted in capsys.readouterr().out
+        runs = opened(store).runs
+        for name in optuna.get_all_study_names(url):
+            study = optuna.load_study(study_name=name, storage=url)
+            modality = name.split()[2]
+            marks = sorted(trial.user_attrs["fingerprint"] for trial in study.trials)
+            assert marks == sorted(run.fingerprint for run in runs if run.modality == modality)
+
+    exported(store, f"optuna:{url}")
+    capsys.readouterr()
+    study = opened(store)
+    trial = next(t for t in study.record.trials if t.spec.model == "ae")
+    rng = np.random.default_rng(99)
+    synthetic.write_evaluation(study.store, trial, trial.evals[0], rng, None)
+    check("2 runs written")  # one for each of its test cohorts
+    wanted = synthetic.Wanted(trials=60, failed=1, full=False)  # with settings that were not there
+    synthetic.write_store(store, "made", wanted)
+    check("written")
+    check("0 runs written")
 
 
 def test_mlflow_has_a_run_a_trial_below_that_of_the_study(store: Path, tmp_path: Path) -> None:
@@ -194,7 +224,7 @@ def test_mlflow_has_a_run_a_trial_below_that_of_the_study(store: Path, tmp_path:
     below = [run for run in runs if "anomaly_study.trial_id" in run.data.tags]
     assert len(below) == 28
     assert {run.data.tags["mlflow.parentRunId"] for run in below} == {parent.info.run_id}
-    ours = {run.trial_id: run for run in opened(store).runs()}
+    ours = {run.trial_id: run for run in opened(store).runs}
     found: dict[tuple[str, str], float] = {}
     for run in below:
         own = ours[run.data.tags["anomaly_study.trial_id"]]
@@ -240,7 +270,7 @@ def test_wandb_offline_writes_runs_without_an_account_or_a_network(
         )
     assert "0 runs written, 28 already there" in done.stdout
     folders = sorted((tmp_path / "wandb" / "made").iterdir())
-    ours = {run.trial_id: run for run in opened(store).runs()}
+    ours = {run.trial_id: run for run in opened(store).runs}
     assert len(folders) == 28
     for folder in folders:
         (data,) = folder.rglob("*.wandb")

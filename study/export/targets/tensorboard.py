@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from study.export.extras import Exported, needed
-from study.export.marks import is_exported, mark
+from study.export.marks import write_folders
 from study.export.runs import ExportedStudy, Run
 from study.export.tables import folder
 
@@ -21,16 +20,12 @@ def check(place: str) -> None:
 
 def export(study: ExportedStudy, place: str, runs: Sequence[Run]) -> Exported:
     """Write the runs that are not there as they are."""
-    root = folder(place) / study.name
-    written = 0
-    for run in runs:
-        path = root / f"{run.model}-{run.modality}-{run.trial_id[:12]}"
-        if not is_exported(path, run.fingerprint):
-            shutil.rmtree(path, ignore_errors=True)
-            _write(study, run, path)
-            mark(path, run.fingerprint)
-            written += 1
-    return Exported(written, len(runs) - written, str(root))
+    return write_folders(
+        folder(place) / study.name,
+        runs,
+        lambda run: f"{run.model}-{run.modality}-{run.trial_id[:12]}",
+        lambda run, path: _write(study, run, path),
+    )
 
 
 def _write(study: ExportedStudy, run: Run, path: Path) -> None:
