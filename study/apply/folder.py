@@ -54,8 +54,8 @@ For each scan, in its own voxels (shape, order of the axes and affine of its fil
 A JSON file beside each says of which scan, by which model and with which threshold it was made.
 
 Slices are scored at 128 x 128 pixels of the brain's box, and maps are put back from there. What
-that alone costs was measured on lesions drawn by hand, sent there and back: from 24 ml on they keep
-a Dice of .97 to .985, one of 1.3 ml keeps .81.
+that alone costs was measured on the truth of 17 scans, sent there and back: lesions of 7 ml and
+more keep a Dice of .96 to .98, many small ones of 50 ml together .93, and 1.3 ml .81.
 
 The folder `{work}` has the prepared slices, so that the same command goes on where it was; it may
 be deleted.
