@@ -286,7 +286,10 @@ def _badges(view: StudyView) -> None:
         elif progress is not None and (progress.stage == "stopped" or not progress.has_ended):
             st.badge("stopped", icon=":material/sync_problem:", color="red")
         elif counts.planned and counts.ended >= counts.planned:
-            st.badge("complete", icon=":material/check:", color="blue")
+            if counts.failed:
+                st.badge(f"{counts.failed:,} failed", icon=":material/error:", color="red")
+            else:
+                st.badge("complete", icon=":material/check:", color="blue")
         else:
             st.badge("not running", icon=":material/pause:", color="gray")
 

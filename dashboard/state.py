@@ -205,7 +205,7 @@ def select(
         key=key(name),
         format_func=show,
         bind=BIND,
-        required=True,
+        required=written,
         **layout,
     )
     value = first if value is None else value

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard.charts import paper_figure
 from dashboard.data import postprocessed_of, table_of
+from dashboard.detail import in_detail
 from dashboard.frame import (
     Frame,
     current,
@@ -21,7 +22,7 @@ from dashboard.links import page_url
 from dashboard.operating import at_thresholds
 from dashboard.postprocessed import after_postprocessing
 from dashboard.text import markdown_text
-from study.report.formats import METRIC_LABELS, legends, marked, seeds_text, table_csv, table_latex
+from study.report.formats import METRIC_LABELS, legends, marked, table_csv, table_latex
 from study.report.table_one import Cell, TableOne
 
 
@@ -48,6 +49,8 @@ def main() -> None:
     )
     synthetic_note(frame.record, [cohort for cohort, _ in table.columns])
     _downloads(frame, table)
+    if metric == "auc":
+        in_detail(table)
     at_thresholds(table)
     cells = postprocessed_of(frame.uri, frame.study, version, frame.view)
     after_postprocessing(cells, table.names)
@@ -90,8 +93,7 @@ def _ours(cell: Cell) -> str:
     figure = f"**{figure}**" if cell.is_bold else figure
     if cell.interval is not None:
         figure += f" :gray[{cell.interval[0]:.3f}–{cell.interval[1]:.3f}]"
-    chosen = "" if cell.selected is None else f"chosen {cell.selected:.3f}"
-    return figure + _small(cell.setting.table_text) + _small(seeds_text(cell)) + _small(chosen)
+    return figure + _small(cell.setting.table_text)
 
 
 def _paper(cell: Cell) -> str:

@@ -175,18 +175,20 @@ def _results(frame: Frame, rows: pa.Table) -> None:
         icon=":material/show_chart:",
         query_params=choices("roc", curves=curves, cohort=show_choice(column)),
     )
-    guarded(lambda: _subjects(frame, shown[0]), "The subjects")
+    guarded(lambda: _subjects(frame, shown), "The subjects")
 
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def _subjects(frame: Frame, row: dict[str, Any]) -> None:
-    head = f"By subject, {markdown_text(frame.names.score(row['model'], row['score']))}"
-    with st.expander(head, key="subjects open", on_change="rerun") as box:
+def _subjects(frame: Frame, rows: list[dict[str, Any]]) -> None:
+    """The subjects of one of the results; of that which a link or a cell of the grid meant."""
+    with st.expander("By subject", key="subjects open", on_change="rerun") as box:
         if not box.open:
             return
+        by_text = {f"{r['cohort']} {frame.names.score(r['model'], r['score'])}": r for r in rows}
+        row = by_text[state.select("Test cohort and score", "result", list(by_text))]
         where = (frame.uri, frame.study, row["trial_id"], row["eval_id"])
         table = evaluation_table(*where, "subjects.parquet")
         table = rows_of(table, score=row["score"], region=row["region"])
