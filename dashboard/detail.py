@@ -15,7 +15,7 @@ from study.report.table_one import Cell, TableOne
 def in_detail(table: TableOne) -> None:
     """A test cohort's lines, the highest first, each beside the baseline and the highest other."""
     columns = {f"{cohort} {modality}": (cohort, modality) for cohort, modality in table.columns}
-    st.subheader("Is it a difference?", anchor=False)
+    st.header("Is it a difference?", anchor=False)
     name = state.segmented("Test cohort", "detail", list(columns), show=markdown_text)
     lines = [line for line in table.lines if table.cells[line, columns[name]].value is not None]
     cells = {line: table.cells[line, columns[name]] for line in lines}

@@ -43,9 +43,10 @@ def main() -> None:
         return
     _table(table)
     bold = "" if table.has_intervals else "Bold: the best of its column. "
+    told = [legend for legend in legends(table) if not legend.startswith("chosen")]
     st.caption(
         f"{bold}The settings are chosen on the test set itself, as in the paper: optimistic. "
-        f"{markdown_text(' '.join(legends(table)))}"
+        f"{markdown_text(' '.join(told))}"
     )
     synthetic_note(frame.record, [cohort for cohort, _ in table.columns])
     _downloads(frame, table)
@@ -162,7 +163,7 @@ def _trial_links(frame: Frame, table: TableOne) -> None:
 
 
 def _beside_the_paper(table: TableOne) -> None:
-    st.subheader("Beside the paper", anchor=False)
+    st.header("Beside the paper", anchor=False)
     columns = [column for column in table.columns if table.has_paper(column)]
     with wide("paper", 120 + 230 * len(columns)):
         st.plotly_chart(

@@ -79,7 +79,7 @@ def main() -> None:
     places = st.columns(len(shown))
     for number, (name, table) in enumerate(selections.items()):
         with places[number]:
-            st.subheader(markdown_text(name), anchor=False)
+            st.header(markdown_text(name), anchor=False)
             result = f"{split[name][0]} {frame.names.score(model, score)}"
             _panel(number, name, table, metric, (low, high), axes, result)
     one_scale = " One colour scale for both cohorts." if len(shown) > 1 else ""

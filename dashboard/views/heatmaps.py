@@ -203,7 +203,7 @@ def _grouped(source: SliceSource, lines: list[str]) -> list[str]:
 def _threshold(
     frame: Frame, source: SliceSource, shown: dict[str, ShowcaseMaps], lines: list[str], where: str
 ) -> None:
-    st.subheader("Segmentation", anchor=False)
+    st.header("Segmentation", anchor=False)
     left, right = st.columns([2, 3], gap="large")
     with left:
         key = state.select(

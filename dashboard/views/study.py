@@ -209,7 +209,7 @@ def _loss_pair(name: str, history: pa.Table, colour: str) -> list[Trace]:
 
 def _best(frame: Frame) -> None:
     counts = frame.view.counts
-    st.subheader("Best" if counts.ended >= counts.planned else "Best so far", anchor=False)
+    st.header("Best" if counts.ended >= counts.planned else "Best so far", anchor=False)
     version = frame.view.version
     table = table_of(frame.uri, frame.study, version, "auc", "brain", frame.view)
     if not any(cell.value is not None for cell in table.cells.values()):
@@ -243,7 +243,7 @@ def _failures(frame: Frame) -> None:
     failed = failures(frame.view.index)
     if not failed.num_rows:
         return
-    st.subheader(f"Failed ({failed.num_rows})", anchor=False)
+    st.header(f"Failed ({failed.num_rows})", anchor=False)
     for row in failed.slice(0, MOST_FAILURES).to_pylist():
         show_failure(frame, row)
     if failed.num_rows > MOST_FAILURES:

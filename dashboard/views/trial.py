@@ -65,10 +65,10 @@ def main() -> None:
     results = rows_of(frame.view.results, trial_id=trial_id)
     left, right = st.columns([2, 3], gap="large")
     with left:
-        st.subheader("Loss", anchor=False)
+        st.header("Loss", anchor=False)
         guarded(lambda: _loss(frame, fit), "The loss curve")
     with right:
-        st.subheader("Results", anchor=False)
+        st.header("Results", anchor=False)
         where = region()
         _results(frame, rows_of(results, region=where))
     _maps(frame, results, where)
@@ -199,7 +199,7 @@ def _subjects(frame: Frame, rows: list[dict[str, Any]]) -> None:
 def _maps(frame: Frame, results: pa.Table, where: str) -> None:
     if not results.num_rows:
         return
-    st.subheader("Score maps", anchor=False)
+    st.header("Score maps", anchor=False)
     evaluations = {
         row["cohort"]: row["eval_id"]
         for row in results.group_by(["cohort", "eval_id"]).aggregate([]).to_pylist()
