@@ -129,6 +129,30 @@ def test_the_table_tells_intervals_and_the_claim(report: Report) -> None:
     assert all(one.split(":")[0] in markdown for one in evidence_sentences(report, table))
 
 
+def test_each_line_stands_beside_the_highest_other(report: Report) -> None:
+    column = ("atlas", "T1w")
+    table = report.table("brain")
+    told = {
+        line: cell
+        for (line, where), cell in table.cells.items()
+        if where == column and cell.interval
+    }
+    ranked = sorted(told, key=lambda line: -(told[line].value or 0.0))
+    for line in ranked:
+        other = ranked[1] if line == ranked[0] else ranked[0]
+        found = told[line].over_other
+        assert found is not None
+        assert (found.lower, found.higher) == (":".join(other), ":".join(line))
+        expected = (told[line].value or 0.0) - (told[other].value or 0.0)
+        assert found.difference == pytest.approx(expected, abs=1e-4)
+        assert found.low < found.difference < found.high
+    low, high = ("vae", "log_variance"), ranked[0]
+    assert told[low].over_other.is_separated  # type: ignore[union-attr]
+    assert told[high].over_other.difference > 0  # type: ignore[union-attr]
+    # The intensity has no counts by subject, so nothing is told of a difference from it.
+    assert all(cell.over_baseline is None for cell in told.values())
+
+
 def test_the_papers_claim_is_answered_for_each_test_set(
     study: StudyStore, record: StudyRecord, report: Report
 ) -> None:
