@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from dashboard.reader import StudyReader, StudyView
 from datasets.manifest import CohortManifest, ScanRecord, read_manifest
+from datasets.preprocess import SliceGeometry
 from datasets.storage import Storage, StorageError
 from study.plan.done import plan_rows, plan_trials
 from study.records.names import Names
@@ -209,12 +210,14 @@ class ScanSlices:
         brain_NHW: bool brain masks.
         lesion_NHW: bool lesion masks.
         slice_index_N: Index of each slice in the scan's volume.
+        geometry: Where they lie in it.
     """
 
     images_NHW: NDArray[np.float32]
     brain_NHW: NDArray[np.bool_]
     lesion_NHW: NDArray[np.bool_]
     slice_index_N: NDArray[np.int32]
+    geometry: SliceGeometry
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
@@ -240,7 +243,13 @@ def scan_slices(uri: str, record: ScanRecord) -> ScanSlices:
         slice_index_N=columns.slice_index_N,
         subjects=(record.subject,),
     ).batch(slice(None))
-    return ScanSlices(batch.images_BHW, batch.brain_BHW, batch.lesion_BHW, columns.slice_index_N)
+    return ScanSlices(
+        batch.images_BHW,
+        batch.brain_BHW,
+        batch.lesion_BHW,
+        columns.slice_index_N,
+        columns.geometry,
+    )
 
 
 @st.cache_data(show_spinner=False, max_entries=24)
