@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from dashboard import state
 from dashboard.data import scan_slices
 from dashboard.frame import (
+    Frame,
     choose_cohort,
     current,
     empty,
@@ -25,6 +28,7 @@ from datasets.storage import StorageError
 from study.terminal import counted
 
 NONE = "none"
+_WIDTHS = (5, 1)  # of the lines of table 1, and of the second score beside them
 
 
 def main() -> None:
@@ -34,11 +38,22 @@ def main() -> None:
     title("Viewer", "A whole scan in three planes: image, lesion, and the scores of its voxels.")
     if not has_results(frame.view, "Scans appear with the first results"):
         return
-    cohort, modality = choose_cohort(frame.view)
-    source = open_source(frame, cohort, modality, "brain")
+
+    @st.fragment
+    def viewer() -> None:
+        _viewer(frame)
+
+    viewer()
+
+
+def _viewer(frame: Frame) -> None:
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        cohort, modality = choose_cohort(frame.view)
+        source = open_source(frame, cohort, modality, "brain")
+        record = _choose_scan(source) if source.records else None
     for text in source.problems:
         problem(text)
-    if not source.records:
+    if record is None:
         empty(
             "The slices of this cohort are not in this store",
             "Scans appear when the store's `shards` folder is there: run "
@@ -48,19 +63,12 @@ def main() -> None:
     if not source.lines:
         empty("No trial has a ROC-AUC here", "A cohort without lesion pixels has no best setting.")
         return
-    highest = highest_line(source, cohort, modality)
-
-    @st.fragment
-    def viewer() -> None:
-        _viewer(source, highest)
-
-    viewer()
+    choices = _choose_sides(source, highest_line(source, cohort, modality))
+    _draw(source, record, choices)
     synthetic_note(frame.record, [cohort])
 
 
-def _viewer(source: SliceSource, highest: str) -> None:
-    record = _choose_scan(source)
-    choices = _choose_sides(source, highest)
+def _draw(source: SliceSource, record: ScanRecord, choices: Sequence[Choice]) -> None:
     try:
         scan = scan_slices(source.frame.uri, record)
     except StorageError as error:
@@ -108,11 +116,19 @@ def _choose_sides(source: SliceSource, highest: str) -> list[Choice]:
         return show_choice(names[key])
 
     lines = list(source.lines)
-    left = state.segmented("Left", "left-line", lines, default=highest, show=show)
-    choices = [Choice(source.lines[left], _choose_second(source, "left", left))]
-    right = state.segmented("Right", "right-line", [*lines, NONE], default=NONE, show=show)
+    first, beside = st.columns(_WIDTHS, gap="medium")
+    with first:
+        left = state.segmented("Left", "left-line", lines, default=highest, show=show, wrap=True)
+    with beside:
+        choices = [Choice(source.lines[left], _choose_second(source, "left", left))]
+    first, beside = st.columns(_WIDTHS, gap="medium")
+    with first:
+        right = state.segmented(
+            "Right", "right-line", [*lines, NONE], default=NONE, show=show, wrap=True
+        )
     if right != NONE:
-        choices.append(Choice(source.lines[right], _choose_second(source, "right", right)))
+        with beside:
+            choices.append(Choice(source.lines[right], _choose_second(source, "right", right)))
     return choices
 
 
@@ -123,12 +139,12 @@ def _choose_second(source: SliceSource, side: str, key: str) -> str | None:
     if not others:
         return None
     names = source.frame.names
-    score = state.segmented(
-        f"Second score on the {side}, of the same trial",
+    score = state.select(
+        f"Over it on the {side}",
         f"{side}-second",
-        [*others, NONE],
-        default=NONE,
-        show=lambda name: show_choice(name if name == NONE else names.score(line.model, name)),
+        [NONE, *others],
+        show=lambda name: name if name == NONE else names.score(line.model, name),
+        help="Another score of the same trial, in colours of its own.",
     )
     return None if score == NONE else score
 

@@ -146,7 +146,8 @@ class ScoreView {
     [this.opacity.min, this.opacity.max, this.opacity.step] = [0, 100, 1];
     this.value = element("span", { class: "value" });
     this.colours = element("span", { class: "colours" });
-    const end = (value) => element("span", {}, digits(value));
+    const nothing = 0.005 * (score.high - score.low); // beside the length of the bar
+    const end = (value) => element("span", {}, Math.abs(value) < nothing ? "0" : digits(value));
     const bar = [end(score.low), this.colours, end(score.high)];
     this.element = element(
       "fieldset",

@@ -46,6 +46,7 @@ class Viewer {
 
   build() {
     const { scene } = this;
+    this.root.setAttribute("aria-label", `Scan ${scene.name}`);
     const lead = { moveTo: this.moveTo.bind(this), stepBy: this.stepBy.bind(this) };
     const change = (key, part) => {
       this.settings.scores.set(key, { ...this.settings.scores.get(key), ...part });
