@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -366,3 +369,33 @@ def test_another_scan_begins_in_its_own_lesion_and_keeps_the_look(
     page.get_by_test_id("stSelectbox").get_by_role("combobox").nth(1).click()
     page.get_by_role("option").nth(0).click()
     expect(plane).to_have_attribute("aria-valuenow", "0")
+
+
+def test_scores_that_are_not_finite_are_clear_and_told(
+    page: Page, smoke_store: Path, served: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    import safetensors.numpy
+
+    for name in ("studies", "shards"):
+        shutil.copytree(smoke_store / name, tmp_path / name)
+    copy = Served(served(tmp_path).url, tmp_path)
+    record = copy.study.study()
+    assert record is not None
+    for planned in record.trials:
+        trial = copy.study.trial(planned.trial_id)
+        fit = trial.fit()
+        if fit is None or fit.spec.model != "ae":
+            continue
+        weights = safetensors.numpy.load(trial.read_part(fit, "model.safetensors"))
+        broken = {
+            name: np.full_like(array, np.nan) if array.dtype.kind == "f" else array
+            for name, array in weights.items()
+        }
+        part = trial.attempt().put("model.safetensors", safetensors.numpy.save(broken))
+        trial.write_fit(fit.model_copy(update={"parts": {**fit.parts, "model.safetensors": part}}))
+    viewer = _open(page, copy, **{"left-line": "ae:squared_error", "right-line": "none"})
+    expect(viewer.locator(".value")).to_have_text("not finite")
+    opaque = _pictures(viewer)
+    viewer.get_by_label("Opacity, squared error").fill("0")
+    assert _pictures(viewer) == opaque
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
