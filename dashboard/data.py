@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from dashboard.reader import StudyReader, StudyView
 from datasets.manifest import CohortManifest, ScanRecord, read_manifest
-from datasets.preprocess import SliceGeometry
 from datasets.storage import Storage, StorageError
 from study.plan.done import plan_rows, plan_trials
 from study.records.names import Names
@@ -36,6 +35,9 @@ from study.report.operating_table import with_operating
 from study.report.postprocessed import Postprocessed, postprocessed_cells
 from study.report.proof import with_evidence
 from study.report.table_one import TableOne, table_one
+
+if TYPE_CHECKING:  # loads nibabel
+    from datasets.preprocess import SliceGeometry
 
 
 @dataclass(frozen=True)

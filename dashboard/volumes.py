@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.preprocess import SliceGeometry
 from datasets.settings import SIZE
+
+if TYPE_CHECKING:  # loads nibabel
+    from datasets.preprocess import SliceGeometry
 
 LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 """What the low and the high end of the axes X, Y and Z are called."""
