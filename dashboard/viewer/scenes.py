@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from dashboard.data import ScanSlices, best_of, finished_at, rows_of
+from dashboard.data import ScanSlices, finished_at, rows_of
 from dashboard.frame import Frame
 from dashboard.maps import score_range
 from dashboard.scoring import score_scan
@@ -19,7 +18,6 @@ from dashboard.volumes import Coded, coded, grid_of, missing_planes, placed, sta
 from datasets.identity import digest
 from datasets.manifest import ScanRecord
 from datasets.storage import StorageError
-from study.report.choice import mean_of
 
 
 @dataclass(frozen=True)
@@ -49,17 +47,6 @@ def line_names(source: SliceSource) -> dict[str, str]:
 
 def _line_name(frame: Frame, line: Line) -> str:
     return f"{frame.names.line(line.model, line.score)} {line.setting}".strip()
-
-
-def highest_line(source: SliceSource, cohort: str, modality: str) -> str:
-    """The line with the highest ROC-AUC over brain pixels, as a mean over its seeds."""
-    frame = source.frame
-    place = {"cohort": cohort, "modality": modality, "region": "brain"}
-    seeds: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in best_of(frame.uri, frame.study, frame.view.version, "auc", frame.view):
-        if all(row[name] == value for name, value in place.items()):
-            seeds[f"{row['model']}:{row['score']}"].append(row)
-    return max(source.lines, key=lambda key: mean_of(seeds[key], "auc"))
 
 
 def scores_of(source: SliceSource, model: str) -> tuple[str, ...]:

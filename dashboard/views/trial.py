@@ -26,9 +26,10 @@ from dashboard.frame import (
     watch,
     wide,
 )
+from dashboard.links import choices
 from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import outline, region_mask, score_range
-from dashboard.text import figure_text, markdown_text
+from dashboard.text import curve_text, figure_text, markdown_text
 from study.records.showcase import ShowcaseMaps
 from study.report.formats import METRIC_LABELS
 from study.terminal import duration
@@ -52,6 +53,8 @@ def main() -> None:
         "trial",
         list(names),
         show=lambda key: names[key],
+        read=lambda text: text if text in names else None,
+        written=True,
         label_visibility="collapsed",
         help="The best, the latest and the failed ones; links lead to any.",
     )
@@ -62,10 +65,10 @@ def main() -> None:
     results = rows_of(frame.view.results, trial_id=trial_id)
     left, right = st.columns([2, 3], gap="large")
     with left:
-        st.subheader("Loss", anchor=False)
+        st.header("Loss", anchor=False)
         guarded(lambda: _loss(frame, fit), "The loss curve")
     with right:
-        st.subheader("Results", anchor=False)
+        st.header("Results", anchor=False)
         where = region()
         _results(frame, rows_of(results, region=where))
     _maps(frame, results, where)
@@ -82,13 +85,22 @@ def _options(frame: Frame, fits: pa.Table) -> dict[str, str]:
     brain = rows_of(frame.view.results, region="brain")
     brain = brain.filter(pc.is_valid(brain["auc"]))
     best = brain.take(pc.sort_indices(brain, [("auc", "descending")])[:20])["trial_id"].to_pylist()
-    told = [st.query_params.get("trial", ""), st.session_state.get(state.widget_key("trial"), "")]
+    told = [_told(fits), st.session_state.get(state.key("trial"), "")]
     newest = fits.take(latest[:MOST_OPTIONS])["trial_id"].to_pylist()
     failed = failures(frame.view.index)["trial_id"].to_pylist()[:MOST_OPTIONS]
     wanted = dict.fromkeys([*best, *newest, *failed, *told])
     known = fits.filter(pc.is_in(fits["trial_id"], pa.array(list(wanted), pa.string())))
     rows = {row["trial_id"]: row for row in known.to_pylist()}
     return {key: _name(frame, rows[key]) for key in wanted if key in rows}
+
+
+def _told(fits: pa.Table) -> str:
+    """The trial that the address names, by its identity or by the text of its choice."""
+    text = st.query_params.get(state.key("trial"), "").rpartition(" ")[2]
+    if not text:
+        return ""
+    found = fits.filter(pc.starts_with(fits["trial_id"], text))["trial_id"]
+    return str(found[0].as_py()) if len(found) else ""
 
 
 def _name(frame: Frame, row: dict[str, Any]) -> str:
@@ -155,26 +167,28 @@ def _results(frame: Frame, rows: pa.Table) -> None:
         ]
     )
     st.table(table, border="horizontal", hide_index=True)
-    keys = ",".join(f"{row['trial_id']}:{row['score']}" for row in shown[:4])
+    curves = [curve_text(frame.names, row) for row in shown[:4]]
     column = f"{shown[0]['cohort']} {shown[0]['modality']}"
     st.page_link(
-        "pages/roc.py",
+        "views/roc.py",
         label="Its curves",
         icon=":material/show_chart:",
-        query_params=state.link(curves=keys, cohort=column),
+        query_params=choices("roc", curves=curves, cohort=show_choice(column)),
     )
-    guarded(lambda: _subjects(frame, shown[0]), "The subjects")
+    guarded(lambda: _subjects(frame, shown), "The subjects")
 
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def _subjects(frame: Frame, row: dict[str, Any]) -> None:
-    head = f"By subject, {markdown_text(frame.names.score(row['model'], row['score']))}"
-    with st.expander(head, key="subjects open", on_change="rerun") as box:
+def _subjects(frame: Frame, rows: list[dict[str, Any]]) -> None:
+    """The subjects of one of the results; of that which a link or a cell of the grid meant."""
+    with st.expander("By subject", key="subjects open", on_change="rerun") as box:
         if not box.open:
             return
+        by_text = {f"{r['cohort']} {frame.names.score(r['model'], r['score'])}": r for r in rows}
+        row = by_text[state.select("Test cohort and score", "result", list(by_text))]
         where = (frame.uri, frame.study, row["trial_id"], row["eval_id"])
         table = evaluation_table(*where, "subjects.parquet")
         table = rows_of(table, score=row["score"], region=row["region"])
@@ -185,7 +199,7 @@ def _subjects(frame: Frame, row: dict[str, Any]) -> None:
 def _maps(frame: Frame, results: pa.Table, where: str) -> None:
     if not results.num_rows:
         return
-    st.subheader("Score maps", anchor=False)
+    st.header("Score maps", anchor=False)
     evaluations = {
         row["cohort"]: row["eval_id"]
         for row in results.group_by(["cohort", "eval_id"]).aggregate([]).to_pylist()

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard.charts import paper_figure
 from dashboard.data import postprocessed_of, table_of
+from dashboard.detail import in_detail
 from dashboard.frame import (
     Frame,
     current,
@@ -17,10 +18,11 @@ from dashboard.frame import (
     watch,
     wide,
 )
+from dashboard.links import page_url
 from dashboard.operating import at_thresholds
 from dashboard.postprocessed import after_postprocessing
 from dashboard.text import markdown_text
-from study.report.formats import METRIC_LABELS, legends, marked, seeds_text, table_csv, table_latex
+from study.report.formats import METRIC_LABELS, legends, marked, table_csv, table_latex
 from study.report.table_one import Cell, TableOne
 
 
@@ -41,12 +43,15 @@ def main() -> None:
         return
     _table(table)
     bold = "" if table.has_intervals else "Bold: the best of its column. "
+    told = [legend for legend in legends(table) if not legend.startswith("chosen")]
     st.caption(
         f"{bold}The settings are chosen on the test set itself, as in the paper: optimistic. "
-        f"{markdown_text(' '.join(legends(table)))}"
+        f"{markdown_text(' '.join(told))}"
     )
     synthetic_note(frame.record, [cohort for cohort, _ in table.columns])
     _downloads(frame, table)
+    if metric == "auc":
+        in_detail(table)
     at_thresholds(table)
     cells = postprocessed_of(frame.uri, frame.study, version, frame.view)
     after_postprocessing(cells, table.names)
@@ -89,8 +94,7 @@ def _ours(cell: Cell) -> str:
     figure = f"**{figure}**" if cell.is_bold else figure
     if cell.interval is not None:
         figure += f" :gray[{cell.interval[0]:.3f}–{cell.interval[1]:.3f}]"
-    chosen = "" if cell.selected is None else f"chosen {cell.selected:.3f}"
-    return figure + _small(cell.setting.table_text) + _small(seeds_text(cell)) + _small(chosen)
+    return figure + _small(cell.setting.table_text)
 
 
 def _paper(cell: Cell) -> str:
@@ -145,7 +149,7 @@ def _trial_links(frame: Frame, table: TableOne) -> None:
                 METRIC_LABELS[table.metric]: [cell.value for _, _, cell, *_ in cells],
                 "Setting": [cell.setting.table_text for _, _, cell, *_ in cells],
                 "Seed": [f"{n} of {len(cell.trial_ids)}" for _, _, cell, n, _ in cells],
-                "Trial": [f"trial?study={frame.study}&trial={trial}" for *_, trial in cells],
+                "Trial": [page_url(frame, "trial", trial=trial) for *_, trial in cells],
             }
         )
         st.dataframe(
@@ -159,7 +163,7 @@ def _trial_links(frame: Frame, table: TableOne) -> None:
 
 
 def _beside_the_paper(table: TableOne) -> None:
-    st.subheader("Beside the paper", anchor=False)
+    st.header("Beside the paper", anchor=False)
     columns = [column for column in table.columns if table.has_paper(column)]
     with wide("paper", 120 + 230 * len(columns)):
         st.plotly_chart(

@@ -22,7 +22,7 @@ from dashboard.frame import (
 )
 from dashboard.slices import SliceSource, open_source
 from dashboard.viewer.component import show_scene
-from dashboard.viewer.scenes import Choice, highest_line, line_names, scene_of, scores_of
+from dashboard.viewer.scenes import Choice, line_names, scene_of, scores_of
 from datasets.manifest import ScanRecord
 from datasets.storage import StorageError
 from study.terminal import counted
@@ -63,8 +63,7 @@ def _viewer(frame: Frame) -> None:
     if not source.lines:
         empty("No trial has a ROC-AUC here", "A cohort without lesion pixels has no best setting.")
         return
-    choices = _choose_sides(source, highest_line(source, cohort, modality))
-    _draw(source, record, choices)
+    _draw(source, record, _choose_sides(source))
     synthetic_note(frame.record, [cohort])
 
 
@@ -108,7 +107,7 @@ def _lesion(record: ScanRecord) -> str:
     return f"lesion {record.lesion_volume_ml:.1f} ml" if record.lesion_volume_ml else "no lesion"
 
 
-def _choose_sides(source: SliceSource, highest: str) -> list[Choice]:
+def _choose_sides(source: SliceSource) -> list[Choice]:
     """The lines of table 1 to look at: one, or two side by side."""
     names = {**line_names(source), NONE: NONE}
 
@@ -118,7 +117,7 @@ def _choose_sides(source: SliceSource, highest: str) -> list[Choice]:
     lines = list(source.lines)
     first, beside = st.columns(_WIDTHS, gap="medium")
     with first:
-        left = state.segmented("Left", "left-line", lines, default=highest, show=show, wrap=True)
+        left = state.segmented("Left", "left-line", lines, default=source.best, show=show, wrap=True)
     with beside:
         choices = [Choice(source.lines[left], _choose_second(source, "left", left))]
     first, beside = st.columns(_WIDTHS, gap="medium")
