@@ -117,7 +117,9 @@ def _choose_sides(source: SliceSource) -> list[Choice]:
     lines = list(source.lines)
     first, beside = st.columns(_WIDTHS, gap="medium")
     with first:
-        left = state.segmented("Left", "left-line", lines, default=source.best, show=show, wrap=True)
+        left = state.segmented(
+            "Left", "left-line", lines, default=source.best, show=show, wrap=True
+        )
     with beside:
         choices = [Choice(source.lines[left], _choose_second(source, "left", left))]
     first, beside = st.columns(_WIDTHS, gap="medium")

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -22,14 +23,18 @@ from datasets.shards import SliceColumns, read_slices
 from datasets.storage import Storage
 from study.report.choice import best_rows
 from tests.dashboard.browsing import Served, address_of, open_page
+from tests.dashboard.viewing import sides
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-TWO = {"cohort": "atlas T1w", "left-line": "vae:normalized_error", "right-line": "gmm:outlier_sum"}
+LEFT, RIGHT = "vae:normalized_error", "gmm:outlier_sum"
 
 
-def _open(page: Page, smoke: Served, **address: str) -> Locator:
-    open_page(page, smoke.url, "viewer", **{**TWO, **address})
+def _open(
+    page: Page, smoke: Served, left: str = LEFT, right: str = RIGHT, **choices: str
+) -> Locator:
+    chosen = sides(smoke.store, "atlas T1w", left, right)
+    open_page(page, smoke.url, "viewer", **chosen, **choices)
     return _drawn(page)
 
 
@@ -78,14 +83,16 @@ def _told(page: Page) -> None:
     expect(page).to_have_url(re.compile(rf"view=at\*[0-9a-f]+\*{x}\*{y}\*{z}(?!\d)"))
 
 
-def _scan(smoke: Served, subject: str) -> tuple[ScanRecord, SliceColumns]:
+def _scan(smoke: Served, viewer: Locator) -> tuple[ScanRecord, SliceColumns]:
+    """The scan that is shown."""
+    name = (viewer.get_attribute("aria-label") or "").removeprefix("Scan ")
     store = Storage.open(str(smoke.store))
     record = smoke.study.study()
     assert record is not None
     key = next(c.key for c in record.cohorts if (c.name, c.modality) == ("atlas", "T1w"))
     manifest = read_manifest(store, key)
     assert manifest is not None
-    scan = next(r for r in manifest.records if f"{r.cohort}/{r.subject}" == subject)
+    scan = next(r for r in manifest.records if f"{r.cohort}/{r.subject}" == name)
     return scan, read_slices(store, scan)
 
 
@@ -135,7 +142,7 @@ def test_ten_presses_move_ten_slices_of_both_sides_and_the_server_hears_nothing(
 def test_link_shows_the_same_in_a_fresh_browser(
     page: Page, browser: Browser, smoke: Served
 ) -> None:
-    viewer = _open(page, smoke, **{"left-second": "squared_error"})
+    viewer = _open(page, smoke, **{"left-second": "squared error (SE)"})
     usual = _pictures(viewer)
     viewer.get_by_label("Exact threshold, normalised error").fill("0.31")
     viewer.get_by_label("Opacity, outlier sum").fill("85")
@@ -201,7 +208,7 @@ def _settled_place(viewer: Locator) -> tuple[float, ...]:
 
 def test_what_is_drawn_at_a_point_is_what_is_told_of_it(page: Page, smoke: Served) -> None:
     """The grey that a plane has at a point is the image's value there, also when mirrored."""
-    viewer = _open(page, smoke, **{"right-line": "none"})
+    viewer = _open(page, smoke, right="none")
     viewer.get_by_label("Outline").uncheck()
     viewer.get_by_label("Opacity, normalised error").fill("0")
     viewer.get_by_label("White").fill("1.3")
@@ -242,8 +249,7 @@ def test_largest_lesion_is_where_the_scan_has_it(page: Page, smoke: Served) -> N
     viewer.get_by_role("button", name="Largest lesion").click()
     expect(viewer.locator(".place")).to_contain_text("in the lesion")
     voxel, mm = _place(viewer)
-    subject = address_of(page)["scan"].partition(" ")[0]
-    scan, slices = _scan(smoke, subject)
+    scan, slices = _scan(smoke, viewer)
     where = (slices.slice_index_N, slices.geometry)
     lesion_XYZ = spread(_masks(slices.lesion_bits_NK), *where)
     pieces, _ = ndimage.label(lesion_XYZ, structure=np.ones((3, 3, 3)))
@@ -271,7 +277,7 @@ def test_values_at_the_crosshair_are_those_of_the_trials(
     x, y, _ = _at(viewer)
     axial = _plane(viewer, "axial")
     index = int(axial.get_attribute("aria-valuenow") or "")
-    _, slices = _scan(smoke, address_of(page)["scan"].partition(" ")[0])
+    _, slices = _scan(smoke, viewer)
     at = int(np.flatnonzero(slices.slice_index_N == index)[0])
     image = slices.images_NHW[at : at + 1].astype(np.float32)
     brain = _masks(slices.brain_bits_NK[at : at + 1])
@@ -295,7 +301,7 @@ def test_values_at_the_crosshair_are_those_of_the_trials(
 
 
 def test_pixels_below_the_threshold_are_clear(page: Page, smoke: Served) -> None:
-    viewer = _open(page, smoke, **{"right-line": "none"})
+    viewer = _open(page, smoke, right="none")
     threshold = viewer.get_by_label("Exact threshold, normalised error")
     opacity = viewer.get_by_label("Opacity, normalised error")
     threshold.fill("")
@@ -309,7 +315,7 @@ def test_pixels_below_the_threshold_are_clear(page: Page, smoke: Served) -> None
 
 
 def test_everything_is_reached_with_the_keyboard(page: Page, smoke: Served) -> None:
-    viewer = _open(page, smoke, **{"right-line": "none"})
+    viewer = _open(page, smoke, right="none")
     viewer.get_by_role("button", name="Largest lesion").focus()
     names = []
     script = """() => {
@@ -340,7 +346,8 @@ def test_everything_is_reached_with_the_keyboard(page: Page, smoke: Served) -> N
 
 def test_an_address_with_nonsense_shows_the_usual_view(page: Page, smoke: Served) -> None:
     nonsense = "at*x*1_<script>alert(1)</script>_s*__proto__*NaN*-4*red_win*9*1_at*q*1*2*3_%00"
-    viewer = _open(page, smoke, view=nonsense)
+    page.goto(f"{smoke.url}/viewer?{urlencode({'viewer.cohort': 'atlas T1w', 'view': nonsense})}")
+    viewer = _drawn(page)
     expect(viewer.locator(".place")).to_contain_text("in the lesion")
     _told(page)
     assert re.fullmatch(r"at\*[0-9a-f]{8}\*\d+\*\d+\*\d+", address_of(page)["view"])
@@ -356,14 +363,15 @@ def test_another_scan_begins_in_its_own_lesion_and_keeps_the_look(
     plane.focus()
     page.keyboard.press("Home")
     _told(page)
-    first = address_of(page)
+    first = address_of(page)["view"]
+    name = viewer.get_attribute("aria-label") or ""
     _choose(page, 1)
-    expect(viewer).not_to_have_attribute("aria-label", f"Scan {first['scan'].partition(' ')[0]}")
+    expect(viewer).not_to_have_attribute("aria-label", name)
     expect(viewer.locator(".place")).to_contain_text("in the lesion")
     expect(viewer.get_by_label("Radiological")).to_be_checked()
     expect(viewer.get_by_label("Opacity, outlier sum")).to_have_value("30")
     _told(page)
-    assert address_of(page)["view"].split("*")[1] != first["view"].split("*")[1]
+    assert address_of(page)["view"].split("*")[1] != first.split("*")[1]
     # Where it was left is where the first scan is seen again.
     _choose(page, 0)
     expect(plane).to_have_attribute("aria-valuenow", "0")
@@ -396,7 +404,7 @@ def test_scores_that_are_not_finite_are_clear_and_told(
         }
         part = trial.attempt().put("model.safetensors", safetensors.numpy.save(broken))
         trial.write_fit(fit.model_copy(update={"parts": {**fit.parts, "model.safetensors": part}}))
-    viewer = _open(page, copy, **{"left-line": "ae:squared_error", "right-line": "none"})
+    viewer = _open(page, copy, left="ae:squared_error", right="none")
     expect(viewer.locator(".value")).to_have_text("not finite")
     opaque = _pictures(viewer)
     viewer.get_by_label("Opacity, squared error").fill("0")
