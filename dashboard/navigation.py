@@ -11,6 +11,7 @@ PAGES = (
     ("grid", "Grid", ":material/grid_on:"),
     ("roc", "ROC", ":material/show_chart:"),
     ("heatmaps", "Heatmaps", ":material/neurology:"),
+    ("viewer", "Viewer", ":material/view_in_ar:"),
     ("data", "Data", ":material/radiology:"),
     ("trial", "Trial", ":material/biotech:"),
 )

@@ -324,7 +324,8 @@ def test_half_written_study_is_said_and_the_others_open(
 
 
 def test_dashboard_loads_no_torch_until_it_scores() -> None:
-    modules = "navigation data slices scoring charts map_charts frame failures reader tables warmup"
+    modules = "navigation data slices scoring volumes viewer.scenes charts map_charts frame "
+    modules += "failures reader tables warmup"
     names = [f"dashboard.{name}" for name in modules.split()]
     code = f"import sys, importlib; [importlib.import_module(n) for n in {names!r}]; "
     code += "print([n for n in ('torch', 'ray', 'optuna', 'nibabel') if n in sys.modules])"
