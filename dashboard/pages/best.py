@@ -18,6 +18,7 @@ from dashboard.frame import (
     wide,
 )
 from dashboard.operating import at_thresholds
+from dashboard.paper_kit import kit_button
 from dashboard.postprocessed import after_postprocessing
 from dashboard.text import markdown_text
 from study.report.formats import METRIC_LABELS, legends, marked, seeds_text, table_csv, table_latex
@@ -124,6 +125,7 @@ def _downloads(frame: Frame, table: TableOne) -> None:
             icon=":material/download:",
             on_click="ignore",
         )
+        kit_button(frame)
 
 
 def _trial_links(frame: Frame, table: TableOne) -> None:
