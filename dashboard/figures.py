@@ -14,6 +14,9 @@ import streamlit as st
 
 from study.report.formats import inert
 
+_TOOLS_PX = 32
+"""Room for the button above a figure."""
+
 Data = Callable[[], pa.Table]
 """Gives the numbers of a figure; asked when somebody downloads them."""
 
@@ -35,6 +38,7 @@ def chart(
         What ``st.plotly_chart`` returns: the selection, where one may be made.
     """
     name = file_stem(stem or key)
+    figure.update_layout(margin={"t": max(figure.layout.margin.t or 0, _TOOLS_PX)})
     event = st.plotly_chart(figure, key=key, config=plot_config(name), alt=alt, **options)
     download_table(f"{key} csv", data, name)
     return event

@@ -12,6 +12,7 @@ PAGES = (
     ("roc", "ROC", ":material/show_chart:"),
     ("heatmaps", "Heatmaps", ":material/neurology:"),
     ("data", "Data", ":material/radiology:"),
+    ("trials", "Trials", ":material/leaderboard:"),
     ("subjects", "Subjects", ":material/groups:"),
     ("trial", "Trial", ":material/biotech:"),
 )

@@ -23,6 +23,7 @@ PAGES = {
     "roc": "ROC and precision-recall",
     "heatmaps": "Heatmaps",
     "data": "Data",
+    "trials": "Trials",
     "subjects": "Subjects",
     "trial": "Trial",
 }

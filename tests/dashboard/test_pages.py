@@ -29,7 +29,7 @@ from study.report.report import make_report
 from study.report.table_one import table_one
 from trainables.description import Setting
 
-PAGES = ("study", "best", "grid", "roc", "heatmaps", "data", "subjects", "trial")
+PAGES = ("study", "best", "grid", "roc", "heatmaps", "data", "trials", "subjects", "trial")
 EVIL = "<script>alert(1)</script>"
 
 Open = Callable[..., AppTest]
