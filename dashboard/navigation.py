@@ -13,6 +13,7 @@ PAGES = (
     ("heatmaps", "Heatmaps", ":material/neurology:"),
     ("data", "Data", ":material/radiology:"),
     ("trials", "Trials", ":material/leaderboard:"),
+    ("compare", "Compare", ":material/compare_arrows:"),
     ("subjects", "Subjects", ":material/groups:"),
     ("trial", "Trial", ":material/biotech:"),
 )

@@ -24,6 +24,7 @@ PAGES = {
     "heatmaps": "Heatmaps",
     "data": "Data",
     "trials": "Trials",
+    "compare": "Compare",
     "subjects": "Subjects",
     "trial": "Trial",
 }

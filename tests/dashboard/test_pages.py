@@ -29,7 +29,18 @@ from study.report.report import make_report
 from study.report.table_one import table_one
 from trainables.description import Setting
 
-PAGES = ("study", "best", "grid", "roc", "heatmaps", "data", "trials", "subjects", "trial")
+PAGES = (
+    "study",
+    "best",
+    "grid",
+    "roc",
+    "heatmaps",
+    "data",
+    "trials",
+    "compare",
+    "subjects",
+    "trial",
+)
 EVIL = "<script>alert(1)</script>"
 
 Open = Callable[..., AppTest]
@@ -58,7 +69,7 @@ def test_page_has_a_heading_figures_and_the_phantoms_mark(
     assert not app.exception
     assert len(app.title) == 1
     assert "Synthetic phantom" in _texts(app)
-    if page not in ("study", "data", "trials"):  # they need slices, or a choice
+    if page not in ("study", "data", "trials", "compare"):  # need slices, a choice, another
         assert app.get("plotly_chart")
 
 
