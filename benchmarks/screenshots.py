@@ -54,7 +54,7 @@ PAGES = {
     "trial": ("trial", "Trial"),
 }
 
-ADDRESSES = {"study": {"curves-on": "1"}}
+ADDRESSES = {"study": {"study.curves-on": "true"}}
 """What a picture shows besides a page's first view."""
 
 

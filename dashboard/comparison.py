@@ -132,7 +132,7 @@ def maps_together(compared: Sequence[Compared], region: str) -> None:
     texts = {
         f"{subject.partition('/')[2]}, slice {index}": (subject, index) for subject, index in places
     }
-    here = texts[state.select("Slice", "compare-slice", list(texts), width=280)]
+    here = texts[state.select("Slice", "compared", list(texts), width=280)]
     panels = _panels(shown, stored, here, region)
     with wide("compared", row_width(len(panels), _LARGEST)):
         st.plotly_chart(

@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-from dashboard import state
+from dashboard import navigation, state
 from dashboard.curve_charts import loss_curves
 from dashboard.data import StoreListing, list_studies, open_study
 from dashboard.navigation import register_pages
@@ -58,11 +58,13 @@ class Frame:
     """The study a page shows.
 
     Attributes:
+        store: What the store is called in the address.
         uri: The store.
         study: Name of the study's folder.
         view: What is known of it.
     """
 
+    store: str
     uri: str
     study: str
     view: StudyView
@@ -80,7 +82,7 @@ class Frame:
 
     def again(self) -> Frame:
         """The same study as it is now."""
-        return Frame(self.uri, self.study, open_study(self.uri, self.study).view())
+        return Frame(self.store, self.uri, self.study, open_study(self.uri, self.study).view())
 
 
 @contextmanager
@@ -88,8 +90,9 @@ def begin() -> Iterator[tuple[StreamlitPage, Frame | None]]:
     """Draw what is around a page, and keep it while the page runs."""
     st.set_page_config(page_title="Anomaly study", page_icon=_ICON, layout="wide")
     st.html(STYLE)
+    st.html(state.ONE_ENTRY_A_PAGE, unsafe_allow_javascript=True)
     page = register_pages()
-    frame = _choose_study(parse_options(sys.argv[1:]), page.url_path)
+    frame = _choose_study(parse_options(sys.argv[1:]), page.url_path or navigation.FIRST)
     st.session_state[_FRAME] = frame
     try:
         yield page, frame
@@ -108,15 +111,8 @@ def _fetch_plotly() -> None:
 
 
 def current() -> Frame:
-    """The frame of the page that is running.
-
-    Until ``main.py`` has registered the pages for the first time, Streamlit takes the folder
-    ``pages`` for an older kind of application and runs the file that the address names alone. Its
-    widgets would not be those of the runs to come, so the same page is begun again.
-    """
-    frame: Frame | None = st.session_state.get(_FRAME)
-    if frame is None:
-        st.switch_page(register_pages(), query_params=st.query_params.to_dict())
+    """The frame of the page that is running."""
+    frame: Frame = st.session_state[_FRAME]
     return frame
 
 
@@ -127,18 +123,8 @@ def _choose_study(options: DashboardOptions, page: str) -> Frame | None:
     )
     state.begin_run(st.container(), page)
     with row:
-        numbers = [str(i) for i in range(len(options.stores))]
-        number = "0"
-        if len(numbers) > 1:
-            number = state.select(
-                "Store",
-                "store",
-                numbers,
-                show=lambda i: options.stores[int(i)],
-                label_visibility="collapsed",
-                width=280,
-            )
-        uri = options.stores[int(number)]
+        store = _choose_store(options)
+        uri = options.stores[store]
         listing = list_studies(uri)
         if listing.problem or not listing.studies:
             _no_study(uri, listing)
@@ -149,17 +135,30 @@ def _choose_study(options: DashboardOptions, page: str) -> Frame | None:
             "study",
             listing.studies,
             default=options.study,
+            written=True,
             label_visibility="collapsed",
             width=280,
-            help=None,
         )
-        frame = Frame(uri, name, open_study(uri, name).view())
+        frame = Frame(store, uri, name, open_study(uri, name).view())
         _badges(frame.view)
     _say_problems(frame.view, listing.refused)
     if frame.view.record is None:
         _look_again(lambda: frame.again().view.record is not None)
         return None
     return frame
+
+
+def _choose_store(options: DashboardOptions) -> str:
+    """The name of the store; there is a choice where there are several."""
+    names = list(options.stores)
+    if len(names) > 1:
+        return state.select(
+            "Store", "store", names, written=True, label_visibility="collapsed", width=280
+        )
+    told = st.query_params.get("store", names[0])
+    if told != names[0]:
+        state.refuse("store", told)
+    return names[0]
 
 
 def _look_again(is_there: Callable[[], bool]) -> None:

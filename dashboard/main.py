@@ -1,7 +1,7 @@
 """What runs for every visitor: the frame, and in it the page that the address names.
 
 Every page shows the study that is picked in the row on top, which is drawn before it. Pages are
-files below ``pages/``; they only run when there is a study to show.
+files below ``views/``; they only run when there is a study to show.
 """
 
 from __future__ import annotations

@@ -19,12 +19,16 @@ PAGES = (
 )
 
 
+FIRST = "study"
+"""The page of an address that names none."""
+
+
 def register_pages() -> StreamlitPage:
     """Tell Streamlit which pages there are; returns the one that the address names."""
     return st.navigation(
         [
             st.Page(
-                f"pages/{name}.py", title=title, icon=icon, url_path=name, default=name == "study"
+                f"views/{name}.py", title=title, icon=icon, url_path=name, default=name == FIRST
             )
             for name, title, icon in PAGES
         ],

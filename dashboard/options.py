@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dashboard.hosts import host_name
@@ -15,13 +16,13 @@ class DashboardOptions:
     """The command line of the dashboard.
 
     Attributes:
-        stores: Stores that may be looked at. The address bar chooses among them by position, so no
-            address leads anywhere else.
+        stores: URIs of the stores that may be looked at, by name. The address chooses among the
+            names, so no address leads anywhere else.
         study: The study to open first; None opens the one that moved last.
         hosts: Names and addresses under which the dashboard is reached, besides this machine's own.
     """
 
-    stores: tuple[str, ...]
+    stores: Mapping[str, str]
     study: str | None
     hosts: tuple[str, ...] = ()
 
@@ -59,10 +60,23 @@ def parse_options(arguments: Sequence[str]) -> DashboardOptions:
         parser.error(str(error))
     read = parser.parse_args(list(arguments))
     return DashboardOptions(
-        stores=tuple(dict.fromkeys(read.store or ["runs"])),
+        stores=_named(tuple(dict.fromkeys(read.store or ["runs"]))),
         study=read.study,
         hosts=tuple(dict.fromkeys(read.host)),
     )
+
+
+def _named(uris: Sequence[str]) -> dict[str, str]:
+    """URIs by what tells them apart: as few of their last folders as that takes."""
+    parts = {uri: [part for part in uri.split("/") if part] or [uri] for uri in uris}
+    names = {uri: parts[uri][-1] for uri in uris}
+    for length in range(2, 1 + max(map(len, parts.values()))):
+        count = Counter(names.values())
+        for uri in uris:
+            if count[names[uri]] > 1:
+                names[uri] = "/".join(parts[uri][-length:])
+    count = Counter(names.values())
+    return {name if count[name] == 1 else uri: uri for uri, name in names.items()}
 
 
 def _uri(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from dataclasses import dataclass
 
 import streamlit as st
 
@@ -11,7 +12,6 @@ from dashboard.data import best_of, list_studies, open_store, open_study
 from dashboard.frame import Frame
 from dashboard.options import parse_options
 from datasets.storage import StorageError
-from datasets.uris import without_secrets
 from study.records.studies import StudyStore
 from study.records.types import StudyRecord
 from study.report.evidence import Evidence
@@ -21,24 +21,38 @@ MOST_STUDIES = 30
 """So many studies of a store are looked at, those that moved last."""
 
 
-def others_of(frame: Frame) -> dict[str, tuple[str, str]]:
+@dataclass(frozen=True)
+class Place:
+    """Where a study lies.
+
+    Attributes:
+        store: What its store is called.
+        uri: The store.
+        study: Name of the study.
+    """
+
+    store: str
+    uri: str
+    study: str
+
+
+def others_of(frame: Frame) -> dict[str, Place]:
     """Where each other study with a test cohort of this one lies, by what it is called.
 
-    A place is a store and a name. Those of the same store come first, of each store those that
-    moved last; a study whose record cannot be read is left out.
+    Those of the same store come first, of each store those that moved last; a study whose record
+    cannot be read is left out.
     """
-    stores = sorted(parse_options(sys.argv[1:]).stores, key=lambda uri: uri != frame.uri)
-    places = [(uri, name) for uri in stores for name in list_studies(uri).studies[:MOST_STUDIES]]
-    here = (frame.uri, frame.study)
+    stores = sorted(parse_options(sys.argv[1:]).stores.items(), key=lambda s: s[1] != frame.uri)
     known = []
-    for place in places:
-        record = _record(*place) if place != here else None
-        if record is not None and shared_cohorts(frame.record, record):
-            known.append(place)
-    times = Counter(name for _, name in [*known, here])
+    for store, uri in stores:
+        for name in list_studies(uri).studies[:MOST_STUDIES]:
+            record = None if (uri, name) == (frame.uri, frame.study) else _record(uri, name)
+            if record is not None and shared_cohorts(frame.record, record):
+                known.append(Place(store, uri, name))
+    times = Counter([frame.study, *(place.study for place in known)])
     return {
-        name if times[name] == 1 else f"{name} in {without_secrets(uri)}": (uri, name)
-        for uri, name in known
+        place.study if times[place.study] == 1 else f"{place.study} in {place.store}": place
+        for place in known
     }
 
 
@@ -51,10 +65,10 @@ def _record(uri: str, name: str) -> StudyRecord | None:
         return None
 
 
-def open_other(uri: str, name: str) -> Frame | None:
+def open_other(place: Place) -> Frame | None:
     """Another study as the store shows it now; None if its record cannot be read."""
-    view = open_study(uri, name).view()
-    return None if view.record is None else Frame(uri, name, view)
+    view = open_study(place.uri, place.study).view()
+    return None if view.record is None else Frame(place.store, place.uri, place.study, view)
 
 
 def differences_between(here: Frame, other: Frame) -> list[Difference]:

@@ -1,93 +1,56 @@
-"""The address bar as the memory of a view: a link shows what the sender saw.
+"""Choices that live in the address, so that a link shows what its sender saw.
 
-Every choice has a name. Its value is taken from the address when somebody else wrote it there (a
-link, the back button), else from what was chosen last, on whatever page; then it is written to the
-address. A value that is not among the options is never used, so an address cannot reach past them.
+Streamlit binds a widget to a parameter of the address: what is chosen is written there, and what a
+link says is chosen. What it lacks is here. A choice is remembered from page to page, a default may
+change with the study as long as nobody has chosen, and a link that asks for what is not there is
+told so. A choice of a page has the page's name in the address, since Streamlit forgets what is
+bound under one name on two pages when the button Back leads from one to the other.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.text import markdown_text
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Hashable)
 
-_MEMORY = "address memory"
-_REPLACED = "address replaced"
-_NOTES = "address notes"
-_PAGE = "address page"
-_ENTERED = "address page is new"
-_HEELS_S = 3.0
+_MEMORY = "choices remembered"
+_DEFAULTS = "choices by default"
+_NOTES = "choices refused"
+_PAGE = "page shown"
+_ENTERED = "page is new"
 
+ABOVE_EVERY_PAGE = ("store", "study")
 
-def _memory() -> dict[str, str]:
-    """What was last written to the address, by name."""
-    memory: dict[str, str] = st.session_state.setdefault(_MEMORY, {})
-    return memory
+BIND: Any = "query-params"
 
-
-def widget_key(name: str) -> str:
-    """The key of the widget of a choice."""
-    return f"choice {name}"
-
-
-def _from_address(name: str, shown: str | None) -> str | None:
-    """What the address says, if somebody other than this session wrote it.
-
-    A run that follows on the heels of another still has the address from before that one. What was
-    written there a moment ago is therefore no news, nor is anything against what the widget shows
-    if its user has just changed it.
-
-    Args:
-        name: Name of the choice.
-        shown: What its widget shows, as the address would have it; None without a widget.
-    """
-    told: str | None = st.query_params.get(name)
-    written = _memory().get(name)
-    if told == written or (None not in (shown, written) and shown != written):
-        return None
-    replaced_s = _replaced(name).get(told or "")
-    if replaced_s is not None and time.monotonic() - replaced_s < _HEELS_S:
-        return None
-    return told
-
-
-def _replaced(name: str) -> dict[str, float]:
-    """What this session wrote to the address before, and when something else took its place."""
-    everything: dict[str, dict[str, float]] = st.session_state.setdefault(_REPLACED, {})
-    return everything.setdefault(name, {})
-
-
-def _write(name: str, text: str | None) -> None:
-    """Write a choice to the address; None takes it out."""
-    before = _memory().pop(name, None)
-    if before is not None and before != text:
-        now, replaced = time.monotonic(), _replaced(name)
-        for old in [t for t, when in replaced.items() if now - when > _HEELS_S]:
-            del replaced[old]
-        replaced[before] = now
-    if text is not None:
-        _memory()[name] = text
-        if st.query_params.get(name) != text:
-            st.query_params[name] = text
-    elif name in st.query_params:
-        del st.query_params[name]
-
-
-def _show(key: str, value: object) -> None:
-    """Set a widget, if it is a new page's or shows something else.
-
-    What is set anew overrules the move that a user makes meanwhile, so nothing is without need.
-    """
-    new = st.session_state.get(_ENTERED, False)
-    if new or key not in st.session_state or st.session_state[key] != value:
-        st.session_state[key] = value
+ONE_ENTRY_A_PAGE = """<script>
+if (!window.oneEntryAPage) {
+  window.oneEntryAPage = true;
+  const push = history.pushState.bind(history);
+  let before = null;
+  history.pushState = (state, title, url) => {
+    const now = performance.now();
+    if (url === undefined || new URL(url, location).pathname === location.pathname) {
+      before = {url: location.href, at: now};
+      history.replaceState(state, title, url);
+      return;
+    }
+    if (before !== null && now - before.at < 250) history.replaceState({}, '', before.url);
+    before = null;
+    push(state, title, url);
+  };
+}
+</script>"""
+"""Streamlit makes an entry of the history of each change that its server makes to the address, and
+takes a page's choices out of it when that page is left. With this the button Back leads to the page
+before, as it was: such a change replaces the address, and is taken back where another page follows
+at once."""
 
 
 def begin_run(notes: DeltaGenerator, page: str) -> None:
@@ -107,7 +70,8 @@ def end_run() -> None:
     st.session_state[_ENTERED] = False
 
 
-def _refuse(name: str, told: str) -> None:
+def refuse(name: str, told: str) -> None:
+    """Say that the address asks for something that is not there."""
     notes: DeltaGenerator = st.session_state[_NOTES]
     shown = markdown_text(told if len(told) <= 60 else f"{told[:60]}…")
     notes.warning(
@@ -116,33 +80,79 @@ def _refuse(name: str, told: str) -> None:
     )
 
 
-def prepare(name: str, options: Sequence[T], default: T, encode: Callable[[T], str] = str) -> str:
-    """Give a choice its value before its widget is made; returns the widget's key.
+def key(name: str, page: str | None = None) -> str:
+    """What a choice is called in the address, and the key of its widget.
 
     Args:
-        name: Name of the choice in the address.
-        options: What may be chosen; not empty.
-        default: The choice when nobody has said anything.
-        encode: How an option is written in the address.
+        name: Name of the choice; those above every page are called by it alone.
+        page: The page that has it; the one that is running unless given.
     """
-    key = widget_key(name)
-    by_text = {encode(option): option for option in options}
-    remembered = _memory().get(name, "")
-    chosen = st.session_state.get(key)
-    told = _from_address(name, encode(cast("T", chosen)) if chosen in options else None)
-    if told is not None and told in by_text:
-        chosen = by_text[told]
-    elif chosen not in options:
-        chosen = by_text.get(remembered, default)
-    _show(key, chosen)
-    if told is not None and told not in by_text:
-        _refuse(name, told)
-    return key
+    if name in ABOVE_EVERY_PAGE:
+        return name
+    return f"{page or st.session_state[_PAGE]}.{name}"
 
 
-def keep(name: str, value: T, encode: Callable[[T], str] = str) -> T:
-    """Write a choice to the address and return it."""
-    _write(name, encode(value))
+def go(page: str, **chosen: Any) -> None:
+    """Leave for another page with choices made there; a link would begin a session anew.
+
+    Args:
+        page: Name of the page.
+        **chosen: Choices of that page, as options.
+    """
+    for name, value in chosen.items():
+        st.session_state.setdefault(_MEMORY, {})[name] = value
+        st.session_state[key(name, page)] = value
+    st.switch_page(f"views/{page}.py", query_params={})
+
+
+def _told(name: str) -> list[str]:
+    """What the address says of a choice that has not been made in this session; else nothing."""
+    if _is_chosen(name):
+        return []
+    return [text for text in st.query_params.get_all(key(name)) if text]
+
+
+def _is_chosen(name: str) -> bool:
+    return key(name) in st.session_state and not st.session_state.get(_ENTERED, False)
+
+
+def _prepare(
+    name: str, default: object, fits: Callable[[Any], bool], write: Callable[[Any], Any]
+) -> None:
+    """Give a choice the value that was chosen on another page, or its new default.
+
+    Args:
+        name: Name of the choice.
+        default: The choice when nobody has chosen.
+        fits: Whether a value may be chosen here.
+        write: How a value is written in the address.
+    """
+    defaults = st.session_state.setdefault(_DEFAULTS, {})
+    memory = st.session_state.setdefault(_MEMORY, {})
+    before = defaults.get(key(name), default)
+    defaults[key(name)] = default
+    if _is_chosen(name):
+        shown = st.session_state[key(name)]
+        shown = tuple(shown) if isinstance(shown, list) else shown
+        if before != default and shown == before:
+            st.session_state[key(name)] = default
+    elif name in memory and not st.query_params.get_all(key(name)) and fits(memory[name]):
+        _choose(name, memory[name], write)
+
+
+def _choose(name: str, value: object, write: Callable[[Any], Any]) -> None:
+    """Choose for a widget that has not been drawn; the address is told, as Streamlit does not."""
+    st.query_params[key(name)] = write(value)
+    st.session_state[key(name)] = value
+
+
+def _remember(name: str, value: T, default: object) -> T:
+    """Keep a choice for the other pages; what nobody chose is not kept."""
+    memory = st.session_state[_MEMORY]
+    if value == default:
+        memory.pop(name, None)
+    else:
+        memory[name] = value
     return value
 
 
@@ -152,8 +162,9 @@ def select(
     options: Sequence[T],
     *,
     default: T | None = None,
-    encode: Callable[[T], str] = str,
     show: Callable[[T], str] = str,
+    read: Callable[[str], T | None] | None = None,
+    written: bool = False,
     **layout: Any,
 ) -> T:
     """A select box whose value lives in the address.
@@ -163,14 +174,42 @@ def select(
         name: Its name in the address.
         options: What may be chosen; not empty.
         default: The first option unless given.
-        encode: How an option is written in the address.
-        show: How an option is shown; select boxes show it as text.
+        show: How an option is shown, and written in the address; unique texts.
+        read: Finds the option that an address means which does not have its text, or None.
+        written: Whether the address has it even where nobody has chosen: for what a link must name,
+            since the default moves.
         **layout: Passed to Streamlit: ``help``, ``width``, ``label_visibility``.
     """
     first = options[0] if default is None or default not in options else default
-    key = prepare(name, options, first, encode)
-    value = st.selectbox(label, options, key=key, format_func=show, **layout)
-    return keep(name, value if value is not None else first, encode)
+    known = set(options)
+    told = _told(name)
+    if told and told[-1] not in {show(option) for option in options}:
+        meant = read(told[-1]) if read is not None else None
+        if meant in known:
+            st.session_state[key(name)] = meant
+        else:
+            refuse(name, told[-1])
+        told = []
+    _prepare(name, first, known.__contains__, show)
+    if written and not told and st.session_state.get(key(name)) not in known:
+        if key(name) in st.session_state:
+            st.session_state[key(name)] = first
+        else:
+            _choose(name, first, show)
+    if written and key(name) in st.session_state and not st.query_params.get_all(key(name)):
+        st.session_state[key(name)] = st.session_state[key(name)]  # has it written once more
+    value = st.selectbox(
+        label,
+        options,
+        index=None if written else list(options).index(first),
+        key=key(name),
+        format_func=show,
+        bind=BIND,
+        required=True,
+        **layout,
+    )
+    value = first if value is None else value
+    return _remember(name, value, None if written else first)
 
 
 def segmented(
@@ -187,29 +226,32 @@ def segmented(
     ``show`` may use Markdown, so names of a store must be escaped by it.
     """
     first = options[0] if default is None or default not in options else default
-    key = prepare(name, options, first)
-    value = st.segmented_control(label, options, key=key, format_func=show, required=True, **layout)
-    return keep(name, value or first)
+    told = _told(name)
+    if told and told[-1] not in {show(option) for option in options}:
+        refuse(name, told[-1])
+    _prepare(name, first, set(options).__contains__, show)
+    if st.session_state.get(key(name), first) not in options:
+        st.session_state[key(name)] = first
+    value = st.segmented_control(
+        label,
+        options,
+        key=key(name),
+        default=first,
+        format_func=show,
+        required=True,
+        bind=BIND,
+        **layout,
+    )
+    return _remember(name, value or first, first)
 
 
 def toggle(label: str, name: str, *, default: bool = False, **layout: Any) -> bool:
     """A switch whose value lives in the address.
 
-    As long as the default is chosen nothing is written, so that it may change with the study.
+    The default may change with the study; it is followed until somebody chooses.
     """
-
-    def encode(on: bool) -> str:
-        return "1" if on else "0"
-
-    follows = f"{widget_key(name)} follows"
-    shown = st.session_state.get(widget_key(name))
-    if shown is not None and shown == st.session_state.get(follows) and shown != default:
-        st.session_state[widget_key(name)] = default
-    key = prepare(name, (False, True), default, encode)
-    on = st.toggle(label, key=key, **layout)
-    st.session_state[follows] = on if on == default else None
-    _write(name, None if on == default else encode(on))
-    return on
+    _prepare(name, default, (True, False).__contains__, lambda on: str(on).lower())
+    return _remember(name, st.toggle(label, default, key=key(name), bind=BIND, **layout), default)
 
 
 def many(
@@ -221,55 +263,38 @@ def many(
     show: Callable[[str], str] = str,
     **layout: Any,
 ) -> list[str]:
-    """A choice of several options, written to the address with commas between.
+    """A choice of several options, whose values live in the address.
 
-    As long as the default is chosen nothing is written, so that it may change with the study.
+    The default may change with the study; it is followed until somebody chooses.
     """
-    key, follows = widget_key(name), f"{widget_key(name)} follows"
+    texts = {show(option) for option in options}
+    for text in _told(name):
+        if text not in texts:
+            refuse(name, text)
+    first = tuple(default)
     known = set(options)
-    memory = _memory().get(name)
-    told = _from_address(name, ",".join(st.session_state[key]) if key in st.session_state else None)
-    if told is not None:
-        wanted = [text for text in told.split(",") if text]
-        for text in wanted:
-            if text not in known:
-                _refuse(name, text)
-    elif key in st.session_state and st.session_state.get(follows) != st.session_state[key]:
-        wanted = st.session_state[key]
-    else:
-        wanted = memory.split(",") if memory else list(default)
-    _show(key, [text for text in wanted if text in known] or list(default))
-    chosen: list[str] = st.multiselect(label, options, key=key, format_func=show, **layout)
-    is_default = chosen == list(default)
-    st.session_state[follows] = chosen if is_default else None
-    _write(name, None if is_default else ",".join(chosen))
-    return list(chosen)
+    if key(name) in st.session_state and not known.issuperset(st.session_state[key(name)]):
+        there = [option for option in st.session_state[key(name)] if option in known]
+        st.session_state[key(name)] = there or list(first)
+    _prepare(name, first, known.issuperset, lambda chosen: [show(one) for one in chosen])
+    chosen = st.multiselect(
+        label, options, list(first), key=key(name), format_func=show, bind=BIND, **layout
+    )
+    return list(_remember(name, tuple(chosen), first))
 
 
 def slider(label: str, name: str, low: float, high: float, default: float, **layout: Any) -> float:
-    """A slider over a range of numbers, written to the address with six digits.
-
-    The number that the page uses is the one in the address, so that a link gives the same figures.
-    """
-    key = widget_key(name)
-    value = st.session_state.get(key)
-    told = _from_address(name, f"{value:.6g}" if value is not None else None)
-    if told is not None:
+    """A slider over a range of numbers, whose value lives in the address."""
+    for text in _told(name)[-1:]:
         try:
-            value = float(told)
+            fits = low <= float(text) <= high
         except ValueError:
-            _refuse(name, told)
-    elif value is None and name in _memory():
-        value = float(_memory()[name])
-    if value is None or not low <= value <= high:
-        value = default
-    _show(key, float(value))
-    chosen = st.slider(label, low, high, key=key, step=(high - low) / 400, **layout)
-    text = f"{chosen:.6g}"
-    _write(name, text)
-    return float(text)
-
-
-def link(**changes: str) -> dict[str, str]:
-    """The address's state with some changes: what a link to another page must carry along."""
-    return {**_memory(), **changes}
+            fits = False
+        if not fits:
+            refuse(name, text)
+    _prepare(name, default, lambda value: low <= value <= high, str)
+    if not low <= st.session_state.get(key(name), default) <= high:
+        st.session_state[key(name)] = default
+    step = (high - low) / 400
+    value = st.slider(label, low, high, default, step=step, key=key(name), bind=BIND, **layout)
+    return float(_remember(name, value, default))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dashboard.data import best_of, evaluation_table, manifest, rows_of
 from dashboard.frame import Frame
+from dashboard.leaderboard import unique_names
 from dashboard.thumbnails import image_picture, map_pictures
 from datasets.manifest import ScanRecord
 from datasets.storage import StorageError
-from study.records.names import Names
 from study.report.choice import mean_of
 from study.report.subjects import Seed, SubjectFigures, subject_figures, volumes_of
 
@@ -21,6 +21,7 @@ class SubjectLine:
     """A line of table 1 on a test cohort, at its best setting.
 
     Attributes:
+        name: What people read for it; each line of a cohort has its own.
         model: Name of the model.
         score: Name of the score.
         auc: Mean over the seeds of the AUC over all pixels.
@@ -28,6 +29,7 @@ class SubjectLine:
         seeds: Its result rows, a seed each.
     """
 
+    name: str
     model: str
     score: str
     auc: float
@@ -36,33 +38,26 @@ class SubjectLine:
 
 
 def lines_of(frame: Frame, cohort: str, modality: str, region: str) -> dict[str, SubjectLine]:
-    """The lines of table 1 that have a ROC-AUC on a cohort, by what people read for them."""
+    """The lines of table 1 that have a ROC-AUC on a cohort, by ``model:score``."""
     place = {"cohort": cohort, "modality": modality, "region": region}
     rows = best_of(frame.uri, frame.study, frame.view.version, "auc", frame.view)
     seeds: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         if all(row[name] == value for name, value in place.items()):
             seeds.setdefault((row["model"], row["score"]), []).append(row)
-    names = line_names(frame.names, seeds)
+    keys = {line: ":".join(line) for line in seeds}
+    names = unique_names((key, frame.names.line(*line)) for line, key in keys.items())
     return {
-        names[line]: SubjectLine(*line, mean_of(some, "auc"), some[0]["setting"] or "", tuple(some))
+        keys[line]: SubjectLine(
+            names[keys[line]], *line, mean_of(some, "auc"), some[0]["setting"] or "", tuple(some)
+        )
         for line, some in seeds.items()
     }
 
 
-def line_names(names: Names, lines: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """What people read for lines of table 1, each its own; two plug-ins may have one label."""
-    found: dict[tuple[str, str], str] = {}
-    for model, score in lines:
-        text = names.line(model, score)
-        known = text in found.values()
-        found[model, score] = f"{text} ({model}:{score})" if known else text
-    return found
-
-
 def best_line(lines: Mapping[str, SubjectLine]) -> str:
     """The line with the highest ROC-AUC; of equal ones the first."""
-    return max(lines, key=lambda name: lines[name].auc)
+    return max(lines, key=lambda key: lines[key].auc)
 
 
 def figures_of(

@@ -33,7 +33,7 @@ def _warm_up(options: DashboardOptions) -> None:
     from dashboard.data import list_studies, open_study, table_of
 
     with suppress(OSError, ValueError):
-        uri = options.stores[0]
+        uri = next(iter(options.stores.values()))
         studies = list_studies(uri).studies
         name = options.study if options.study in studies else next(iter(studies), None)
         if name is not None:

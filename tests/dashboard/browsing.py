@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlencode, urlparse
 from playwright.sync_api import Page
 
 from benchmarks.serving import settled
+from dashboard import state
 from datasets.storage import Storage
 from study.records.studies import StudyStore, utc_now
 
@@ -76,7 +77,9 @@ def tree(store: Path) -> dict[str, int]:
     return {str(p): p.stat().st_mtime_ns for p in sorted(store.rglob("*"))}
 
 
-def open_page(page: Page, url: str, name: str = "", **address: str) -> None:
+def open_page(page: Page, url: str, name: str = "", **choices: str) -> None:
+    """Open a page with what its widgets show as choices in its address."""
+    address = {state.key(choice, name or "study"): text for choice, text in choices.items()}
     page.goto(f"{url}/{name}?{urlencode(address)}")
     settled(page, PAGES[name])
 
@@ -97,7 +100,7 @@ def address_of(page: Page) -> dict[str, str]:
 
 SLIDER_IS_IN_THE_ADDRESS = """() => {
     const shown = Number(document.querySelector('[data-testid=stSlider] input').value);
-    const told = Number(new URL(location).searchParams.get('threshold-normalized_error'));
+    const told = Number(new URL(location).searchParams.get('heatmaps.threshold-normalized_error'));
     const step = Number(document.querySelector('[data-testid=stSlider] input').step) || 1e-6;
     return Math.abs(shown - told) <= 0.6 * step;
 }"""

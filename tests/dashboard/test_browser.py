@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
 from benchmarks.serving import settled
+from dashboard.tables import REGION_LABELS
 from datasets.manifest import read_manifest
 from datasets.storage import Storage
 from study.plan.plan import planned_trial
@@ -73,8 +74,8 @@ def test_every_page_opens_without_error_or_stranger_and_writes_nothing(
 
 def test_table_equals_the_report(page: Page, smoke: Served, report: dict[str, Any]) -> None:
     names = Names(smoke.study.described().detectors)
-    for region in ("brain", "slice"):
-        open_page(page, smoke.url, "best", region=region)
+    for region, label in REGION_LABELS.items():
+        open_page(page, smoke.url, "best", region=label)
         rows = [row for row in best_rows(report["rows"], "auc") if row["region"] == region]
         table = page.locator(".st-key-table-1").get_by_test_id("stTable")
         expect(table.locator("tbody tr")).to_have_count(len(table_lines(rows, names)))
@@ -98,7 +99,7 @@ def test_table_equals_the_report(page: Page, smoke: Served, report: dict[str, An
 def test_downloads_have_the_figures_of_the_report(
     page: Page, smoke: Served, report: dict[str, Any]
 ) -> None:
-    open_page(page, smoke.url, "best", metric="best_dice", region="slice")
+    open_page(page, smoke.url, "best", metric="Best Dice", region="Whole slice")
     rows = [row for row in best_rows(report["rows"], "best_dice") if row["region"] == "slice"]
     with page.expect_download() as csv_file:
         page.get_by_role("button", name="CSV").click()
@@ -125,13 +126,15 @@ def test_counts_equal_the_report(page: Page, smoke: Served, report: dict[str, An
 def test_cell_of_the_grid_opens_its_trial(
     page: Page, smoke: Served, report: dict[str, Any]
 ) -> None:
-    open_page(page, smoke.url, "grid", line="ae:squared_error", left="brats T2w", right="none")
+    open_page(
+        page, smoke.url, "grid", line="AE · squared error (SE)", left="brats T2w", right="none"
+    )
     # The smoke grid has one cell, in the middle of its square.
     page.locator(".js-plotly-plot .nsewdrag").first.click()
     expect(page.get_by_role("heading", name="Trial", exact=True)).to_be_visible()
     wanted = {"model": "ae", "cohort": "brats", "modality": "T2w"}
     rows = [r for r in report["rows"] if all(r[k] == v for k, v in wanted.items())]
-    expect(page).to_have_url(re.compile(f"trial={rows[0]['trial_id']}"))
+    expect(page).to_have_url(re.compile(f"trial.trial=.*{rows[0]['trial_id'][:8]}"))
     settled(page)
     fit = smoke.study.trial(rows[0]["trial_id"]).fit()
     assert fit is not None
@@ -166,7 +169,7 @@ def test_lesion_shares_are_those_of_the_scans_records(page: Page, smoke: Served)
 def test_link_reproduces_the_view(page: Page, browser: Browser, smoke: Served) -> None:
     open_page(page, smoke.url, "heatmaps", cohort="brats T1w")
     page.get_by_role("radio", name="Whole slice").click()
-    expect(page).to_have_url(re.compile("region=slice"))
+    expect(page).to_have_url(re.compile("heatmaps.region=Whole.slice"))
     settled(page)
     page.get_by_role("button", name="Next").click()
     expect(page.get_by_text("2 of 3")).to_be_visible()
@@ -188,12 +191,12 @@ def test_link_reproduces_the_view(page: Page, browser: Browser, smoke: Served) -
 def test_link_to_a_trial_shows_that_trial(
     page: Page, browser: Browser, smoke: Served, report: dict[str, Any]
 ) -> None:
-    open_page(page, smoke.url, "trial", region="slice")
+    open_page(page, smoke.url, "trial", region="Whole slice")
     shown = page.get_by_test_id("stSelectbox").nth(1).get_by_role("combobox")
     shown.click()
     page.get_by_role("option").filter(has_text="DAE T1w").first.click()
     wanted = next(r for r in report["rows"] if (r["model"], r["modality"]) == ("dae", "T1w"))
-    expect(page).to_have_url(re.compile(f"trial={wanted['trial_id']}"))
+    expect(page).to_have_url(re.compile(f"trial.trial=.*{wanted['trial_id'][:8]}"))
     settled(page)
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     other = context.new_page()
@@ -244,7 +247,7 @@ def test_running_study_moves_forward_by_itself(
         expect(metric(page, "Trials done")).to_have_text("9 of 12")
         expect(badge(page, "running")).not_to_contain_text("not")
         page.get_by_text("Logarithmic loss").click()
-        expect(page).to_have_url(re.compile("logloss=1"))
+        expect(page).to_have_url(re.compile("study.logloss=true"))
         rng = np.random.default_rng(0)
         for done, trial in enumerate(record.trials[9:11], start=10):
             synthetic.write_fit(study, planned_trial(trial.spec, record.cohorts), rng)
@@ -252,7 +255,7 @@ def test_running_study_moves_forward_by_itself(
                 synthetic.write_evaluation(study, trial, evaluation, rng, None)
             driver.say(done=done)
             expect(metric(page, "Trials done")).to_have_text(f"{done} of 12")
-        assert address_of(page)["logloss"] == "1"
+        assert address_of(page)["study.logloss"] == "true"
         driver.say(stage=Stage.DONE)
         expect(badge(page, "not running")).to_be_visible()
 

@@ -17,7 +17,7 @@ from tests.apps import Open
 
 def test_loss_curves_are_drawn_for_whoever_asks(open_app: Open, made_up_store: Path) -> None:
     assert len(open_app(made_up_store).get("plotly_chart")) == 1  # the one that is not seen
-    app = open_app(made_up_store, **{"curves-on": "1"})
+    app = open_app(made_up_store, **{"curves-on": "true"})
     spec = json.loads(app.get("plotly_chart")[0].proto.spec)
     assert [t["name"] for t in spec["data"]][:2] == [
         "VAE T2w (32, 512)",
@@ -54,7 +54,6 @@ def test_curves_come_once_a_study_is_at_work_and_go_with_it(
     for stage, drawn in ((Stage.TRIALS, True), (Stage.DONE, False), (Stage.TRIALS, True)):
         beat(study, progress, stage)
         assert _curves_are_drawn(app.run()) is drawn
-        assert "curves-on" not in app.query_params
 
 
 @pytest.mark.parametrize("told", ["by hand", "by the address"])
@@ -63,15 +62,13 @@ def test_curves_that_somebody_chose_stay_as_chosen(
 ) -> None:
     study, progress = at_work
     beat(study, progress)
-    address = {"curves-on": "0"} if told == "by the address" else {}
+    address = {"curves-on": "false"} if told == "by the address" else {}
     app = open_app(tmp_path, **address)
     if told == "by hand":
         assert _curves_are_drawn(app)
-        app.toggle(key="choice curves-on").set_value(False).run()
+        app.toggle(key="study.curves-on").set_value(False).run()
     beat(study, progress)
     app.run()
     assert not _curves_are_drawn(app)
-    assert app.query_params["curves-on"] == "0"
-    app.toggle(key="choice curves-on").set_value(True).run()
+    app.toggle(key="study.curves-on").set_value(True).run()
     assert _curves_are_drawn(app)
-    assert "curves-on" not in app.query_params

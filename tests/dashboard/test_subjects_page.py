@@ -43,7 +43,7 @@ def test_subjects_have_the_means_of_the_best_settings_seeds_and_come_worst_first
     open_app: Open, made_up_store: Path, view: StudyView
 ) -> None:
     line = "VAE · normalised error (E)"
-    app = open_app(made_up_store, "subjects", **{"cohort": "atlas T1w", "subjects-line": line})
+    app = open_app(made_up_store, "subjects", cohort="atlas T1w", line=line)
     assert not app.exception
     table = app.dataframe[0].value
     assert list(table["AUC"]) == sorted(table["AUC"])
@@ -87,8 +87,8 @@ def test_each_subject_leads_to_the_viewer_with_its_cohort(
     for subject, link in zip(table["Subject"], table["Viewer"], strict=True):
         address = parse_qs(urlparse(link).query)
         assert urlparse(link).path == "viewer"
-        assert address["cohort"] == ["brats T2w"]
-        assert address["subject"] == [f"brats/{subject}"]
+        assert address["viewer.cohort"] == ["brats T2w"]
+        assert address["viewer.subject"] == [f"brats/{subject}"]
         assert address["study"] == ["synthetic"]
 
 
@@ -102,10 +102,8 @@ def test_sizes_and_order_of_the_address_choose_the_subjects(
         ("1 to 10 ml", 1, 10),
         ("over 10 ml", 10, np.inf),
     ):
-        address = {"cohort": "atlas T1w", "lesion-size": size}
-        app = open_app(
-            made_up_store, "subjects", **address, **{"subjects-order": "largest lesion first"}
-        )
+        address = {"cohort": "atlas T1w", "size": size, "order": "largest lesion first"}
+        app = open_app(made_up_store, "subjects", **address)
         wanted = every[(every["Lesion ml"] > low) & (every["Lesion ml"] <= high)]
         if not len(wanted):
             assert not app.dataframe

@@ -26,9 +26,9 @@ def test_plot_text_has_no_tag(name: str) -> None:
 
 
 def test_stores_keep_their_order_and_are_named_once() -> None:
-    assert parse_options([]).stores == ("runs",)
+    assert parse_options([]).stores == {"runs": "runs"}
     read = parse_options(["--store", "b", "--store", "a", "--store", "b", "--study", "s"])
-    assert read.stores == ("b", "a")
+    assert list(read.stores) == ["b", "a"]
     assert read.study == "s"
 
 

@@ -22,7 +22,7 @@ def _nothing_is_known() -> None:
 def test_study_is_read_before_the_first_visitor_comes(
     made_up_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    warmup.warm_up(DashboardOptions((str(made_up_store),), None))
+    warmup.warm_up(DashboardOptions({"made-up": str(made_up_store)}, None))
     monkeypatch.setattr(reader, "stored_index", None)  # nobody may read it again
     monkeypatch.setattr(reader, "load_index", None)
     assert open_study(str(made_up_store), "synthetic").view().counts.planned == 140
@@ -30,7 +30,7 @@ def test_study_is_read_before_the_first_visitor_comes(
 
 @pytest.mark.parametrize("study", [None, "no-such-study"])
 def test_store_without_the_study_stops_no_server(study: str | None, tmp_path: Path) -> None:
-    warmup.warm_up(DashboardOptions((str(tmp_path / "nothing"), "s3://"), study))
+    warmup.warm_up(DashboardOptions({"a": str(tmp_path / "nothing"), "b": "s3://"}, study))
     assert list(tmp_path.iterdir()) == []  # and nothing is written for it
 
 

@@ -262,7 +262,7 @@ class TestReadme:
         named = re.findall(
             r"`((?:datasets|trainables|study|dashboard|tests|benchmarks|infra)/[\w/.-]*)`", text
         )
-        new = {"dashboard/pages/durations.py"}
+        new = {"dashboard/views/durations.py"}
         assert [path for path in {*named} - new if not (ROOT / path).exists()] == []
 
 

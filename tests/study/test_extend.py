@@ -151,16 +151,16 @@ def test_the_grid_is_planned(written: Path) -> None:
 def test_the_dashboard_page_is_in_the_navigation_and_is_drawn(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new = EXAMPLES["dashboard/pages/durations.py"]
+    new = EXAMPLES["dashboard/views/durations.py"]
     shutil.copytree(ROOT / "dashboard", tmp_path / "dashboard", dirs_exist_ok=True)
-    assert (tmp_path / "dashboard/pages/durations.py").read_text(encoding="utf-8") == new
+    assert (tmp_path / "dashboard/views/durations.py").read_text(encoding="utf-8") == new
     monkeypatch.setattr(
         navigation, "PAGES", loaded(patched("dashboard/navigation.py", tmp_path)).PAGES
     )
     write_store(tmp_path / "runs", "made-up", Wanted(trials=8))
     monkeypatch.setattr(sys, "argv", ["app.py", "--store", str(tmp_path / "runs")])
+    monkeypatch.setattr(navigation, "FIRST", "durations")
     app = AppTest.from_file(tmp_path / "dashboard/main.py", default_timeout=60).run()
-    app.switch_page("pages/durations.py").run()
     assert not app.exception
     assert app.title[0].value == "Durations"
     assert "AE" in list(app.dataframe[0].value["Model"])

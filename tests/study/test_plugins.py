@@ -237,12 +237,13 @@ def test_the_dashboard_reads_settings_of_a_model_that_is_not_installed_here(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_app = opener(monkeypatch)
-    grid = open_app(lab.store, "grid", line="blurred:blurred")
+    grid = open_app(lab.store, "grid", line="Blurred intensity")
     assert not grid.exception
     figure = json.loads(grid.get("plotly_chart")[0].proto.spec)
     assert figure["layout"]["xaxis"]["title"]["text"] == "blur (pixels)"
     assert figure["data"][0]["x"] == [1.0, 4.0]
-    words = open_app(lab.store, "grid", line="lab:lab_score")
+    (name,) = (text for text in grid.selectbox(key="grid.line").options if "lab" in text)
+    words = open_app(lab.store, "grid", line=name)
     assert not words.exception
     assert json.loads(words.get("plotly_chart")[0].proto.spec)["data"][0]["x"] == ["bright"]
     roc = open_app(lab.store, "roc")

@@ -103,7 +103,11 @@ def _narrowed(frame: Frame, table: pa.Table) -> pa.Table:
         of_models = _some("Models", "models", by_model)
         of_scores = _some("Scores", "scores", by_score)
         setting = st.text_input(
-            "Setting has", key="setting has", placeholder="such as 8, or λ 0.01", width=200
+            "Setting has",
+            key=state.key("setting"),
+            placeholder="such as 8, or λ 0.01",
+            width=200,
+            bind=state.BIND,
         )
     return narrowed(table, of_models, of_scores, setting)
 

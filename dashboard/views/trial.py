@@ -26,9 +26,10 @@ from dashboard.frame import (
     watch,
     wide,
 )
+from dashboard.links import choices
 from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import outline, region_mask, score_range
-from dashboard.text import figure_text, markdown_text
+from dashboard.text import curve_text, figure_text, markdown_text
 from study.records.showcase import ShowcaseMaps
 from study.report.formats import METRIC_LABELS
 from study.terminal import duration
@@ -52,6 +53,8 @@ def main() -> None:
         "trial",
         list(names),
         show=lambda key: names[key],
+        read=lambda text: text if text in names else None,
+        written=True,
         label_visibility="collapsed",
         help="The best, the latest and the failed ones; links lead to any.",
     )
@@ -82,13 +85,22 @@ def _options(frame: Frame, fits: pa.Table) -> dict[str, str]:
     brain = rows_of(frame.view.results, region="brain")
     brain = brain.filter(pc.is_valid(brain["auc"]))
     best = brain.take(pc.sort_indices(brain, [("auc", "descending")])[:20])["trial_id"].to_pylist()
-    told = [st.query_params.get("trial", ""), st.session_state.get(state.widget_key("trial"), "")]
+    told = [_told(fits), st.session_state.get(state.key("trial"), "")]
     newest = fits.take(latest[:MOST_OPTIONS])["trial_id"].to_pylist()
     failed = failures(frame.view.index)["trial_id"].to_pylist()[:MOST_OPTIONS]
     wanted = dict.fromkeys([*best, *newest, *failed, *told])
     known = fits.filter(pc.is_in(fits["trial_id"], pa.array(list(wanted), pa.string())))
     rows = {row["trial_id"]: row for row in known.to_pylist()}
     return {key: _name(frame, rows[key]) for key in wanted if key in rows}
+
+
+def _told(fits: pa.Table) -> str:
+    """The trial that the address names, by its identity or by the text of its choice."""
+    text = st.query_params.get(state.key("trial"), "").rpartition(" ")[2]
+    if not text:
+        return ""
+    found = fits.filter(pc.starts_with(fits["trial_id"], text))["trial_id"]
+    return str(found[0].as_py()) if len(found) else ""
 
 
 def _name(frame: Frame, row: dict[str, Any]) -> str:
@@ -155,13 +167,13 @@ def _results(frame: Frame, rows: pa.Table) -> None:
         ]
     )
     st.table(table, border="horizontal", hide_index=True)
-    keys = ",".join(f"{row['trial_id']}:{row['score']}" for row in shown[:4])
+    curves = [curve_text(frame.names, row) for row in shown[:4]]
     column = f"{shown[0]['cohort']} {shown[0]['modality']}"
     st.page_link(
-        "pages/roc.py",
+        "views/roc.py",
         label="Its curves",
         icon=":material/show_chart:",
-        query_params=state.link(curves=keys, cohort=column),
+        query_params=choices("roc", curves=curves, cohort=show_choice(column)),
     )
     guarded(lambda: _subjects(frame, shown[0]), "The subjects")
 

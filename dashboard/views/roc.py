@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
@@ -23,7 +24,7 @@ from dashboard.frame import (
     title,
     watch,
 )
-from dashboard.text import figure_text
+from dashboard.text import curve_text, figure_text
 from dashboard.trial_curves import points_of
 from datasets.storage import StorageError
 from study.report.paper import is_usual
@@ -47,14 +48,13 @@ def main() -> None:
     if not rows:
         empty("No trial has a ROC-AUC here", "A cohort without lesion pixels has no curve.")
         return
-    usual = _first_seeds(rows)
     shown = state.many(
         "Curves",
         "curves",
         list(rows),
-        default=usual or list(rows)[:8],
-        show=lambda key: _option(frame, rows[key]),
-        help="★: the best setting of its model and score. The others follow, the best first.",
+        default=_first_seeds(rows) or list(rows)[:8],
+        show=lambda key: curve_text(frame.names, rows[key]),
+        help="First the best setting of each model and score, then the other trials, best first.",
     )
     _figures(frame, [rows[key] for key in shown], log_x=log_x)
     synthetic_note(frame.record, [cohort])
@@ -69,30 +69,33 @@ def _choices(frame: Frame, cohort: str, modality: str, where: str) -> dict[str, 
     table = table.filter(pc.is_valid(table["auc"]))
     order = pc.sort_indices(table, [("auc", "descending"), ("trial_id", "ascending")])
     others = table.take(order[:MOST_OTHERS]).to_pylist()
-    wanted = st.query_params.get("curves", "").split(",")
-    named = [key.partition(":")[0] for key in wanted]
-    others += table.filter(pc.is_in(table["trial_id"], pc.cast(named, "string"))).to_pylist()
+    others += _named(table)
     rows: dict[str, dict[str, Any]] = {}
     for row in [*({**row, "is_best": True} for row in best), *others]:
         rows.setdefault(f"{row['trial_id']}:{row['score']}", {"is_best": False, **row})
     return rows
 
 
+def _named(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of the trials that the address or an earlier choice names."""
+    starts = {text.rpartition(" ")[2] for text in st.query_params.get_all(state.key("curves"))}
+    starts |= {key.partition(":")[0] for key in st.session_state.get(state.key("curves"), ())}
+    found: list[dict[str, Any]] = []
+    for start in sorted(starts - {""}):
+        found += table.filter(pc.starts_with(table["trial_id"], start)).to_pylist()
+    return found
+
+
 def _first_seeds(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """Of the best settings, the first seed each; of the paper's models only those in its table."""
+    """Of the best settings, the first seed each: the lines of the paper's table, and the best."""
     first: dict[tuple[str, str], str] = {}
-    for key, row in rows.items():
+    best = [(key, row) for key, row in rows.items() if row["is_best"]]
+    top = max((row["auc"] for _, row in best), default=None)
+    for key, row in best:
         line = (row["model"], row["score"])
-        if row["is_best"] and is_usual(*line):
+        if is_usual(*line) or row["auc"] == top:
             first.setdefault(line, key)
     return list(first.values())
-
-
-def _option(frame: Frame, row: dict[str, Any]) -> str:
-    seed = f" seed {row['seed']}" if row["seed"] else ""
-    mark = "★ " if row["is_best"] else ""
-    name = frame.names.short_line(row["model"], row["score"])
-    return " ".join(f"{mark}{name} {row['setting'] or ''}{seed} {figure_text(row['auc'])}".split())
 
 
 def _figures(frame: Frame, rows: list[dict[str, Any]], *, log_x: bool) -> None:
@@ -101,7 +104,7 @@ def _figures(frame: Frame, rows: list[dict[str, Any]], *, log_x: bool) -> None:
         try:
             points = points_of(frame, row)
         except StorageError as error:
-            problem(f"{_option(frame, row)}: {error}")
+            problem(f"{curve_text(frame.names, row)}: {error}")
             continue
         colour, dash = line_style(frame.names, row["model"], row["score"], position)
         line = frame.names.short_line(row["model"], row["score"])

@@ -17,6 +17,7 @@ from dashboard.frame import (
     watch,
     wide,
 )
+from dashboard.links import page_url
 from dashboard.operating import at_thresholds
 from dashboard.paper_kit import kit_button
 from dashboard.postprocessed import after_postprocessing
@@ -147,7 +148,7 @@ def _trial_links(frame: Frame, table: TableOne) -> None:
                 METRIC_LABELS[table.metric]: [cell.value for _, _, cell, *_ in cells],
                 "Setting": [cell.setting.table_text for _, _, cell, *_ in cells],
                 "Seed": [f"{n} of {len(cell.trial_ids)}" for _, _, cell, n, _ in cells],
-                "Trial": [f"trial?study={frame.study}&trial={trial}" for *_, trial in cells],
+                "Trial": [page_url(frame, "trial", trial=trial) for *_, trial in cells],
             }
         )
         st.dataframe(

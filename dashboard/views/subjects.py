@@ -63,12 +63,17 @@ def main() -> None:
         empty("No trial has a ROC-AUC here", "A cohort without lesion pixels has no such figure.")
         return
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        name = state.select(
-            "Model and score", "subjects-line", list(lines), default=best_line(lines), width=300
+        line = state.select(
+            "Model and score",
+            "line",
+            list(lines),
+            default=best_line(lines),
+            show=lambda key: lines[key].name,
+            width=300,
         )
-        size = state.segmented("Lesion volume", "lesion-size", list(SIZES), show=show_choice)
-        order = state.select("Order", "subjects-order", _ORDERS, width=210)
-    guarded(lambda: _subjects(frame, cohort, modality, lines[name], size, order), "The subjects")
+        size = state.segmented("Lesion volume", "size", list(SIZES), show=show_choice)
+        order = state.select("Order", "order", _ORDERS, width=210)
+    guarded(lambda: _subjects(frame, cohort, modality, lines[line], size, order), "The subjects")
     synthetic_note(frame.record, [cohort])
 
 
@@ -179,7 +184,8 @@ def _as_table(subjects: Sequence[SubjectFigures], *, many: bool) -> pa.Table:
 
 def _viewer(frame: Frame, subject: str, line: SubjectLine) -> str:
     row = line.seeds[0]
-    return page_url(frame, "viewer", cohort=f"{row['cohort']} {row['modality']}", subject=subject)
+    cohort = show_choice(f"{row['cohort']} {row['modality']}")
+    return page_url(frame, "viewer", cohort=cohort, subject=subject)
 
 
 def _scatter(frame: Frame, line: SubjectLine, shown: Sequence[SubjectFigures], cohort: str) -> None:
@@ -202,9 +208,7 @@ def _scatter(frame: Frame, line: SubjectLine, shown: Sequence[SubjectFigures], c
         data = point.get("customdata")
         place = data[0] if isinstance(data, (list, tuple)) else (data or {}).get("0")
         if place is not None:
-            chosen = points[int(place)].subject
-            address = {"study": frame.study, "cohort": cohort, "subject": chosen}
-            st.switch_page("pages/viewer.py", query_params=address)
+            state.go("viewer", cohort=cohort, subject=points[int(place)].subject)
 
 
 def _without(subjects: Sequence[SubjectFigures]) -> None:

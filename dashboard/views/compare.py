@@ -78,7 +78,7 @@ def _choose(frame: Frame) -> dict[str, Frame]:
         max_selections=MOST_OTHERS,
         width=520,
     )
-    opened = {name: open_other(*places[name]) for name in chosen or names[:1]}
+    opened = {name: open_other(places[name]) for name in chosen or names[:1]}
     return {name: other for name, other in opened.items() if other is not None}
 
 
@@ -185,20 +185,24 @@ def _curves(frame: Frame, others: Mapping[str, Frame], column: tuple[str, str]) 
         every = {"": lines_of(frame, *column, where)}
         every |= {name: lines_of(other, *column, where) for name, other in others.items()}
         ours = every[""]
-        theirs = {_key(line) for name, some in every.items() if name for line in some.values()}
-        shared = {name: line for name, line in ours.items() if _key(line) in theirs}
+        theirs = {key for name, some in every.items() if name for key in some}
+        shared = {key: line for key, line in ours.items() if key in theirs}
         if not shared:
             st.caption("No line of table 1 has a ROC-AUC in both.")
             return
         chosen = state.select(
-            "Model and score", "compare-line", list(shared), default=best_line(shared), width=300
+            "Model and score",
+            "line",
+            list(shared),
+            default=best_line(shared),
+            show=lambda key: shared[key].name,
+            width=300,
         )
         log_x = state.toggle("Logarithmic false positive rate", "logx")
-    key = _key(shared[chosen])
     frames = {frame.study: frame, **others}
     compared = []
     for (name, one), some in zip(frames.items(), every.values(), strict=True):
-        line = next((line for line in some.values() if _key(line) == key), None)
+        line = some.get(chosen)
         if line is not None:
             compared.append(Compared(one, _row(one, line), f"{name} {line.setting}".strip()))
     left, right = st.columns(2, gap="large")
@@ -208,10 +212,6 @@ def _curves(frame: Frame, others: Mapping[str, Frame], column: tuple[str, str]) 
         st.markdown("**Settings of these that differ**")
         settings_apart(compared)
     st.caption("The best setting of each study; of several seeds the first is shown.")
-
-
-def _key(line: SubjectLine) -> tuple[str, str]:
-    return line.model, line.score
 
 
 def _row(frame: Frame, line: SubjectLine) -> dict[str, object]:

@@ -149,7 +149,7 @@ def _panel(
         data = point.get("customdata")
         trial = data[0] if isinstance(data, (list, tuple)) else (data or {}).get("0")
         if trial:
-            st.switch_page("pages/trial.py", query_params=state.link(trial=str(trial)))
+            state.go("trial", trial=str(trial))
 
 
 def _single(name: str, table: pa.Table, metric: str) -> None:
@@ -159,7 +159,7 @@ def _single(name: str, table: pa.Table, metric: str) -> None:
     st.metric(METRIC_LABELS[metric], "–" if value is None else f"{value:.3f}", border=True)
     st.caption("This model has no grid.")
     if seeds and st.button("Open its trial", key=f"open {name}"):
-        st.switch_page("pages/trial.py", query_params=state.link(trial=seeds[0]["trial_id"]))
+        state.go("trial", trial=seeds[0]["trial_id"])
 
 
 main()

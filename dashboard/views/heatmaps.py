@@ -141,8 +141,8 @@ def _navigate(source: SliceSource) -> tuple[str, int]:
 
 
 def _go(subject: str, index: int) -> None:
-    st.session_state[state.widget_key("subject")] = subject
-    st.session_state[state.widget_key("slice")] = index
+    st.session_state[state.key("subject")] = subject
+    st.session_state[state.key("slice")] = index
 
 
 def _scores(shown: dict[str, ShowcaseMaps], line: Line) -> set[str]:
