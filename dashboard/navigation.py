@@ -13,6 +13,7 @@ PAGES = (
     ("heatmaps", "Heatmaps", ":material/neurology:"),
     ("data", "Data", ":material/radiology:"),
     ("trials", "Trials", ":material/leaderboard:"),
+    ("settings", "Settings", ":material/tune:"),
     ("compare", "Compare", ":material/compare_arrows:"),
     ("subjects", "Subjects", ":material/groups:"),
     ("trial", "Trial", ":material/biotech:"),

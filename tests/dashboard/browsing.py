@@ -25,6 +25,7 @@ PAGES = {
     "heatmaps": "Heatmaps",
     "data": "Data",
     "trials": "Trials",
+    "settings": "Settings",
     "compare": "Compare",
     "subjects": "Subjects",
     "trial": "Trial",

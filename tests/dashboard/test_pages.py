@@ -33,7 +33,18 @@ from study.report.table_one import table_one
 from trainables.description import Setting
 
 PAGES = (
-    *("study", "best", "grid", "roc", "heatmaps", "data", "trials", "compare", "subjects"),
+    *(
+        "study",
+        "best",
+        "grid",
+        "roc",
+        "heatmaps",
+        "data",
+        "trials",
+        "compare",
+        "settings",
+        "subjects",
+    ),
     "trial",
 )
 EVIL = "<script>alert(1)</script>"
