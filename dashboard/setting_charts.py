@@ -6,12 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 
 from dashboard.charts import GRID_SCALE, finish
 from dashboard.tables import GridLine
 from dashboard.text import plot_text
 from study.report.importances import Importance, Tried, is_number
-from trainables.description import Setting, value_order, value_text
+from trainables.description import Setting, Value, value_order, value_text
+
+_N_SHADES = 16
+
+_LIGHTEST = 0.86
+"""The end of the colour scale is too light for lines on a white page."""
 
 Label = Callable[[str], str]
 """What people read for the name of a setting."""
@@ -78,36 +84,106 @@ def over_setting(lines: Sequence[ModelLine], metric: str, axis: Setting) -> go.F
     elif not is_numeric:
         order = [value_text(v) for v in sorted(set(every), key=value_order)]
         figure.update_xaxes(type="category", categoryarray=order)
-    figure.update_yaxes(tickformat=".2f")
+    figure.update_layout(showlegend=True)
     return figure
 
 
 def parallel_figure(settings: Sequence[Tried], metric: str, label: Label) -> go.Figure:
-    """Every setting as a line through its values, coloured by its figure.
+    """Every setting as a line through its values, coloured by its figure, the best on top.
+
+    Lines of about one colour are one trace, so that thousands are drawn quickly.
 
     Args:
         settings: At least one, with a setting that varies.
         metric: What the figures are called.
         label: What people read for a setting.
     """
-    figures = [one.value for one in settings]
-    dimensions = [_dimension(settings, name, label) for name in settings[0].params]
-    dimensions.append({"label": plot_text(metric), "values": figures, "tickformat": ".3f"})
+    names = list(settings[0].params)
+    columns = [_places(settings, name) for name in names]
+    low, high = min(one.value for one in settings), max(one.value for one in settings)
+    span = (high - low) or 1.0
+    shares = [(one.value - low) / span for one in settings]
+    heights = [*zip(*columns, strict=True)]
     figure = go.Figure()
-    figure.add_parcoords(
-        line={
-            "color": figures,
-            "colorscale": GRID_SCALE,
-            "cmin": min(figures),
-            "cmax": max(figures),
+    ends = [_LIGHTEST * i / (_N_SHADES - 1) for i in range(_N_SHADES)]
+    colours = sample_colorscale(GRID_SCALE, ends)
+    for shade, colour in enumerate(colours):
+        of_shade = [i for i, share in enumerate(shares) if _shade(share) == shade]
+        figure.add_scatter(
+            x=[x for _ in of_shade for x in (*range(len(names) + 1), None)],
+            y=[y for i in of_shade for y in (*heights[i], shares[i], None)],
+            mode="lines",
+            line={"color": colour, "width": 1.6},
+            opacity=0.8,
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    figure.add_scatter(
+        x=[len(names)] * len(settings),
+        y=shares,
+        mode="markers",
+        marker={
+            "color": [one.value for one in settings],
+            "colorscale": colours,
+            "cmin": low,
+            "cmax": low + span,
+            "size": 7,
             "showscale": True,
             "colorbar": {"title": {"text": metric, "side": "right"}, "thickness": 12},
         },
-        dimensions=dimensions,
-        labelfont={"size": 13},
+        customdata=[_in_words(one, label) for one in settings],
+        hovertemplate="%{customdata}<extra></extra>",
+        showlegend=False,
     )
-    figure.update_layout(height=400, margin={"l": 60, "r": 20, "t": 56, "b": 24})
+    _draw_axes(figure, settings, [*(label(name) for name in names), metric])
     return figure
+
+
+def _shade(share: float) -> int:
+    return min(int(share * _N_SHADES), _N_SHADES - 1)
+
+
+def _places(settings: Sequence[Tried], name: str) -> list[float]:
+    """Where the values of a setting lie, 0 to 1, at even steps, since factors are tried."""
+    values = _values(settings, name)
+    place = {repr(value): i / max(len(values) - 1, 1) for i, value in enumerate(values)}
+    return [place[repr(one.params[name])] for one in settings]
+
+
+def _values(settings: Sequence[Tried], name: str) -> list[Value]:
+    distinct = {repr(one.params[name]): one.params[name] for one in settings}
+    return sorted(distinct.values(), key=value_order)
+
+
+def _in_words(one: Tried, label: Label) -> str:
+    told = ", ".join(f"{label(name)} {value_text(value)}" for name, value in one.params.items())
+    return f"{plot_text(told)}<br>{one.value:.3f}"
+
+
+def _draw_axes(figure: go.Figure, settings: Sequence[Tried], titles: Sequence[str]) -> None:
+    """An upright axis for each setting with its values, and one for the figure without."""
+    for x, title in enumerate(titles):
+        figure.add_shape(
+            x0=x, x1=x, y0=0, y1=1, line={"color": "#9A9A9A", "width": 1}, layer="below"
+        )
+        figure.add_annotation(
+            x=x, y=1.07, text=f"<b>{plot_text(title)}</b>", showarrow=False, yanchor="bottom"
+        )
+    for x, name in enumerate(settings[0].params):
+        values = _values(settings, name)
+        for i, value in enumerate(values):
+            figure.add_annotation(
+                x=x,
+                y=i / max(len(values) - 1, 1),
+                text=plot_text(value_text(value)),
+                showarrow=False,
+                xanchor="right",
+                xshift=-6,
+            )
+    finish(figure, "", "", height=400)
+    figure.update_xaxes(visible=False, range=[-0.35, len(titles) - 0.85])
+    figure.update_yaxes(visible=False, range=[-0.06, 1.2])
+    figure.update_layout(dragmode=False)
 
 
 def importance_figure(shares: Sequence[Importance], label: Label) -> go.Figure:
@@ -126,19 +202,6 @@ def importance_figure(shares: Sequence[Importance], label: Label) -> go.Figure:
     figure.update_xaxes(range=[0, 1], tickformat=".0%")
     figure.update_yaxes(autorange="reversed", type="category")
     return figure
-
-
-def _dimension(settings: Sequence[Tried], name: str, label: Label) -> dict[str, object]:
-    """A setting as an axis: its values at even steps, since factors are tried, not sums."""
-    values = sorted({one.params[name] for one in settings}, key=value_order)
-    place = {repr(value): i for i, value in enumerate(values)}
-    return {
-        "label": plot_text(label(name)),
-        "values": [place[repr(one.params[name])] for one in settings],
-        "tickvals": list(range(len(values))),
-        "ticktext": [plot_text(value_text(value)) for value in values],
-        "range": [0, max(len(values) - 1, 1)],
-    }
 
 
 def _faint(colour: str) -> str:

@@ -30,10 +30,18 @@ from dashboard.setting_charts import (
     over_setting,
     parallel_figure,
 )
-from dashboard.tables import grid_line, pairs
+from dashboard.tables import GridLine, grid_line, pairs
 from dashboard.text import markdown_text
+from study.records.names import Names
 from study.report.formats import METRIC_LABELS
-from study.report.importances import Importance, Tried, importances, tried, why_not
+from study.report.importances import (
+    Importance,
+    Tried,
+    importances,
+    is_complete,
+    tried,
+    why_not,
+)
 from study.report.paper import is_usual
 from study.report.table import table_lines
 from study.terminal import counted
@@ -59,7 +67,7 @@ def main() -> None:
     if not lines:
         empty("No trial has this figure", "Choose another metric; a cohort may have no lesions.")
         return
-    _one_by_one(frame, rows, lines, metric)
+    _one_by_one(frame, lines, place, metric)
     _all_at_once(frame, lines, place, metric)
     synthetic_note(frame.record, [cohort])
 
@@ -71,22 +79,21 @@ def _lines(frame: Frame, rows: pa.Table, metric: str) -> list[Line]:
     return table_lines(found, frame.names)
 
 
-def _one_by_one(frame: Frame, rows: pa.Table, lines: Sequence[Line], metric: str) -> None:
+def _one_by_one(
+    frame: Frame, lines: Sequence[Line], place: tuple[str, str, str], metric: str
+) -> None:
     """A figure a setting, with the lines of all models that have it."""
     st.subheader("One by one", anchor=False)
     axes: dict[str, Setting] = {}
     of_axis: dict[str, list[ModelLine]] = {}
+    where = (frame.uri, frame.study, frame.view.version)
+    known = _grid_lines(*where, place, metric, frame.view)
     for position, line in enumerate(lines):
-        if not is_usual(*line):
-            continue
-        table = rows_of(rows, model=line[0], score=line[1])
-        for axis in frame.names.detector(line[0]).axes:
-            found = grid_line(table, metric, axis)
-            if len(found.values) > 1:
-                axes.setdefault(axis.name, axis)
-                look = line_style(frame.names, *line, position)
-                one = ModelLine(frame.names.short_line(*line), found, *look)
-                of_axis.setdefault(axis.name, []).append(one)
+        look = line_style(frame.names, *line, position)
+        for axis, found in known.get(line, {}).items():
+            axes.setdefault(axis.name, axis)
+            one = ModelLine(frame.names.short_line(*line), found, *look)
+            of_axis.setdefault(axis.name, []).append(one)
     if not axes:
         st.caption("No model has been evaluated here with two values of a setting.")
         return
@@ -158,8 +165,8 @@ def _all_at_once(
             stem=f"{frame.study}-settings",
         )
         st.caption(
-            f"{counted(len(settings), 'setting')}, the mean over the seeds of each. Drag along an "
-            "axis to keep a part of it."
+            f"{counted(len(settings), 'setting')}, the mean over the seeds of each. Point at the "
+            "end of a line to read it."
         )
     with right:
         reason = why_not(settings)
@@ -176,9 +183,15 @@ def _all_at_once(
         )
         st.caption(
             "The share of the variance among the values tried that a setting explains on its own "
-            "(functional analysis of variance on a forest, by Optuna); the rest is owed to their "
-            "combinations. Rough with few settings."
+            "(functional analysis of variance); the rest is owed to combinations. "
+            f"{_how_exact(settings)}"
         )
+
+
+def _how_exact(settings: Sequence[Tried]) -> str:
+    if is_complete(settings):
+        return "Every combination was tried, so the shares are exact."
+    return "Some combinations are missing: a forest fills them in (Optuna), with few roughly."
 
 
 def _settings_table(settings: Sequence[Tried]) -> pa.Table:
@@ -196,6 +209,28 @@ def _settings_table(settings: Sequence[Tried]) -> pa.Table:
 
 def _shares_table(shares: Sequence[Importance]) -> pa.Table:
     return pa.table({"Setting": [s.name for s in shares], "Share": [s.share for s in shares]})
+
+
+@st.cache_data(show_spinner=False, max_entries=12)
+def _grid_lines(
+    uri: str,
+    study: str,
+    version: str,
+    place: tuple[str, str, str],
+    metric: str,
+    _view: StudyView,
+) -> dict[Line, dict[Setting, GridLine]]:
+    """The usual lines of table 1 over each setting of which they have two values or more."""
+    cohort, modality, where = place
+    rows = rows_of(_view.results, cohort=cohort, modality=modality, region=where)
+    names = Names(_view.record.detectors if _view.record else {})
+    found: dict[Line, dict[Setting, GridLine]] = {}
+    for line in pairs(rows, "model", "score"):
+        table = rows_of(rows, model=line[0], score=line[1])
+        axes = names.detector(line[0]).axes if is_usual(*line) else ()
+        over = {axis: grid_line(table, metric, axis) for axis in axes}
+        found[line[0], line[1]] = {a: one for a, one in over.items() if len(one.values) > 1}
+    return found
 
 
 @st.cache_data(show_spinner=False, max_entries=24)

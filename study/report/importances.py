@@ -1,15 +1,17 @@
-"""Which settings of a model its figure depends on: a functional analysis of variance by Optuna.
+"""Which settings of a model its figure depends on: a functional analysis of variance.
 
-A forest is fitted to the figures of the settings, and the share of its variance that each setting
-explains on its own is its importance (Hutter et al., ICML 2014). Seeds are averaged before. Shares
-tell of the values that were tried, not of others; with few settings they are rough.
+The importance of a setting is the share of the variance of all figures that it explains on its own
+(Hutter et al., ICML 2014). Where every combination of values was tried, that is the variance of the
+means at each value. Where some were not, Optuna fits a forest and takes its shares, which are rough
+with few settings. Seeds are averaged before. Shares tell of the values that were tried alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum
+from math import fsum, prod
+from statistics import fmean, pvariance
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pyarrow as pa
@@ -116,8 +118,35 @@ def importances(settings: Sequence[Tried], seed: int = 0) -> tuple[Importance, .
 
     Args:
         settings: From :func:`tried`; those of which :func:`why_not` has nothing to say.
-        seed: Of the forest.
+        seed: Of the forest, where there has to be one.
     """
+    shares = _of_means(settings) if is_complete(settings) else _of_forest(settings, seed)
+    ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(Importance(name, share) for name, share in ordered)
+
+
+def is_complete(settings: Sequence[Tried]) -> bool:
+    """Whether every combination of the values of settings was tried, each once."""
+    names = list(settings[0].params)
+    combinations = {tuple(repr(one.params[name]) for name in names) for one in settings}
+    sizes = [len({repr(one.params[name]) for one in settings}) for name in names]
+    return len(combinations) == len(settings) == prod(sizes)
+
+
+def _of_means(settings: Sequence[Tried]) -> dict[str, float]:
+    """The share of each setting where every combination was tried."""
+    total = pvariance([one.value for one in settings])
+    shares = {}
+    for name in settings[0].params:
+        at_value: dict[str, list[float]] = {}
+        for one in settings:
+            at_value.setdefault(repr(one.params[name]), []).append(one.value)
+        shares[name] = pvariance([fmean(some) for some in at_value.values()]) / total
+    return shares
+
+
+def _of_forest(settings: Sequence[Tried], seed: int) -> dict[str, float]:
+    """The shares that a forest tells where some combinations are missing."""
     import optuna  # takes a while to import
     from optuna.importance import FanovaImportanceEvaluator
 
@@ -137,8 +166,7 @@ def importances(settings: Sequence[Tried], seed: int = 0) -> tuple[Importance, .
         ]
     )
     shares = FanovaImportanceEvaluator(seed=seed).evaluate(kept)
-    ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(Importance(name, float(share)) for name, share in ordered)
+    return {name: float(share) for name, share in shares.items()}
 
 
 def _space(values: Sequence[Value]) -> BaseDistribution:

@@ -66,9 +66,11 @@ def test_all_settings_of_a_line_are_drawn_and_weighed(open_app: Open, made_up_st
     line = "DAE · squared error (SE)"
     app = open_app(made_up_store, "settings", cohort="brats T2w", line=line)
     figures = _figures(app)
-    (parallel,) = (f for f in figures if f["data"][0]["type"] == "parcoords")
-    labels = [d["label"] for d in parallel["data"][0]["dimensions"]]
-    assert labels == ["N_c", "N_z", "ROC-AUC"]
+    (parallel,) = (f for f in figures if len(f["layout"].get("annotations", ())) > 5)
+    told = [note["text"] for note in parallel["layout"]["annotations"]]
+    assert told[:3] == ["<b>N_c</b>", "<b>N_z</b>", "<b>ROC-AUC</b>"]
+    assert told[3:] == ["8", "16", "32", "8", "16", "32", "64", "128", "256", "512"]
+    assert sum(x is None for t in parallel["data"][:-1] for x in t["x"]) == 21
     (bars,) = (f for f in figures if f["data"][0]["type"] == "bar")
     assert set(bars["data"][0]["y"]) == {"N_c", "N_z"}
     assert 0 < sum(bars["data"][0]["x"]) <= 1 + 1e-9
@@ -121,6 +123,6 @@ def test_names_of_settings_are_text_in_every_figure() -> None:
     some = [Tried({EVIL: value}, 0.1 * i, 0.1, 0.2, 1, "t") for i, value in enumerate((EVIL, "b"))]
     figure = parallel_figure(some, "ROC-AUC", lambda name: name)
     assert EVIL not in figure.to_json()
-    (kind, _) = figure.data[0].dimensions
-    assert list(kind["values"]) == [0, 1]
+    heights = [y for trace in figure.data[:-1] for y in trace.y]
+    assert heights == [0, 0, None, 1, 1, None]  # values from the bottom, then the figure
     assert EVIL not in importance_figure([Importance(EVIL, 0.5)], lambda name: name).to_json()

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from study.report.importances import Tried, importances, tried, why_not
+from study.report.importances import Tried, importances, is_complete, tried, why_not
 
 
 def _row(value: float | None, seed: int = 0, trial: str = "", **params: Any) -> dict[str, Any]:
@@ -46,28 +46,37 @@ def test_settings_are_means_over_their_seeds_with_the_values_that_vary() -> None
     assert tried(pa.Table.from_pylist(rows).slice(3), "auc") == ()
 
 
-def test_the_setting_that_moves_the_figure_has_the_share() -> None:
-    by_size = tried(_grid(lambda n_c, n_z, kind: 0.5 + 0.05 * np.log2(n_z)), "auc")
+@pytest.mark.parametrize("left_out", [0, 1])  # with all combinations, and by a forest
+def test_the_setting_that_moves_the_figure_has_the_share(left_out: int) -> None:
+    by_size = tried(_grid(lambda n_c, n_z, kind: 0.5 + 0.05 * np.log2(n_z)), "auc")[left_out:]
+    assert is_complete(by_size) == (not left_out)
     found = importances(by_size)
     assert found[0].name == "n_z"
     assert found[0].share > 0.9
     assert sum(one.share for one in found) <= 1 + 1e-9
-    by_kind = tried(_grid(lambda n_c, n_z, kind: 0.7 if kind == "sum" else 0.5), "auc")
+    by_kind = tried(_grid(lambda n_c, n_z, kind: 0.7 if kind == "sum" else 0.5), "auc")[left_out:]
     assert importances(by_kind)[0].name == "kind"
     assert importances(by_kind)[0].share > 0.9
+    assert importances(by_kind) == importances(by_kind)
 
 
 def test_what_two_settings_do_together_belongs_to_neither() -> None:
-    either = tried(
-        _grid(lambda n_c, n_z, kind: 0.7 if (n_z > 64) == (kind == "sum") else 0.5), "auc"
-    )
-    shares = {one.name: one.share for one in importances(either)}
-    assert sum(shares.values()) < 0.7  # a forest on few figures finds some of it in each
+    def both(n_c: int, n_z: int, kind: str) -> float:
+        return 0.7 if (n_z > 64) == (kind == "sum") else 0.5
+
+    shares = {one.name: one.share for one in importances(tried(_grid(both), "auc"))}
+    assert sum(shares.values()) < 0.01
 
 
-def test_the_same_figures_give_the_same_shares() -> None:
-    settings = tried(_grid(lambda n_c, n_z, kind: 0.5 + n_c / 100 + n_z / 2000), "auc")
-    assert importances(settings) == importances(settings)
+def test_independent_effects_add_up_to_all_of_the_variance() -> None:
+    shares = importances(tried(_grid(lambda n_c, n_z, kind: n_c / 100 + n_z / 2000), "auc"))
+    values = {name: np.array(v) for name, v in (("n_c", (8, 16, 32)), ("n_z", (8, 32, 128, 512)))}
+    parts = {"n_c": np.var(values["n_c"] / 100), "n_z": np.var(values["n_z"] / 2000)}
+    total = sum(parts.values())
+    found = {one.name: one.share for one in shares}
+    assert found["n_c"] == pytest.approx(parts["n_c"] / total, abs=1e-3)
+    assert found["n_z"] == pytest.approx(parts["n_z"] / total, abs=1e-3)
+    assert sum(found.values()) == pytest.approx(1, abs=1e-3)
 
 
 def _some(*values: float, **params: list[Any]) -> list[Tried]:
