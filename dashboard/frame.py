@@ -12,6 +12,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard import navigation, state
+from dashboard.browser import SCRIPT, STYLE
 from dashboard.curve_charts import loss_curves
 from dashboard.data import StoreListing, list_studies, open_study
 from dashboard.navigation import register_pages
@@ -36,21 +37,6 @@ _ICON = (
 """Written out, since a named icon would be fetched from the internet."""
 
 SYNTHETIC = "Synthetic phantom: a check of the software, no evidence about medicine."
-
-STYLE = """
-<style>
-.block-container {padding-top: 4rem; padding-bottom: 3rem; max-width: 1480px}
-.stPlotlyChart .modebar {opacity: .6}
-[data-testid="stMetricValue"] {font-variant-numeric: tabular-nums}
-[data-testid="stTable"] {overflow-x: auto; max-width: 100%}
-[data-testid="stTable"] table {font-variant-numeric: tabular-nums}
-.st-key-table-1 table {width: 100%; min-width: 860px}
-.st-key-unseen {position: absolute; visibility: hidden; width: 100px; height: 0; overflow: hidden}
-h1 {padding: .2rem 0 !important}
-[class*="st-key-wide"] {overflow-x: auto}
-@media (max-width: 640px) {.block-container {padding-left: .9rem; padding-right: .9rem}}
-</style>
-"""
 
 
 @dataclass(frozen=True)
@@ -90,7 +76,7 @@ def begin() -> Iterator[tuple[StreamlitPage, Frame | None]]:
     """Draw what is around a page, and keep it while the page runs."""
     st.set_page_config(page_title="Anomaly study", page_icon=_ICON, layout="wide")
     st.html(STYLE)
-    st.html(state.ONE_ENTRY_A_PAGE, unsafe_allow_javascript=True)
+    st.html(SCRIPT, unsafe_allow_javascript=True)
     page = register_pages()
     frame = _choose_study(parse_options(sys.argv[1:]), page.url_path or navigation.FIRST)
     st.session_state[_FRAME] = frame
@@ -286,7 +272,10 @@ def _badges(view: StudyView) -> None:
         elif progress is not None and (progress.stage == "stopped" or not progress.has_ended):
             st.badge("stopped", icon=":material/sync_problem:", color="red")
         elif counts.planned and counts.ended >= counts.planned:
-            st.badge("complete", icon=":material/check:", color="blue")
+            if counts.failed:
+                st.badge(f"{counts.failed:,} failed", icon=":material/error:", color="red")
+            else:
+                st.badge("complete", icon=":material/check:", color="blue")
         else:
             st.badge("not running", icon=":material/pause:", color="gray")
 

@@ -41,7 +41,7 @@ def at_thresholds(table: TableOne) -> None:
     ]
     if not places:
         return
-    st.subheader("At a threshold without test labels", anchor=False)
+    st.header("At a threshold without test labels", anchor=False)
     names = {threshold_name(share): share for share in SHARES}
     name = state.segmented(
         "Threshold", "threshold", list(names), default=threshold_name(USUAL), show=markdown_text

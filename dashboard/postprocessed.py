@@ -28,7 +28,7 @@ def after_postprocessing(cells: Sequence[Postprocessed], names: Names) -> None:
     """
     if not cells:
         return
-    st.subheader(TITLE, anchor=False)
+    st.header(TITLE, anchor=False)
     lines = (line.texts() for line in postprocessed_lines(cells, names))
     rows = [[*map(markdown_text, texts[:N_WORDS]), *texts[N_WORDS:]] for texts in lines]
     columns = dict(zip(HEADS, map(list, zip(*rows, strict=True)), strict=True))

@@ -30,6 +30,7 @@ class Line:
         trial_id: The trial.
         eval_id: Its evaluation on the cohort.
         setting: What people read of its setting, such as ``(8, 64)``.
+        auc: ROC-AUC over the cohort.
         best_dice: Highest Dice over the cohort, at one threshold.
         best_threshold: That threshold.
     """
@@ -39,6 +40,7 @@ class Line:
     trial_id: str
     eval_id: str
     setting: str
+    auc: float | None
     best_dice: float | None
     best_threshold: float
 
@@ -82,10 +84,21 @@ class SliceSource:
             found += [(subject, int(i)) for i in scan.slice_index_N]
         return found
 
-    def showcase_slice(self, subject: str) -> int | None:
-        """The stored slice of a subject, or None."""
-        found = [s.slice_index for s in self._all_stored if s.subject == subject]
-        return found[0] if found else None
+    def lesion_slice(self, subject: str, *, everything: bool) -> int | None:
+        """The slice with a subject's largest lesion, of all or of those stored, or None."""
+        if everything and subject in self.records:
+            scan = scan_slices(self.frame.uri, self.records[subject])
+            area_N = scan.lesion_NHW.sum(axis=(1, 2))
+            if area_N.any():
+                return int(scan.slice_index_N[area_N.argmax()])
+        found = [s for s in self._all_stored if s.subject == subject]
+        largest = max(found, key=lambda s: int(s.lesion_HW.sum()), default=None)
+        return largest.slice_index if largest is not None else None
+
+    @property
+    def best(self) -> str:
+        """The line with the highest AUC."""
+        return max(self.lines, key=lambda key: self.lines[key].auc or 0.0)
 
     def maps(self, subject: str, index: int) -> tuple[dict[str, ShowcaseMaps], list[str]]:
         """The maps of every line's trial on one slice, and what stood in the way.
@@ -193,6 +206,7 @@ def _line(row: dict[str, Any]) -> Line:
         trial_id=row["trial_id"],
         eval_id=row["eval_id"],
         setting=row["setting"] or "",
+        auc=row["auc"],
         best_dice=row["best_dice"],
         best_threshold=float(threshold) if usable else 0.0,
     )

@@ -29,29 +29,6 @@ ABOVE_EVERY_PAGE = ("store", "study")
 
 BIND: Any = "query-params"
 
-ONE_ENTRY_A_PAGE = """<script>
-if (!window.oneEntryAPage) {
-  window.oneEntryAPage = true;
-  const push = history.pushState.bind(history);
-  let before = null;
-  history.pushState = (state, title, url) => {
-    const now = performance.now();
-    if (url === undefined || new URL(url, location).pathname === location.pathname) {
-      before = {url: location.href, at: now};
-      history.replaceState(state, title, url);
-      return;
-    }
-    if (before !== null && now - before.at < 250) history.replaceState({}, '', before.url);
-    before = null;
-    push(state, title, url);
-  };
-}
-</script>"""
-"""Streamlit makes an entry of the history of each change that its server makes to the address, and
-takes a page's choices out of it when that page is left. With this the button Back leads to the page
-before, as it was: such a change replaces the address, and is taken back where another page follows
-at once."""
-
 
 def begin_run(notes: DeltaGenerator, page: str) -> None:
     """Begin a run of a page.
@@ -205,7 +182,7 @@ def select(
         key=key(name),
         format_func=show,
         bind=BIND,
-        required=True,
+        required=written,
         **layout,
     )
     value = first if value is None else value

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard.charts import paper_figure
 from dashboard.data import postprocessed_of, table_of
+from dashboard.detail import in_detail
 from dashboard.frame import (
     Frame,
     current,
@@ -22,7 +23,7 @@ from dashboard.operating import at_thresholds
 from dashboard.paper_kit import kit_button
 from dashboard.postprocessed import after_postprocessing
 from dashboard.text import markdown_text
-from study.report.formats import METRIC_LABELS, legends, marked, seeds_text, table_csv, table_latex
+from study.report.formats import METRIC_LABELS, legends, marked, table_csv, table_latex
 from study.report.table_one import Cell, TableOne
 
 
@@ -43,12 +44,15 @@ def main() -> None:
         return
     _table(table)
     bold = "" if table.has_intervals else "Bold: the best of its column. "
+    told = [legend for legend in legends(table) if not legend.startswith("chosen")]
     st.caption(
         f"{bold}The settings are chosen on the test set itself, as in the paper: optimistic. "
-        f"{markdown_text(' '.join(legends(table)))}"
+        f"{markdown_text(' '.join(told))}"
     )
     synthetic_note(frame.record, [cohort for cohort, _ in table.columns])
     _downloads(frame, table)
+    if metric == "auc":
+        in_detail(table)
     at_thresholds(table)
     cells = postprocessed_of(frame.uri, frame.study, version, frame.view)
     after_postprocessing(cells, table.names)
@@ -91,8 +95,7 @@ def _ours(cell: Cell) -> str:
     figure = f"**{figure}**" if cell.is_bold else figure
     if cell.interval is not None:
         figure += f" :gray[{cell.interval[0]:.3f}–{cell.interval[1]:.3f}]"
-    chosen = "" if cell.selected is None else f"chosen {cell.selected:.3f}"
-    return figure + _small(cell.setting.table_text) + _small(seeds_text(cell)) + _small(chosen)
+    return figure + _small(cell.setting.table_text)
 
 
 def _paper(cell: Cell) -> str:
@@ -162,7 +165,7 @@ def _trial_links(frame: Frame, table: TableOne) -> None:
 
 
 def _beside_the_paper(table: TableOne) -> None:
-    st.subheader("Beside the paper", anchor=False)
+    st.header("Beside the paper", anchor=False)
     columns = [column for column in table.columns if table.has_paper(column)]
     with wide("paper", 120 + 230 * len(columns)):
         st.plotly_chart(

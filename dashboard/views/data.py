@@ -121,7 +121,7 @@ def _lesions(cohorts: list[_Cohort]) -> None:
     ]
     if not rows:
         return
-    st.subheader("Lesions", anchor=False)
+    st.header("Lesions", anchor=False)
     st.table(pa.Table.from_pylist(rows), border="horizontal", hide_index=True)
     st.caption(
         "Shares of the lesion volume. Lost by resizing: between the scans' voxels and the pixels "
@@ -147,7 +147,7 @@ def _share(value: float | None) -> str:
 
 
 def _examples(frame: Frame, cohorts: list[_Cohort]) -> None:
-    st.subheader("Examples", anchor=False)
+    st.header("Examples", anchor=False)
     most = max((len(c.usable) for c in cohorts), default=0)
     first = 0
     if most > EXAMPLES:
@@ -197,7 +197,7 @@ def _panel(frame: Frame, record: ScanRecord) -> MapPanel:
 
 
 def _volumes(cohorts: list[_Cohort]) -> None:
-    st.subheader("Brain volumes", anchor=False)
+    st.header("Brain volumes", anchor=False)
     groups = [
         (c.name, [r.brain_volume_ml for r in c.usable if r.brain_volume_ml is not None])
         for c in cohorts
@@ -226,7 +226,7 @@ def _set_aside(cohorts: list[_Cohort]) -> None:
         for c in cohorts
         for path, reason in (c.manifest.skipped if c.manifest else ())
     ]
-    st.subheader(f"Scans set aside ({len(rows)})", anchor=False)
+    st.header(f"Scans set aside ({len(rows)})", anchor=False)
     if rows:
         st.dataframe(pa.Table.from_pylist(rows), hide_index=True, key="set aside")
     else:

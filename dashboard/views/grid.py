@@ -79,11 +79,11 @@ def main() -> None:
     places = st.columns(len(shown))
     for number, (name, table) in enumerate(selections.items()):
         with places[number]:
-            st.subheader(markdown_text(name), anchor=False)
-            _panel(number, name, table, metric, (low, high), axes)
-    st.caption(
-        "A cell is the mean over the seeds of its setting. One colour scale for both cohorts."
-    )
+            st.header(markdown_text(name), anchor=False)
+            result = f"{split[name][0]} {frame.names.score(model, score)}"
+            _panel(number, name, table, metric, (low, high), axes, result)
+    one_scale = " One colour scale for both cohorts." if len(shown) > 1 else ""
+    st.caption(f"A cell is the mean over the seeds of its setting.{one_scale}")
     synthetic_note(frame.record, [split[name][0] for name in shown])
 
 
@@ -124,17 +124,22 @@ def _panel(
     metric: str,
     span: tuple[float, float],
     axes: tuple[Setting, ...],
+    result: str,
 ) -> None:
     width = 180
+    trials: dict[str, str] = {}
     if len(axes) == 2:
         cells = grid_cells(table, metric, *axes)
         width += 48 * len({cell.across for cell in cells})
+        trials = {f"({c.down}, {c.across}) {c.value:.3f}": c.trial_id for c in cells}
         figure = grid_figure(cells, METRIC_LABELS[metric], *span, (axes[0], axes[1]))
     elif axes:
         line = grid_line(table, metric, axes[0])
+        found = zip(line.parameter, line.values, line.trial_ids, strict=True)
+        trials = {f"{parameter} {value:.3f}": trial for parameter, value, trial in found}
         figure = line_figure(line, METRIC_LABELS[metric], *span, axes[0])
     else:
-        _single(name, table, metric)
+        _single(name, table, metric, result)
         return
     with wide(f"grid-{number}", width):
         event = st.plotly_chart(
@@ -149,17 +154,33 @@ def _panel(
         data = point.get("customdata")
         trial = data[0] if isinstance(data, (list, tuple)) else (data or {}).get("0")
         if trial:
-            state.go("trial", trial=str(trial))
+            state.go("trial", trial=str(trial), result=result)
+    _by_keyboard(name, trials, result)
 
 
-def _single(name: str, table: pa.Table, metric: str) -> None:
+def _by_keyboard(name: str, trials: dict[str, str], result: str) -> None:
+    """The same as a click on a cell, for whoever has no mouse."""
+    chosen = st.selectbox(
+        f"Trial of a cell on {name}",
+        list(trials),
+        index=None,
+        placeholder="Open the trial of a setting",
+        label_visibility="collapsed",
+        key=f"cells {name}",
+        width=280,
+    )
+    if chosen is not None:
+        state.go("trial", trial=trials[chosen], result=result)
+
+
+def _single(name: str, table: pa.Table, metric: str, result: str) -> None:
     """A model without settings to vary: its one figure, and the way to its trial."""
     seeds = single_setting(table, metric)
     value = mean_of(seeds, metric) if seeds else None
     st.metric(METRIC_LABELS[metric], "–" if value is None else f"{value:.3f}", border=True)
     st.caption("This model has no grid.")
     if seeds and st.button("Open its trial", key=f"open {name}"):
-        state.go("trial", trial=seeds[0]["trial_id"])
+        state.go("trial", trial=seeds[0]["trial_id"], result=result)
 
 
 main()

@@ -62,7 +62,11 @@ def main() -> None:
 def _viewer(frame: Frame, source: SliceSource, where: str, column: tuple[str, str]) -> None:
     subject, index = _navigate(source)
     keys = list(source.lines)
-    usual = [k for k, line in source.lines.items() if is_usual(line.model, line.score)]
+    usual = [
+        k
+        for k, line in source.lines.items()
+        if is_usual(line.model, line.score) or k == source.best
+    ]
     with st.spinner("Scoring the slice…", show_time=True):
         shown, problems = source.maps(subject, index)
     for text in problems:
@@ -108,13 +112,20 @@ def _navigate(source: SliceSource) -> tuple[str, int]:
             )
         positions = source.positions(everything=everything)
         subjects = list(dict.fromkeys(name for name, _ in positions))
-        subject = state.select("Subject", "subject", subjects, width=260)
+        subject = state.select(
+            "Subject",
+            "subject",
+            subjects,
+            width=260,
+            on_change=_to_lesion,
+            args=(source, everything),
+        )
         indices = [i for name, i in positions if name == subject]
         index = state.select(
             "Axial slice",
             "slice",
             indices,
-            default=source.showcase_slice(subject),
+            default=source.lesion_slice(subject, everything=everything),
             width=140,
             help="Index in the scan's volume, from the feet up.",
         )
@@ -138,6 +149,14 @@ def _navigate(source: SliceSource) -> tuple[str, int]:
         )
         st.caption(f"{here + 1} of {len(positions)}")
     return subject, index
+
+
+def _to_lesion(source: SliceSource, everything: bool) -> None:
+    """After another subject was chosen: the slice of the one before says nothing of this one."""
+    subject = st.session_state[state.key("subject")]
+    index = source.lesion_slice(subject, everything=everything)
+    if index is not None:
+        st.session_state[state.key("slice")] = index
 
 
 def _go(subject: str, index: int) -> None:
@@ -186,14 +205,14 @@ def _grouped(source: SliceSource, lines: list[str]) -> list[str]:
 def _threshold(
     frame: Frame, source: SliceSource, shown: dict[str, ShowcaseMaps], lines: list[str], where: str
 ) -> None:
-    st.subheader("Segmentation", anchor=False)
+    st.header("Segmentation", anchor=False)
     left, right = st.columns([2, 3], gap="large")
     with left:
         key = state.select(
             "Segment with",
             "segment",
             lines,
-            default=lines[-1],
+            default=source.best,
             show=lambda key: _name(frame, source.lines[key]),
         )
         line = source.lines[key]

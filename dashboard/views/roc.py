@@ -122,11 +122,11 @@ def _figures(frame: Frame, rows: list[dict[str, Any]], *, log_x: bool) -> None:
     left, right = st.columns(2, gap="large")
     chance = rows[0]["n_positive"] / rows[0]["n_pixels"] if rows[0]["n_pixels"] else None
     with left:
-        st.subheader("ROC", anchor=False)
+        st.header("ROC", anchor=False)
         alt = "True positive rate over false positive rate of the chosen trials"
         st.plotly_chart(roc_figure(roc, log_x=log_x), key="roc", alt=alt)
     with right:
-        st.subheader("Precision-recall", anchor=False)
+        st.header("Precision-recall", anchor=False)
         alt = "Precision over recall of the chosen trials"
         st.plotly_chart(precision_recall_figure(recall, chance), key="pr", alt=alt)
     st.caption(

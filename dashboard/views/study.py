@@ -18,8 +18,8 @@ from dashboard.reader import StudyView
 from dashboard.text import figure_text, markdown_text
 from study.progress.live import epochs_of
 from study.progress.liveness import heartbeat_age
-from study.records.heartbeats import Progress, RunningTrial
-from study.terminal import duration
+from study.records.heartbeats import Progress, RunningTrial, Stage
+from study.terminal import counted, duration
 
 MOST_CURVES = 6
 MOST_ROWS = 200
@@ -79,6 +79,12 @@ def _progress(view: StudyView) -> None:
         st.metric("Time left", left, border=True)
     share = min(counts.ended / counts.planned, 1.0) if counts.planned else 0.0
     st.progress(share, text=_stage(view, share))
+    if counts.failed and not live:
+        st.error(
+            f"{counted(counts.failed, 'trial')} failed, so figures are missing: the reasons stand "
+            "below. `study.run --retry-failed` runs them again.",
+            icon=":material/error:",
+        )
 
 
 def _stage(view: StudyView, share: float) -> str:
@@ -86,6 +92,9 @@ def _stage(view: StudyView, share: float) -> str:
     if progress is None:
         return f"{done} · no run has reported yet"
     stage = markdown_text(_STAGES.get(progress.stage, progress.stage))
+    if view.counts.failed and progress.stage is Stage.DONE:
+        done = f"{view.counts.done / max(view.counts.planned, 1):.0%}"
+        stage = f"{counted(view.counts.failed, 'trial')} failed"
     if view.live or progress.has_ended:
         return f"{done} · {stage}"
     age = duration(heartbeat_age(progress).total_seconds())
@@ -120,10 +129,7 @@ def _losses(frame: Frame, live: bool) -> None:
     running = {t.trial_id: t for t in _at_work(frame.view.progress)} if live else {}
     names |= {trial_id: trial.label for trial_id, trial in running.items()}
     if not names:
-        empty(
-            "No trial that learns by epochs has finished an epoch yet",
-            "Curves appear here after a network's first epoch.",
-        )
+        empty("There are no loss curves", _why_no_curves(frame))
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = state.many(
@@ -156,6 +162,15 @@ def _losses(frame: Frame, live: bool) -> None:
             alt=f"Training and validation loss over epochs, {model}",
         )
     st.caption("Solid: training. Dotted: held-out healthy subjects. Each model has its objective.")
+
+
+def _why_no_curves(frame: Frame) -> str:
+    fits = frame.view.fits
+    if fits.filter(pc.is_valid(fits["train_loss"])).num_rows:
+        return "Every network was trained for one epoch, and a curve takes two."
+    if frame.view.live:
+        return "Curves appear here after a network's first epoch."
+    return "No network of this study has finished an epoch."
 
 
 def _at_work(progress: Progress | None) -> tuple[RunningTrial, ...]:
@@ -193,7 +208,8 @@ def _loss_pair(name: str, history: pa.Table, colour: str) -> list[Trace]:
 
 
 def _best(frame: Frame) -> None:
-    st.subheader("Best so far", anchor=False)
+    counts = frame.view.counts
+    st.header("Best" if counts.ended >= counts.planned else "Best so far", anchor=False)
     version = frame.view.version
     table = table_of(frame.uri, frame.study, version, "auc", "brain", frame.view)
     if not any(cell.value is not None for cell in table.cells.values()):
@@ -203,7 +219,7 @@ def _best(frame: Frame) -> None:
         )
         return
     rows = []
-    for column in sorted(table.columns):
+    for column in table.columns:
         best = [line for line in table.lines if table.cells[line, column].best]
         if best:
             line = best[0]
@@ -227,7 +243,7 @@ def _failures(frame: Frame) -> None:
     failed = failures(frame.view.index)
     if not failed.num_rows:
         return
-    st.subheader(f"Failed ({failed.num_rows})", anchor=False)
+    st.header(f"Failed ({failed.num_rows})", anchor=False)
     for row in failed.slice(0, MOST_FAILURES).to_pylist():
         show_failure(frame, row)
     if failed.num_rows > MOST_FAILURES:

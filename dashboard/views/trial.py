@@ -65,10 +65,10 @@ def main() -> None:
     results = rows_of(frame.view.results, trial_id=trial_id)
     left, right = st.columns([2, 3], gap="large")
     with left:
-        st.subheader("Loss", anchor=False)
+        st.header("Loss", anchor=False)
         guarded(lambda: _loss(frame, fit), "The loss curve")
     with right:
-        st.subheader("Results", anchor=False)
+        st.header("Results", anchor=False)
         where = region()
         _results(frame, rows_of(results, region=where))
     _maps(frame, results, where)
@@ -175,18 +175,20 @@ def _results(frame: Frame, rows: pa.Table) -> None:
         icon=":material/show_chart:",
         query_params=choices("roc", curves=curves, cohort=show_choice(column)),
     )
-    guarded(lambda: _subjects(frame, shown[0]), "The subjects")
+    guarded(lambda: _subjects(frame, shown), "The subjects")
 
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def _subjects(frame: Frame, row: dict[str, Any]) -> None:
-    head = f"By subject, {markdown_text(frame.names.score(row['model'], row['score']))}"
-    with st.expander(head, key="subjects open", on_change="rerun") as box:
+def _subjects(frame: Frame, rows: list[dict[str, Any]]) -> None:
+    """The subjects of one of the results; of that which a link or a cell of the grid meant."""
+    with st.expander("By subject", key="subjects open", on_change="rerun") as box:
         if not box.open:
             return
+        by_text = {f"{r['cohort']} {frame.names.score(r['model'], r['score'])}": r for r in rows}
+        row = by_text[state.select("Test cohort and score", "result", list(by_text))]
         where = (frame.uri, frame.study, row["trial_id"], row["eval_id"])
         table = evaluation_table(*where, "subjects.parquet")
         table = rows_of(table, score=row["score"], region=row["region"])
@@ -197,7 +199,7 @@ def _subjects(frame: Frame, row: dict[str, Any]) -> None:
 def _maps(frame: Frame, results: pa.Table, where: str) -> None:
     if not results.num_rows:
         return
-    st.subheader("Score maps", anchor=False)
+    st.header("Score maps", anchor=False)
     evaluations = {
         row["cohort"]: row["eval_id"]
         for row in results.group_by(["cohort", "eval_id"]).aggregate([]).to_pylist()

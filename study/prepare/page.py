@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import median
 
 import jinja2
-import numpy as np
 from markupsafe import Markup
 
 from datasets.lesions import record_notes
@@ -24,6 +23,7 @@ from datasets.shards import read_slices
 from datasets.storage import Storage, StorageError
 from study.prepare.accounts import by_reason
 from study.prepare.contrasts import with_contrasts
+from study.prepare.histogram import histogram
 from study.prepare.listing import CohortListing
 from study.prepare.losses import (
     lesion_in_dropped_slices_share,
@@ -43,6 +43,7 @@ from study.prepare.page_parts import (
     Tile,
     ValueRange,
     VoxelRow,
+    ml,
 )
 
 FLAGGED_OUTSIDE = 0.01
@@ -53,7 +54,6 @@ FLAGGED_LOST = 0.1
 or in slices that were left out."""
 
 _GRIDS_SHOWN = 10
-_BINS = 24
 
 
 def write_reports(
@@ -150,7 +150,7 @@ def _modality(listing: CohortListing, store: Storage, drawn: Callable[[], None])
         voxels=_voxels(usable),
         tools=", ".join(f"{tool} ({count})" for tool, count in sorted(tools.items())),
         median_wall_s=median(r.wall_s for r in usable) if usable else 0.0,
-        brain_histogram=histogram(brains),
+        brain_histogram=histogram(brains, "Brain volumes"),
         brain_range=_range(brains),
         lesions=_lesions(listing, usable),
         figures=_figures(usable, store, drawn),
@@ -181,7 +181,7 @@ def _lesions(listing: CohortListing, records: list[ScanRecord]) -> LesionFacts |
         f"{outside}{len(most)} of {len(volumes)} scans have more than {FLAGGED_OUTSIDE:.0%} of "
         f"their lesion there. {_lost_in_total(listing)}"
     )
-    return LesionFacts(histogram(volumes), _range(volumes), sentences.strip())
+    return LesionFacts(histogram(volumes, "Lesion volumes"), _range(volumes), sentences.strip())
 
 
 def _lost_in_total(listing: CohortListing) -> str:
@@ -223,30 +223,7 @@ def _resized(share: float) -> str:
 def _range(values: list[float]) -> ValueRange | None:
     if not values:
         return None
-    return ValueRange(*(f"{v:,.4g}" for v in (min(values), max(values), median(values))))
-
-
-def histogram(values: Sequence[float]) -> Markup:
-    """A small histogram as SVG; equal values make one bar in the middle."""
-    if not values:
-        return Markup()
-    low, high = min(values), max(values)
-    if low == high:
-        low, high = low - 1, high + 1
-    counts, edges = np.histogram(values, bins=_BINS, range=(low, high))
-    width, height = 280 / _BINS, 80
-    bars = "".join(
-        f'<rect x="{5 + i * width:.1f}" y="{5 + height * (1 - n / counts.max()):.1f}" '
-        f'width="{width - 1:.1f}" height="{height * n / counts.max():.1f}"><title>{int(n)} from '
-        f"{edges[i]:.4g} to {edges[i + 1]:.4g}</title></rect>"
-        for i, n in enumerate(counts)
-        if n
-    )
-    return Markup(
-        '<svg class="histogram" viewBox="0 0 290 102" role="img"><line x1="5" x2="285" y1="85.5" '
-        f'y2="85.5"/>{bars}<text x="5" y="98">{low:.4g}</text>'
-        f'<text x="285" y="98" text-anchor="end">{high:.4g}</text></svg>'
-    )
+    return ValueRange(*(ml(v) for v in (min(values), max(values), median(values))))
 
 
 def _figures(
@@ -266,7 +243,7 @@ def _figure(record: ScanRecord, store: Storage, usual: frozenset[str]) -> ScanFi
     pictures = draw_scan(read_slices(store, record))
     facts = [Fact(f"brain {record.brain_volume_ml or 0:,.0f} ml")]
     if record.lesion_volume_ml is not None:
-        facts.append(Fact(f"lesion {record.lesion_volume_ml:,.3g} ml"))
+        facts.append(Fact(f"lesion {ml(record.lesion_volume_ml)} ml"))
     outside = record.lesion_outside_brain_share or 0.0
     if record.lesion_volume_ml:
         share = "under 0.1%" if 0 < outside < 0.001 else f"{outside:.1%}" if outside else "none"
@@ -281,6 +258,10 @@ def _figure(record: ScanRecord, store: Storage, usual: frozenset[str]) -> ScanFi
     return ScanFigure(
         who=_who(record),
         title="\n".join((record.image, *notes)),
+        alt=f"{_who(record)}, {record.modality}: axial and sagittal slice with the outlines of the "
+        f"brain mask{'' if record.lesion_volume_ml is None else ' and the lesion'}",
+        brain_ml=record.brain_volume_ml or 0.0,
+        lesion_ml=record.lesion_volume_ml or 0.0,
         axial=Markup(pictures.axial),
         sagittal=Markup(pictures.sagittal),
         facts=facts,

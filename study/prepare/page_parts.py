@@ -10,6 +10,11 @@ from markupsafe import Markup
 _OPEN_LISTS = 25
 
 
+def ml(volume: float) -> str:
+    """A volume as people read it: three digits, or all before the point."""
+    return f"{volume:,.0f}" if volume >= 100 else f"{volume:.3g}"
+
+
 @dataclass(frozen=True)
 class Tile:
     """A large number at the top of a page."""
@@ -56,10 +61,13 @@ class LesionFacts:
 
 @dataclass(frozen=True)
 class ScanFigure:
-    """A scan on the contact sheet."""
+    """A scan on the contact sheet; volumes in ml, 0 where there is none."""
 
     who: str
     title: str
+    alt: str
+    brain_ml: float
+    lesion_ml: float
     axial: Markup
     sagittal: Markup
     facts: list[Fact]

@@ -35,6 +35,9 @@ CHOICE_FIELDS = ("naive", "selected", "low", "high", "split")
 TEST_FIELDS = ("is_separated",)
 """What is kept of the tests of a row against all others of its column."""
 
+DIFFERENCE_FIELDS = ("difference", "difference_low", "difference_high", "p")
+"""What is kept of the difference of two rows on the same subjects."""
+
 OPERATING_FIELDS = (
     *(
         f"{name}_{percent}"
@@ -48,6 +51,8 @@ OPERATING_FIELDS = (
 )
 """What is kept of a row, or of the false alarms of a fit, at the thresholds of 1, 5 and 10 %."""
 
+_OF_ROWS = (*ROW_FIELDS, *CHOICE_FIELDS, *TEST_FIELDS, *DIFFERENCE_FIELDS)
+
 _DIGEST = b"sha256"
 _VERSION = b"statistics_version"
 
@@ -56,7 +61,13 @@ SCHEMA = pa.schema(
         ("key", pa.string()),
         *(
             (name, pa.float64())
-            for name in (*ROW_FIELDS, *CHOICE_FIELDS, *TEST_FIELDS, *OPERATING_FIELDS)
+            for name in (
+                *ROW_FIELDS,
+                *CHOICE_FIELDS,
+                *TEST_FIELDS,
+                *DIFFERENCE_FIELDS,
+                *OPERATING_FIELDS,
+            )
         ),
     ],
     metadata={_VERSION: str(STATISTICS_VERSION).encode()},

@@ -21,6 +21,7 @@ from datasets.identity import digest
 from datasets.storage import StorageError
 from study.records.statistics import (
     CHOICE_FIELDS,
+    DIFFERENCE_FIELDS,
     ROW_FIELDS,
     STATISTICS_VERSION,
     read_statistics,
@@ -51,6 +52,9 @@ _PAIRS_BYTES = 2e8
 """Memory for the pairs of subjects of the cells that a choice was made from."""
 
 Row = Mapping[str, Any]
+
+_BETWEEN: Row = dict.fromkeys(("trial_id", "eval_id", "score", "region"), "")
+"""Stands between the seeds of two rows in the digest of their difference."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,27 @@ class Evidence:
             self._keep(key, {"is_separated": told if len(known) == len(others) else None})
         value = self._cache.get(key, {}).get("is_separated")
         return None if value is None else bool(value)
+
+    def difference(
+        self, lower: tuple[str, Sequence[Row]], higher: tuple[str, Sequence[Row]]
+    ) -> Comparison | None:
+        """The difference of two rows, the mean over the seeds of each, on the same subjects.
+
+        Args:
+            lower: What is taken away: what it is called, and the rows of its seeds.
+            higher: What that is taken from.
+        """
+        key = self._key("difference", [*lower[1], _BETWEEN, *higher[1]])
+        if key not in self._cache and not self._kept_only:
+            found = compare(lower[0], higher[0], self._comparable(dict((lower, higher))))
+            values = () if found is None else (found.difference, found.low, found.high, found.p)
+            self._keep(key, dict(zip(DIFFERENCE_FIELDS, values, strict=False)))
+        kept = self._cache.get(key, {})
+        known = [value for name in DIFFERENCE_FIELDS if (value := kept.get(name)) is not None]
+        if len(known) < len(DIFFERENCE_FIELDS):
+            return None
+        difference, low, high, p = known
+        return Comparison(lower[0], higher[0], difference, low, high, p)
 
     def claim(self, rows: Mapping[str, Sequence[Row]]) -> list[Comparison | None]:
         """The paper's order of the VAE's scores, tested in sequence.

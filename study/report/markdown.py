@@ -36,7 +36,7 @@ def as_markdown(report: Report) -> str:
         blocks.append(_after_postprocessing(report))
         blocks.append(_listed([CHOSEN_BEFORE]))
     told = [f"{report.trials.words} {CHOSEN_ON_TEST}", *cut_by_asha(report.stopped)]
-    blocks.append(_listed([*told, *searched(report.searches)]))
+    blocks.append(_listed([*told, *searched(report.searches, report.searched)]))
     problems = report.problems.words(report.store)
     if problems:
         blocks.append(_text(problems))

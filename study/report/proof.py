@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study.report.choice import CELL, Row, with_settings
-from study.report.comparisons import ALPHA, CLAIM, Comparison
+from study.report.comparisons import ALPHA, CLAIM, Comparison, by_holm
 from study.report.evidence import Evidence
 from study.report.table_one import Cell, TableOne
 
@@ -26,6 +26,9 @@ CLAIM_SCORES = {
     "E": "normalized_error",
 }
 """The scores of the paper's claim, by their symbols."""
+
+BASELINE = ("intensity", "intensity")
+"""The line that every other has to be above."""
 
 Place = tuple[tuple[str, str], tuple[str, str]]
 
@@ -56,7 +59,38 @@ def with_evidence(
             if is_separated is None and any(cell.interval for cell in told.values()):
                 is_separated = False  # in a table with tests, what they cannot tell is not told
             told[highest] = replace(told[highest], is_separated=is_separated)
+        told |= _differences({place: seeds[place] for place in here}, told, evidence)
     return replace(table, cells=told)
+
+
+def _differences(
+    seeds: Mapping[Place, Sequence[Row]], cells: Mapping[Place, Cell], evidence: Evidence
+) -> dict[Place, Cell]:
+    """The cells of a column with their differences to the baseline and to the highest other.
+
+    All of them are one family of tests, with Holm's correction.
+    """
+    ranked = sorted(seeds, key=lambda place: -(cells[place].value or 0.0))
+    against: dict[tuple[Place, str], Comparison] = {}
+    for place in ranked:
+        other = next((one for one in ranked if one != place), None)
+        baseline = next((one for one in ranked if one[0] == BASELINE and one != place), None)
+        for name, lower in (("over_baseline", baseline), ("over_other", other)):
+            if lower is None:
+                continue
+            pair = [(":".join(one[0]), seeds[one]) for one in (lower, place)]
+            found = evidence.difference(pair[0], pair[1])
+            if found is not None:
+                against[place, name] = found
+    tested = dict(zip(against, by_holm([*against.values()]), strict=True))
+    return {
+        place: replace(
+            cells[place],
+            over_baseline=tested.get((place, "over_baseline")),
+            over_other=tested.get((place, "over_other")),
+        )
+        for place in ranked
+    }
 
 
 def _told(

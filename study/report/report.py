@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import chain
@@ -97,6 +97,12 @@ class Report:
         """Keep what was worked out for the next time, if the store may be written."""
         if self.evidence is not None:
             self.evidence.save()
+
+    @property
+    def searched(self) -> set[tuple[str, str]]:
+        """The (model, modality) that have results, so that a search can have chosen."""
+        names = ("model", "modality")
+        return set(zip(*(self.results[name].to_pylist() for name in names), strict=True))
 
     @property
     def problems(self) -> Problems:
@@ -307,7 +313,7 @@ def print_report(report: Report, console: PlainConsole) -> None:
     console.print(f"{report.trials.words} {CHOSEN_ON_TEST}")
     for sentence in cut_by_asha(report.stopped):
         console.print(sentence, soft_wrap=True)
-    for sentence in searched(report.searches):
+    for sentence in searched(report.searches, report.searched):
         console.print(sentence)
     for sentence in undefined(report.results):
         console.print(sentence, style="yellow", soft_wrap=True)
@@ -349,11 +355,18 @@ def undefined(results: pa.Table) -> list[str]:
     ]
 
 
-def searched(searches: Iterable[PlannedSearch]) -> list[str]:
-    """What Optuna chose by, a sentence a model and modality, whatever the number of seeds."""
+def searched(searches: Iterable[PlannedSearch], found: Collection[tuple[str, str]]) -> list[str]:
+    """What Optuna chose by, a sentence a model and modality, whatever the number of seeds.
+
+    Args:
+        searches: What was planned.
+        found: The (model, modality) that have results; of others nothing was chosen.
+    """
     cohorts: dict[tuple[str, str, str, str], list[str]] = {}
     for search in searches:
         spec = search.spec
+        if (spec.model, spec.modality) not in found:
+            continue
         key = (search.parameter, spec.model, spec.modality, search.objective_score)
         cohorts.setdefault(key, []).append(search.objective)
     return [

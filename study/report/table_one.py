@@ -8,6 +8,7 @@ from typing import Any
 
 from study.records.names import Names
 from study.report.choice import mean_of
+from study.report.comparisons import Comparison
 from study.report.operating import Operating
 from study.report.paper import NO_SETTING, PAPER_REGION, paper_auc, paper_setting
 from study.report.table import table_columns, table_lines
@@ -50,6 +51,8 @@ class Cell:
         df: Degrees of freedom of the interval.
         is_separated: Whether the tests tell it from every other figure of its column; None if they
             were not made.
+        over_baseline: By how much it is above the baseline of its column, if known.
+        over_other: By how much it is above the highest of the others of its column, if known.
         operating: What it is at thresholds chosen on healthy subjects, if known.
     """
 
@@ -70,6 +73,8 @@ class Cell:
     n_effective: float | None = None
     df: float | None = None
     is_separated: bool | None = None
+    over_baseline: Comparison | None = None
+    over_other: Comparison | None = None
     operating: Operating | None = None
 
     @property

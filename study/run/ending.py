@@ -7,12 +7,18 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 
+import pyarrow.compute as pc
+
 from study.errors import EXIT_BROKE, EXIT_SOME_FAILED
+from study.plan.done import plan_trials
 from study.prepare.listing import CohortListing
 from study.prepare.noticed import file_lines, note_lines
 from study.report.report import Report
 from study.run.request import Request
+from study.terminal import counted
 from study.trials.outcome import Outcome
+
+MOST_REASONS, LONGEST_REASON = 10, 300
 
 
 def tell_set_aside(listings: Sequence[CohortListing], say: Callable[[str], None]) -> None:
@@ -64,13 +70,34 @@ def tell_end(request: Request, report: Report, outcome: Outcome, say: Callable[[
             "runs them."
         )
     if report.trials.failed:
-        say(
-            f"{report.trials.failed} trials failed; the dashboard shows why. "
-            "--retry-failed runs them again."
-        )
+        say(f"{counted(counts.failed, 'trial')} failed; --retry-failed runs them again:")
+        for line in _failures(report):
+            say(line)
     if outcome.lost or outcome.unwritable or missing or report.problems.lose_results:
         return EXIT_BROKE
     return EXIT_SOME_FAILED if counts.failed or report.n_postprocessing_failed else 0
+
+
+def _failures(report: Report) -> list[str]:
+    """Why trials failed, a line a reason, those of most trials first."""
+    index = report.index
+    planned = {trial.trial_id for trial in plan_trials(report.record, index)}
+    trials: dict[str, list[str]] = {}
+    for row in index.filter(pc.equal(index["status"], "failed")).to_pylist():
+        if row["trial_id"] not in planned:
+            continue
+        reason = " ".join(f"{row['failure_kind']}: {row['failure_message']}".split())
+        where = f"evaluation on {row['cohort']}" if row["cohort"] else "training"
+        parts = (report.names.model(row["model"]), row["modality"], row["setting"] or "", where)
+        found = trials.setdefault(reason, [])
+        found.append(" ".join(part for part in parts if part))
+    lines = []
+    for reason, names in sorted(trials.items(), key=lambda item: (-len(item[1]), item[0])):
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"  {names[0]}{more}: {reason[:LONGEST_REASON]}")
+    rest = len(lines) - MOST_REASONS
+    other = [f"  and {counted(rest, 'other reason')}; the dashboard has all"] if rest > 0 else []
+    return [*lines[:MOST_REASONS], *other]
 
 
 def interpreter() -> str:

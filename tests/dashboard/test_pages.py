@@ -60,7 +60,7 @@ def view(made_up_store: Path) -> StudyView:
 
 def _texts(app: AppTest) -> str:
     """Everything a page says in words."""
-    kinds = ("title", "subheader", "markdown", "caption", "text", "code", "warning", "error")
+    kinds = ("title", "header", "markdown", "caption", "text", "code", "warning", "error")
     return "\n".join(str(e.value) for kind in kinds for e in app.get(kind))
 
 
@@ -196,7 +196,7 @@ def test_grid_shows_the_cohorts_of_the_address_side_by_side(
 ) -> None:
     address = {"line": AE, "left": "brats T2w", "right": "atlas T1w"}
     app = open_app(made_up_store, "grid", **address)
-    assert [s.value for s in app.subheader] == ["brats T2w", "atlas T1w"]
+    assert [s.value for s in app.header] == ["brats T2w", "atlas T1w"]
     assert len(_figures(app)) == 2
     alone = open_app(made_up_store, "grid", **{**address, "right": "none"})
     assert len(_figures(alone)) == 1
