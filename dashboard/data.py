@@ -229,6 +229,15 @@ def scan_slices(uri: str, record: ScanRecord) -> ScanSlices:
     Raises:
         StorageError: If the part is missing, damaged or of another version.
     """
+    return read_scan(uri, record)
+
+
+def read_scan(uri: str, record: ScanRecord) -> ScanSlices:
+    """The same, read anew: for what needs a scan once.
+
+    Raises:
+        StorageError: If the part is missing, damaged or of another version.
+    """
     from datasets.shards import read_slices
     from trainables.slices import Slices
 

@@ -13,6 +13,10 @@ PAGES = (
     ("heatmaps", "Heatmaps", ":material/neurology:"),
     ("viewer", "Viewer", ":material/view_in_ar:"),
     ("data", "Data", ":material/radiology:"),
+    ("trials", "Trials", ":material/leaderboard:"),
+    ("settings", "Settings", ":material/tune:"),
+    ("compare", "Compare", ":material/compare_arrows:"),
+    ("subjects", "Subjects", ":material/groups:"),
     ("trial", "Trial", ":material/biotech:"),
 )
 

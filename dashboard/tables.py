@@ -51,11 +51,15 @@ class GridLine:
         parameter: The setting's values, ascending.
         values: Mean figures over the seeds, in that order.
         trial_ids: The first seeds' trials, in that order.
+        lowest: Figures of the worst seeds, in that order.
+        highest: Figures of the best seeds, in that order.
     """
 
     parameter: tuple[Value, ...]
     values: tuple[float, ...]
     trial_ids: tuple[str, ...]
+    lowest: tuple[float, ...] = ()
+    highest: tuple[float, ...] = ()
 
 
 def grid_cells(
@@ -86,6 +90,8 @@ def grid_line(selection: pa.Table, metric: str, axis: Setting) -> GridLine:
         tuple(key[0] for key, _ in settings),
         tuple(mean_of(seeds, metric) for _, seeds in settings),
         tuple(seeds[0]["trial_id"] for _, seeds in settings),
+        tuple(min(seed[metric] for seed in seeds) for _, seeds in settings),
+        tuple(max(seed[metric] for seed in seeds) for _, seeds in settings),
     )
 
 

@@ -20,6 +20,7 @@ from dashboard.frame import (
 )
 from dashboard.links import page_url
 from dashboard.operating import at_thresholds
+from dashboard.paper_kit import kit_button
 from dashboard.postprocessed import after_postprocessing
 from dashboard.provenance import provenance
 from dashboard.text import markdown_text
@@ -130,6 +131,7 @@ def _downloads(frame: Frame, table: TableOne) -> None:
             icon=":material/download:",
             on_click="ignore",
         )
+        kit_button(frame)
 
 
 def _trial_links(frame: Frame, table: TableOne) -> None:

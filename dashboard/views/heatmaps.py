@@ -22,6 +22,7 @@ from dashboard.frame import (
 )
 from dashboard.map_charts import SEGMENT_COLOUR, TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import best_overlap, neighbours, outline, overlap, region_mask, segment
+from dashboard.paper_kit import maps_button
 from dashboard.slices import Line, SliceSource, open_source
 from dashboard.text import figure_text, markdown_text
 from study.records.showcase import ShowcaseMaps
@@ -52,13 +53,13 @@ def main() -> None:
 
     @st.fragment
     def viewer() -> None:
-        _viewer(frame, source, where)
+        _viewer(frame, source, where, (cohort, modality))
 
     viewer()
     synthetic_note(frame.record, [cohort])
 
 
-def _viewer(frame: Frame, source: SliceSource, where: str) -> None:
+def _viewer(frame: Frame, source: SliceSource, where: str, column: tuple[str, str]) -> None:
     subject, index = _navigate(source)
     keys = list(source.lines)
     usual = [
@@ -96,6 +97,7 @@ def _viewer(frame: Frame, source: SliceSource, where: str) -> None:
         "Blue outline: ground truth. One colour scale per score, the same on every slice of the "
         "cohort. Beside the model: the best setting of that score."
     )
+    maps_button(frame, column, subject, is_kept=source.showcase_slice(subject) is not None)
     _threshold(frame, source, shown, lines, where)
 
 

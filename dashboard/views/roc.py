@@ -11,8 +11,7 @@ import streamlit as st
 from dashboard import state
 from dashboard.charts import line_style
 from dashboard.curve_charts import Trace, precision_recall_figure, roc_figure
-from dashboard.curves import OperatingPoints, operating_points
-from dashboard.data import best_of, evaluation_table, rows_of
+from dashboard.data import best_of, rows_of
 from dashboard.frame import (
     Frame,
     choose_cohort,
@@ -26,6 +25,7 @@ from dashboard.frame import (
     watch,
 )
 from dashboard.text import curve_text, figure_text
+from dashboard.trial_curves import points_of
 from datasets.storage import StorageError
 from study.report.paper import is_usual
 from study.terminal import counted
@@ -102,7 +102,7 @@ def _figures(frame: Frame, rows: list[dict[str, Any]], *, log_x: bool) -> None:
     roc, recall = [], []
     for position, row in enumerate(rows):
         try:
-            points = _points(frame, row)
+            points = points_of(frame, row)
         except StorageError as error:
             problem(f"{curve_text(frame.names, row)}: {error}")
             continue
@@ -134,14 +134,6 @@ def _figures(frame: Frame, rows: list[dict[str, Any]], *, log_x: bool) -> None:
         f"pixels of {counted(rows[0]['n_subjects'], 'subject')}, {rows[0]['n_positive']:,} of them "
         "lesion."
     )
-
-
-def _points(frame: Frame, row: dict[str, Any]) -> OperatingPoints:
-    where = (frame.uri, frame.study, row["trial_id"], row["eval_id"])
-    table = evaluation_table(*where, "roc.parquet")
-    table = rows_of(table, score=row["score"], region=row["region"])
-    n_positive = row["n_positive"]
-    return operating_points(table, n_positive, row["n_pixels"] - n_positive)
 
 
 main()

@@ -23,7 +23,8 @@ from study.report.methods import gather
 from study.report.methods_text import as_text
 from study.report.report import Report, as_csv, as_json, as_latex, make_report, print_report
 from study.report.strata import KINDS
-from study.terminal import echo, new_console, say_aside
+from study.report.written import make_folder, write_files
+from study.terminal import counted, echo, new_console, say_aside
 
 
 class Format(StrEnum):
@@ -58,8 +59,17 @@ FiguresOption = Annotated[
     typer.Option(
         "--figures",
         metavar="DIR",
-        help="Write the paper's figures 2 to 4 into this folder, as PDF and PNG, each with a "
+        help="Write the paper's figures 2 to 4 into this folder, as PDF, SVG and PNG, each with a "
         "caption as text.",
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Write what a paper needs into this folder: table 1, the figures, methods, flow of "
+        "scans, checklist and references.",
     ),
 ]
 MethodsOption = Annotated[
@@ -97,22 +107,23 @@ def main(
         ),
     ] = None,
     figures: FiguresOption = None,
+    out: OutOption = None,
     methods: MethodsOption = False,
     checklist: ChecklistOption = None,
 ) -> None:
     """Print the results of a study: table 1, with the paper's figures beside ours.
 
-    With --figures, --methods or --checklist it does that instead.
+    With --figures, --out, --methods or --checklist it does that instead.
 
     Exit status 1 if results are missing because records are damaged, unreadable or of another
     version; foreign ones are only told.
     """
-    _check_choice(output_format, figures, methods, checklist)
+    _check_choice(output_format, figures or out, _named(figures, out, methods, checklist))
     study_store, record = cli.existing_study(store, study)
     other = None
     if compare is not None:
         other = make_report(*cli.existing_study(store, compare))
-    is_table = not (figures or methods or checklist)
+    is_table = not (figures or out or methods or checklist)
     if (strata or other) and not is_table:
         raise UsageError("--strata and --compare go with table 1, with nothing else")
     if (strata or other) and output_format not in (Format.TEXT, Format.JSON):
@@ -126,6 +137,8 @@ def main(
     is_text = output_format is Format.TEXT
     if figures:
         _write_figures(store, study_store, report, figures)
+    elif out:
+        _write_kit(store, study_store, report, out)
     elif methods or checklist:
         _print_methods(store, report, is_checklist=checklist is not None, is_text=is_text)
     elif is_text:
@@ -138,19 +151,23 @@ def main(
     raise typer.Exit(EXIT_BROKE if report.problems.lose_results else 0)
 
 
-def _check_choice(
-    output_format: Format, figures: Path | None, methods: bool, checklist: Checklist | None
-) -> None:
+def _named(
+    figures: Path | None, out: Path | None, methods: bool, checklist: Checklist | None
+) -> list[str]:
+    """The options that do something else than print the table."""
+    named = {"--figures": figures, "--out": out, "--methods": methods, "--checklist": checklist}
+    return [name for name, value in named.items() if value]
+
+
+def _check_choice(output_format: Format, folder: Path | None, chosen: list[str]) -> None:
     """Refuse options that do not go together.
 
     Raises:
         UsageError: If there are any.
     """
-    named = {"--figures": figures, "--methods": methods, "--checklist": checklist}
-    chosen = [name for name, value in named.items() if value]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} do not go together; name one of them")
-    allowed = (Format.TEXT,) if figures else (Format.TEXT, Format.JSON)
+    allowed = (Format.TEXT,) if folder else (Format.TEXT, Format.JSON)
     if chosen and output_format not in allowed:
         words = " or ".join(allowed)
         raise UsageError(f"{chosen[0]} has no --format {output_format.value}; it is {words}")
@@ -161,6 +178,16 @@ def _write_figures(store: str, study: StudyStore, report: Report, folder: Path) 
 
     for sentence in write_figures(cli.open_store(store), study, report, folder):
         echo(sentence)
+
+
+def _write_kit(store: str, study: StudyStore, report: Report, folder: Path) -> None:
+    from study.report.kit import README, kit_files
+
+    what = "what a paper needs"
+    make_folder(folder, what)
+    files = kit_files(cli.open_store(store), study, report)
+    write_files(files, folder, what)
+    echo(f"{counted(len(files), 'file')} in {folder}; {folder / README} says what each is")
 
 
 def _print_methods(store: str, report: Report, *, is_checklist: bool, is_text: bool) -> None:

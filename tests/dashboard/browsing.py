@@ -25,6 +25,10 @@ PAGES = {
     "heatmaps": "Heatmaps",
     "viewer": "Viewer",
     "data": "Data",
+    "trials": "Trials",
+    "settings": "Settings",
+    "compare": "Compare",
+    "subjects": "Subjects",
     "trial": "Trial",
 }
 

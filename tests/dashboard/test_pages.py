@@ -32,7 +32,21 @@ from study.report.report import make_report
 from study.report.table_one import table_one
 from trainables.description import Setting
 
-PAGES = ("study", "best", "grid", "roc", "heatmaps", "data", "trial")
+PAGES = (
+    *(
+        "study",
+        "best",
+        "grid",
+        "roc",
+        "heatmaps",
+        "data",
+        "trials",
+        "compare",
+        "settings",
+        "subjects",
+    ),
+    "trial",
+)
 EVIL = "<script>alert(1)</script>"
 AE = "AE · squared error (SE)"
 
@@ -67,7 +81,7 @@ def test_page_has_a_heading_figures_and_the_phantoms_mark(
     assert not app.exception
     assert len(app.title) == 1
     assert "Synthetic phantom" in _texts(app)
-    if page not in ("study", "data"):  # the made-up store has no slices
+    if page not in ("study", "data", "trials", "compare"):  # need slices, a choice, another
         assert _figures(app)
 
 

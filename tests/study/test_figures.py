@@ -20,6 +20,7 @@ from matplotlib.text import Text
 from PIL import Image
 from sklearn.metrics import auc
 
+from datasets.storage import StorageError
 from study.records.showcase import ShowcaseMaps
 from study.records.studies import StudyStore
 from study.report.figures.band import band_of
@@ -29,6 +30,7 @@ from study.report.figures.maps import draw_maps, map_lines
 from study.report.figures.material import Curve, Material, _roles
 from study.report.figures.pictures import show_truth
 from study.report.figures.style import DPI, PAGE_MM, SMALL_PT, SYNTHETIC, rendered, styled
+from study.report.figures.write import maps_pdf
 from study.report.operating_table import point_of
 from tests.calls import Call
 from tests.study.figures import PIXEL_MM, material_of, prepared, written_study
@@ -78,11 +80,12 @@ def test_each_figure_is_written_for_print_with_a_caption(
     written = {path.name for path in (tmp_path / "figures").iterdir()}
     names = {name.rpartition(".")[0] for name in written}
     assert {"figure2", "figure3", "figure4"} <= names
-    assert written == {f"{name}.{end}" for name in names for end in ("pdf", "png", "txt")}
+    assert written == {f"{name}.{end}" for name in names for end in ("pdf", "svg", "png", "txt")}
     assert all(name in outcome.out for name in names)
     for name in names:
         path = tmp_path / "figures" / name
         assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF-")
+        assert "<svg" in path.with_suffix(".svg").read_text(encoding="utf-8")
         with Image.open(path.with_suffix(".png")) as image:
             assert image.width in {int(mm / 25.4 * DPI) for mm in (85, 174)}
         caption = path.with_suffix(".txt").read_text(encoding="utf-8")
@@ -140,6 +143,29 @@ def test_figures_of_the_phantom_say_so_and_those_of_scans_do_not(
     for figure, caption in draw(material_of(folder, study, record)).values():
         assert not any("ynthetic" in t.get_text() for t in figure.texts)
         assert "ynthetic" not in caption
+
+
+def test_figure_4_shows_the_subject_that_was_asked_for_alone(
+    material: Material, study: StudyStore, folder: Path
+) -> None:
+    lines = map_lines(material, FIRST)
+    kept = sorted({maps.subject for maps in material.showcase(material.seeds(lines[0], FIRST)[0])})
+    usual = [s.subject for s in material.chosen_subjects(FIRST, lines[0])]
+    asked = next((name for name in kept if name not in usual), kept[-1])
+    with styled():
+        figure, caption = draw_maps(material, FIRST, lines, [asked])
+    assert len(_image_rows(figure, len(lines) + 1)) == 1
+    assert asked in caption
+    assert "chosen by hand" in caption
+    assert "median" not in caption
+    store, report = material.store, material.report
+    files = [maps_pdf(store, study, report, FIRST, name) for name in (asked, usual[0], "a/none")]
+    assert all(data.startswith(b"%PDF-") for data in files)
+    assert len(set(files)) == 3
+    with styled():
+        assert files[2] == rendered(draw_maps(material, FIRST, lines)[0])["pdf"]
+    with pytest.raises(StorageError, match="nowhere T1w"):
+        maps_pdf(store, study, report, ("nowhere", "T1w"), asked)
 
 
 def _shown(rng: np.random.Generator) -> tuple[ShowcaseMaps, np.ndarray]:

@@ -16,11 +16,11 @@ def caption(title: str, sentences: list[str], material: Material) -> str:
 
 
 def made_with(material: Material) -> str:
-    """Study, grid, code and packages."""
+    """Study, grid, day, code and packages."""
     report = material.report
     provenance = report.record.provenance
     revision = provenance.git_revision
-    told = [f"Study {report.study}, grid {report.grid}"]
+    told = [f"Study {report.study}, grid {report.grid}, last run {report.record.updated[:10]}"]
     told += [f"revision {revision}"] if revision else []
     wanted = ("torch", "numpy", "scikit-learn")
     packages = provenance.packages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -58,16 +59,20 @@ def map_lines(material: Material, column: Column) -> list[Line]:
     return [line for line in lines if kept[line] and kept[line] == first][:MOST_MAPS]
 
 
-def draw_maps(material: Material, column: Column, lines: list[Line]) -> tuple[Figure, str]:
+def draw_maps(
+    material: Material, column: Column, lines: list[Line], asked: Sequence[str] = ()
+) -> tuple[Figure, str]:
     """The figure and its caption.
 
     Args:
         material: Of the study.
         column: The test set.
         lines: From :func:`map_lines`; at least one.
+        asked: Subjects to show, ``cohort/subject``, of which at least one's maps are kept; by
+            default the median, the best and the worst.
     """
     reference = max(lines, key=lambda line: material.cell(line, column).value or 0.0)
-    subjects = material.chosen_subjects(column, reference)
+    subjects = material.chosen_subjects(column, reference, asked)
     shown = {line: _by_subject(material, line, column) for line in lines}
     scales = _scales(lines, shown, subjects)
     synthetic = material.report.synthetic
@@ -97,9 +102,15 @@ def draw_maps(material: Material, column: Column, lines: list[Line]) -> tuple[Fi
     return figure, caption("Score maps", [*sentences, _bar_words(pixel_mm), ORIENTATION], material)
 
 
+def _with_roles(subject: ShownSubject) -> str:
+    """A subject in words, with why it is shown."""
+    words = subject_words(subject)
+    return f"{' and '.join(subject.roles)}: {words}" if subject.roles else words
+
+
 def _label_row(figure: Figure, subject: ShownSubject, middle: float) -> None:
     size = f"\n{subject.volume_ml:.1f} ml" if subject.volume_ml is not None else ""
-    words = ", ".join(subject.roles) + size
+    words = (", ".join(subject.roles) + size).strip()
     text_at(figure, 3.4, middle, words, rotation=90, ha="center", va="center", size=SMALL_PT)
 
 
@@ -202,15 +213,22 @@ def _sentences(
     row = material.seeds(reference, column)[0]
     n_kept = len({maps.subject for maps in material.showcase(row)})
     left_out = [line for line in material.lines(column) if line not in lines]
-    told = "; ".join(f"{' and '.join(s.roles)}: {subject_words(s)}" for s in subjects)
+    chosen = ""
+    if any(subject.roles for subject in subjects):
+        chosen = (
+            f"{choice_sentence(material, column, n_kept)}, and of these the ones with the best and "
+            f"the worst AUC of their own by {row_name(material, reference, column)}, the highest "
+            "of the rows shown"
+        )
+    told = "; ".join(_with_roles(s) for s in subjects)
     sentences = [
         f"Axial slices of {' '.join(column)} with the outline of the ground truth, and the map of "
         "each row of table 1 at its best setting.",
         f"n = {len(subjects)} of {counted(row['n_subjects'], 'subject')}: "
-        f"{choice_sentence(material, column, n_kept)}, and of these the ones with the best and the "
-        f"worst AUC of their own by {row_name(material, reference, column)}, the highest of the "
-        "rows shown.",
-        f"From the top, {told}, each with its AUC by {row_name(material, reference, column)}.",
+        f"{chosen or 'chosen by hand'}.",
+        f"{'From the top, ' if len(subjects) > 1 else 'Shown is '}{told}, "
+        f"{'each ' if len(subjects) > 1 else ''}with its AUC by "
+        f"{row_name(material, reference, column)}.",
         f"Each score has one scale, whatever the model and the subject, from the {LOW:g}th, or "
         f"from 0 where that is close to it, to the {HIGH:g}th percentile of the brain pixels "
         "shown; outside the brain nothing is shown.",

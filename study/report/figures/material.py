@@ -54,7 +54,8 @@ class ShownSubject:
 
     Attributes:
         subject: ``cohort/subject``.
-        roles: Why it is shown: ``median``, ``best``, ``worst``.
+        roles: Why it is shown: ``median``, ``best``, ``worst``, or nothing of one that was asked
+            for.
         volume_ml: Volume of its lesions, if the shards tell it.
         auc: Its own AUC in the row that tells the best from the worst.
     """
@@ -193,12 +194,16 @@ class Material:
                     return slices.geometry.pixel_mm
         return None
 
-    def chosen_subjects(self, column: Column, line: Line) -> tuple[ShownSubject, ...]:
+    def chosen_subjects(
+        self, column: Column, line: Line, asked: Sequence[str] = ()
+    ) -> tuple[ShownSubject, ...]:
         """The median, the best and the worst of the subjects whose maps are kept.
 
         Args:
             column: The test set.
             line: The row of table 1 whose subjects' AUCs tell the best from the worst.
+            asked: Subjects to show instead, ``cohort/subject``; those whose maps are not kept are
+                left out.
         """
         row = self.seeds(line, column)[0]
         kept = list(dict.fromkeys(shown.subject for shown in self.showcase(row)))
@@ -206,7 +211,9 @@ class Material:
         aucs = {f["subject"]: f["auc"] for f in figures}
         volumes = self.volumes_ml(column)
         sizes: dict[str, float] = {f["subject"]: f["n_positive"] for f in figures}
-        roles = _roles(kept, volumes if set(kept) <= set(volumes) else sizes, aucs)
+        roles: dict[str, list[str]] = {name: [] for name in asked if name in kept}
+        if not asked:
+            roles = _roles(kept, volumes if set(kept) <= set(volumes) else sizes, aucs)
         return tuple(
             ShownSubject(name, tuple(why), volumes.get(name), aucs.get(name))
             for name, why in roles.items()

@@ -53,6 +53,8 @@ _SETTINGS: Any = {
     "axes.titlepad": 3.0,
     "lines.linewidth": 0.9,
     "pdf.fonttype": 42,  # letters stay letters, as journals ask
+    "svg.fonttype": "path",  # looks the same where the font is missing
+    "svg.hashsalt": "figure",  # the names of its parts are the same each time
     "text.parse_math": False,  # a name with a dollar sign is no formula
     "savefig.dpi": DPI,
 }
@@ -115,11 +117,18 @@ def line_style(names: Names, model: str, score: str, position: int) -> tuple[str
     return _OTHER_COLOURS[position % len(_OTHER_COLOURS)], "-."
 
 
+_WITHOUT: dict[str, dict[str, Any]] = {
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+    "png": {"Software": None},
+}
+"""The kinds of files that a figure is written as, each with what it does not tell."""
+
+
 def rendered(figure: Figure) -> dict[str, bytes]:
     """A figure as files by their ending; without the time, so that the bytes are the same."""
     files = {}
-    without: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
-    for ending, metadata in without.items():
+    for ending, metadata in _WITHOUT.items():
         sink = io.BytesIO()
         figure.savefig(sink, format=ending, metadata=metadata)
         files[ending] = sink.getvalue()

@@ -1,15 +1,15 @@
-"""Writes the figures of a study into a folder: PDF, PNG and a caption of each."""
+"""Writes the figures of a study into a folder: PDF, SVG, PNG and a caption of each."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from datasets.storage import Storage
-from study.errors import UsageError
+from datasets.storage import Storage, StorageError
 from study.records.studies import StudyStore
 from study.report.figures.curves import curve_columns, draw_curves
 from study.report.figures.example import draw_example, example_line
@@ -17,6 +17,7 @@ from study.report.figures.maps import draw_maps, map_lines
 from study.report.figures.material import Column, Material
 from study.report.figures.style import rendered, styled
 from study.report.report import Report
+from study.report.written import make_folder, write_files
 
 _NO_EXAMPLE = (
     "figure 2 is left out: no model has a reconstruction, a predicted variance and a normalised "
@@ -24,11 +25,51 @@ _NO_EXAMPLE = (
 )
 
 
-def write_figures(store: Storage, study: StudyStore, report: Report, folder: Path) -> list[str]:
-    """Write figures 2 to 4; what lies in the folder under their names is replaced.
+@dataclass(frozen=True)
+class FigureFiles:
+    """The figures of a study as files.
+
+    Attributes:
+        files: Their content by name: of each figure a PDF, an SVG, a PNG and its caption.
+        figures: The names of the figures, without ending.
+        left_out: Why others are left out, a sentence each.
+    """
+
+    files: dict[str, bytes]
+    figures: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def figure_files(store: Storage, study: StudyStore, report: Report) -> FigureFiles:
+    """Draw figures 2 to 4.
 
     Figures 2 and 4 are of the first test set of table 1; those of the others have its name in
-    theirs.
+    theirs. Not for several threads at once, as the style of matplotlib is one for all.
+
+    Args:
+        store: The store that the study lies in.
+        study: The study.
+        report: Its report.
+
+    Raises:
+        StorageError: If the store cannot be read.
+    """
+    files: dict[str, bytes] = {}
+    names, left_out = [], []
+    with styled():
+        for name, drawn in _figures(Material(store, study, report)):
+            if isinstance(drawn, str):
+                left_out.append(drawn)
+                continue
+            figure, words = drawn
+            files |= {f"{name}.{ending}": data for ending, data in rendered(figure).items()}
+            files[f"{name}.txt"] = words.encode()
+            names.append(name)
+    return FigureFiles(files, tuple(names), tuple(left_out))
+
+
+def write_figures(store: Storage, study: StudyStore, report: Report, folder: Path) -> list[str]:
+    """Write figures 2 to 4; what lies in the folder under their names is replaced.
 
     Args:
         store: The store that the study lies in.
@@ -43,20 +84,38 @@ def write_figures(store: Storage, study: StudyStore, report: Report, folder: Pat
         UsageError: If the folder cannot be made or written.
         StorageError: If the store cannot be read.
     """
+    make_folder(folder, "figures")
+    found = figure_files(store, study, report)
+    write_files(found.files, folder, "figures")
+    written = [f"{folder / name}.pdf, .svg, .png and .txt" for name in found.figures]
+    return [*written, *found.left_out]
+
+
+def maps_pdf(
+    store: Storage, study: StudyStore, report: Report, column: Column, subject: str
+) -> bytes:
+    """Figure 4 of one test set and one subject as PDF, or of the usual subjects.
+
+    Not for several threads at once, as the style of matplotlib is one for all.
+
+    Args:
+        store: The store that the study lies in.
+        study: The study.
+        report: Its report.
+        column: The test set.
+        subject: ``cohort/subject``; of one whose maps are not kept the usual ones are shown.
+
+    Raises:
+        StorageError: If the store cannot be read, or no maps of the test set are kept.
+    """
     material = Material(store, study, report)
-    told = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with styled():
-            for name, drawn in _figures(material):
-                told.append(drawn if isinstance(drawn, str) else _write(folder, name, *drawn))
-    except OSError as error:
-        if error.filename is None:
-            raise
-        raise UsageError(
-            f"cannot write figures to {folder}: {error.strerror}; name a folder that can be written"
-        ) from error
-    return told
+    lines = map_lines(material, column)
+    if not lines:
+        raise StorageError(f"no score maps of {' '.join(column)} are kept")
+    kept = {maps.subject for maps in material.showcase(material.seeds(lines[0], column)[0])}
+    with styled():
+        asked = (subject,) if subject in kept else ()
+        return rendered(draw_maps(material, column, lines, asked)[0])["pdf"]
 
 
 def _figures(material: Material) -> Iterator[tuple[str, tuple[Figure, str] | str]]:
@@ -83,10 +142,3 @@ def _figures(material: Material) -> Iterator[tuple[str, tuple[Figure, str] | str
 def _suffix(number: int, column: Column) -> str:
     """What tells the figures of further test sets apart; names come from records."""
     return f"_{re.sub(r'[^A-Za-z0-9_-]', '-', '_'.join(column))}" if number else ""
-
-
-def _write(folder: Path, name: str, figure: Figure, caption: str) -> str:
-    for ending, data in rendered(figure).items():
-        (folder / f"{name}.{ending}").write_bytes(data)
-    (folder / f"{name}.txt").write_text(caption, encoding="utf-8")
-    return f"{folder / name}.pdf, .png and .txt"

@@ -1,0 +1,95 @@
+"""Figures of a page that their readers can take away: as SVG, and their numbers as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import plotly.graph_objects as go
+import pyarrow as pa
+import streamlit as st
+
+from study.report.formats import inert
+
+_TOOLS_PX = 32
+"""Room for the button above a figure."""
+
+Data = Callable[[], pa.Table]
+"""Gives the numbers of a figure; asked when somebody downloads them."""
+
+
+def chart(
+    figure: go.Figure, key: str, data: Data, alt: str, *, stem: str = "", **options: Any
+) -> Any:
+    """Draw a figure with a button that saves it as SVG, and below it one for its numbers.
+
+    Args:
+        figure: The figure.
+        key: Of the widget; unique on the page.
+        data: The numbers behind the figure, a row a point.
+        alt: What the figure shows, for those who do not see it.
+        stem: Name of the files without their ending; by default from ``key``.
+        **options: Passed to ``st.plotly_chart``, such as ``on_select``.
+
+    Returns:
+        What ``st.plotly_chart`` returns: the selection, where one may be made.
+    """
+    name = file_stem(stem or key)
+    figure.update_layout(margin={"t": max(figure.layout.margin.t or 0, _TOOLS_PX)})
+    event = st.plotly_chart(figure, key=key, config=plot_config(name), alt=alt, **options)
+    download_table(f"{key} csv", data, name)
+    return event
+
+
+def plot_config(stem: str) -> dict[str, Any]:
+    """A figure's tools: one button, which saves it as a vector graphic.
+
+    Args:
+        stem: Name of the file without its ending.
+    """
+    return {
+        "displaylogo": False,
+        "displayModeBar": True,
+        "modeBarButtons": [["toImage"]],
+        "toImageButtonOptions": {"format": "svg", "filename": stem},
+    }
+
+
+def download_table(key: str, data: Data, stem: str, label: str = "Data as CSV") -> None:
+    """A small button that saves a table; the table is made when it is pressed.
+
+    Args:
+        key: Of the widget; unique on the page.
+        data: Gives the table.
+        stem: Name of the file without its ending.
+        label: What the button says.
+    """
+    st.download_button(
+        label,
+        lambda: table_bytes(data()),
+        file_name=f"{file_stem(stem)}.csv",
+        mime="text/csv",
+        key=key,
+        icon=":material/download:",
+        type="tertiary",
+        on_click="ignore",
+    )
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """A table as CSV in UTF-8, empty where there is no value; no cell is read as a formula."""
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow([inert(name) for name in table.column_names])
+    columns = [column.to_pylist() for column in table.columns]
+    for row in zip(*columns, strict=True):
+        writer.writerow([inert(value) for value in row])
+    return sink.getvalue().encode()
+
+
+def file_stem(name: str) -> str:
+    """A name as part of a file's name, whatever signs it has."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "figure"
