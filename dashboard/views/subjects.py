@@ -184,8 +184,13 @@ def _as_table(subjects: Sequence[SubjectFigures], *, many: bool) -> pa.Table:
 
 def _viewer(frame: Frame, subject: str, line: SubjectLine) -> str:
     row = line.seeds[0]
-    cohort = show_choice(f"{row['cohort']} {row['modality']}")
-    return page_url(frame, "viewer", cohort=cohort, subject=subject)
+    name = f"{frame.names.line(line.model, line.score)} {row['setting'] or ''}".strip()
+    chosen = {
+        "cohort": show_choice(f"{row['cohort']} {row['modality']}"),
+        "scan": subject,
+        "left-line": show_choice(name),
+    }
+    return page_url(frame, "viewer", **chosen)
 
 
 def _scatter(frame: Frame, line: SubjectLine, shown: Sequence[SubjectFigures], cohort: str) -> None:
@@ -208,7 +213,8 @@ def _scatter(frame: Frame, line: SubjectLine, shown: Sequence[SubjectFigures], c
         data = point.get("customdata")
         place = data[0] if isinstance(data, (list, tuple)) else (data or {}).get("0")
         if place is not None:
-            state.go("viewer", cohort=cohort, subject=points[int(place)].subject)
+            chosen = {"scan": points[int(place)].subject, "left-line": f"{line.model}:{line.score}"}
+            state.go("viewer", cohort=cohort, **chosen)
 
 
 def _without(subjects: Sequence[SubjectFigures]) -> None:

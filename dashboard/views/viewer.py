@@ -96,6 +96,7 @@ def _choose_scan(source: SliceSource) -> ScanRecord:
         sorted(records),
         default=min(with_lesion, default=None),
         show=lambda name: f"{name} · {_lesion(records[name])}",
+        read=lambda name: name,
         width=420,
     )
     return records[name]
