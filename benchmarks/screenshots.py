@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 NARROW_PX = 390
 WIDE_PX = 1280
-README = ("study", "best", "heatmaps")
+README = ("study", "best", "subjects", "viewer", "compare")
 README_WIDTH_PX = 960
 README_HEIGHT_PX = 1280
 
@@ -47,12 +47,16 @@ LOOKS = (
 PAGES = {
     "study": ("", "Study"),
     "best": ("best", "Best per data set"),
-    "grid": ("grid", "Grid"),
+    "subjects": ("subjects", "Subjects"),
+    "viewer": ("viewer", "Viewer"),
     "roc": ("roc", "ROC and precision-recall"),
     "heatmaps": ("heatmaps", "Heatmaps"),
-    "viewer": ("viewer", "Viewer"),
-    "data": ("data", "Data"),
+    "grid": ("grid", "Grid"),
+    "settings": ("settings", "Settings"),
+    "trials": ("trials", "Trials"),
     "trial": ("trial", "Trial"),
+    "compare": ("compare", "Compare"),
+    "data": ("data", "Data"),
 }
 
 ADDRESSES = {"study": {"study.curves-on": "true"}}

@@ -269,6 +269,7 @@ def test_failures_are_records_and_the_study_goes_on(
     first = run_again(status=1)
     assert "No record: intensity" in first.out
     assert "2 trials failed" in first.out
+    assert re.search(r"AE T1w \S.* training and 1 more: NonFiniteLossError: ", first.out)
     assert "Traceback" not in first.out + first.err
     record = _record(study)
     states = {}
