@@ -95,7 +95,7 @@ def _columns(frame: Frame, others: Mapping[str, Frame]) -> dict[str, tuple[str, 
 
 
 def _differences(frame: Frame, others: Mapping[str, Frame], column: tuple[str, str]) -> None:
-    st.subheader("Differences", anchor=False)
+    st.header("Differences", anchor=False)
     found = {name: differences_between(frame, other) for name, other in others.items()}
     here = [d for some in found.values() for d in some if (d.cohort, d.modality) == column]
     if not here:
@@ -179,7 +179,7 @@ def _config() -> dict[str, Any]:
 
 
 def _curves(frame: Frame, others: Mapping[str, Frame], column: tuple[str, str]) -> None:
-    st.subheader("Curves", anchor=False)
+    st.header("Curves", anchor=False)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         where = region()
         every = {"": lines_of(frame, *column, where)}
@@ -222,7 +222,7 @@ def _row(frame: Frame, line: SubjectLine) -> dict[str, object]:
 
 
 def _made(frame: Frame, others: Mapping[str, Frame]) -> None:
-    st.subheader("What was done differently", anchor=False)
+    st.header("What was done differently", anchor=False)
     names = [frame.study, *others]
     found = made_differently([frame.record, *(other.record for other in others.values())])
     if not found:

@@ -83,7 +83,7 @@ def _one_by_one(
     frame: Frame, lines: Sequence[Line], place: tuple[str, str, str], metric: str
 ) -> None:
     """A figure a setting, with the lines of all models that have it."""
-    st.subheader("One by one", anchor=False)
+    st.header("One by one", anchor=False)
     axes: dict[str, Setting] = {}
     of_axis: dict[str, list[ModelLine]] = {}
     where = (frame.uri, frame.study, frame.view.version)
@@ -131,7 +131,7 @@ def _lines_table(lines: Sequence[ModelLine]) -> pa.Table:
 def _all_at_once(
     frame: Frame, lines: Sequence[Line], place: tuple[str, str, str], metric: str
 ) -> None:
-    st.subheader("All at once", anchor=False)
+    st.header("All at once", anchor=False)
     keys = {":".join(line): line for line in lines}
     names = unique_names((key, frame.names.line(*line)) for key, line in keys.items())
     most = [key for key, line in keys.items() if len(frame.names.detector(line[0]).axes) > 1]

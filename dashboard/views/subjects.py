@@ -216,7 +216,7 @@ def _without(subjects: Sequence[SubjectFigures]) -> None:
     apart = [s for s in subjects if s.auc is None]
     if not apart:
         return
-    st.subheader(f"Without an AUC ({len(apart):,})", anchor=False)
+    st.header(f"Without an AUC ({len(apart):,})", anchor=False)
     st.caption("None of their pixels that count is lesion, or all are.")
     names = ("Subject", "Lesion ml", "Lesion pixels")
     table = _as_table(apart, many=False).select(names)

@@ -189,7 +189,7 @@ def _chosen(frame: Frame, rows: Sequence[dict[str, Any]], ticked: Sequence[int])
     """The rows to compare: those named in the box, then those ticked in the table."""
     keys = {f"{row['trial_id']}:{row['score']}": row for row in rows}
     names = unique_names((key, _name(frame, row)) for key, row in keys.items())
-    st.subheader("Side by side", anchor=False)
+    st.header("Side by side", anchor=False)
     named = state.many(
         "Compare",
         "compare",
