@@ -30,6 +30,7 @@ PAGES = {
     "Grid": "Grid",
     "ROC": "ROC and precision-recall",
     "Heatmaps": "Heatmaps",
+    "Viewer": "Viewer",
     "Trial": "Trial",
     "Data": "Data",
     "Study": "Study",

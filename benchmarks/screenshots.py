@@ -50,6 +50,7 @@ PAGES = {
     "grid": ("grid", "Grid"),
     "roc": ("roc", "ROC and precision-recall"),
     "heatmaps": ("heatmaps", "Heatmaps"),
+    "viewer": ("viewer", "Viewer"),
     "data": ("data", "Data"),
     "trial": ("trial", "Trial"),
 }

@@ -115,8 +115,10 @@ def settled(page: Page, heading: str | None = None, *, unseen: bool = True) -> N
 _FIGURES_ARE_DRAWN = """unseen => {
     const counts = e => unseen || !e.closest('.st-key-unseen');
     const all = name => [...document.querySelectorAll(`[data-testid=${name}]`)].filter(counts);
+    const viewer = part => part.shadowRoot?.querySelector('.viewer');
     return !all('stSkeleton').length
-        && all('stPlotlyChart').every(chart => chart.querySelector('.main-svg'));
+        && all('stPlotlyChart').every(chart => chart.querySelector('.main-svg'))
+        && all('stBidiComponentIsolated').every(part => viewer(part)?.dataset.at !== '');
 }"""
 """Skeletons stand for elements whose code the browser still fetches."""
 

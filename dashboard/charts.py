@@ -183,9 +183,21 @@ def paper_figure(table: TableOne, columns: Sequence[tuple[str, str]]) -> go.Figu
         )
         figure.update_layout({f"xaxis{suffix}": {"domain": span, "anchor": "y"}})
     finish(figure, "ROC-AUC", "", height=90 + 26 * len(names))
+    figure.update_xaxes(range=_span(table, columns))
     figure.update_yaxes(autorange="reversed", categoryarray=names, type="category")
     figure.update_layout(showlegend=False, margin={"t": 32})
     return figure
+
+
+def _span(table: TableOne, columns: Sequence[tuple[str, str]]) -> tuple[float, float]:
+    """One range for all panels, so that the same place means the same figure."""
+    known = [0.5]
+    for column in columns:
+        for line in table.lines:
+            cell = table.cells[line, column]
+            ends = (*(cell.interval or ()), *(cell.spread or ()), cell.value, cell.paper)
+            known += [end for end in ends if end is not None]
+    return min(known) - 0.03, max(known) + 0.03
 
 
 def _add_pairs(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,9 @@ from study.report.operating_table import with_operating
 from study.report.postprocessed import Postprocessed, postprocessed_cells
 from study.report.proof import with_evidence
 from study.report.table_one import TableOne, table_one
+
+if TYPE_CHECKING:  # loads nibabel
+    from datasets.preprocess import SliceGeometry
 
 
 @dataclass(frozen=True)
@@ -209,12 +212,14 @@ class ScanSlices:
         brain_NHW: bool brain masks.
         lesion_NHW: bool lesion masks.
         slice_index_N: Index of each slice in the scan's volume.
+        geometry: Where they lie in it.
     """
 
     images_NHW: NDArray[np.float32]
     brain_NHW: NDArray[np.bool_]
     lesion_NHW: NDArray[np.bool_]
     slice_index_N: NDArray[np.int32]
+    geometry: SliceGeometry
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
@@ -249,7 +254,13 @@ def read_scan(uri: str, record: ScanRecord) -> ScanSlices:
         slice_index_N=columns.slice_index_N,
         subjects=(record.subject,),
     ).batch(slice(None))
-    return ScanSlices(batch.images_BHW, batch.brain_BHW, batch.lesion_BHW, columns.slice_index_N)
+    return ScanSlices(
+        batch.images_BHW,
+        batch.brain_BHW,
+        batch.lesion_BHW,
+        columns.slice_index_N,
+        columns.geometry,
+    )
 
 
 @st.cache_data(show_spinner=False, max_entries=24)

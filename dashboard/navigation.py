@@ -8,15 +8,16 @@ from streamlit.navigation.page import StreamlitPage
 PAGES = (
     ("study", "Study", ":material/monitoring:"),
     ("best", "Best", ":material/table_chart:"),
-    ("grid", "Grid", ":material/grid_on:"),
+    ("subjects", "Subjects", ":material/groups:"),
+    ("viewer", "Viewer", ":material/view_in_ar:"),
     ("roc", "ROC", ":material/show_chart:"),
     ("heatmaps", "Heatmaps", ":material/neurology:"),
-    ("data", "Data", ":material/radiology:"),
-    ("trials", "Trials", ":material/leaderboard:"),
+    ("grid", "Grid", ":material/grid_on:"),
     ("settings", "Settings", ":material/tune:"),
-    ("compare", "Compare", ":material/compare_arrows:"),
-    ("subjects", "Subjects", ":material/groups:"),
+    ("trials", "Trials", ":material/leaderboard:"),
     ("trial", "Trial", ":material/biotech:"),
+    ("compare", "Compare", ":material/compare_arrows:"),
+    ("data", "Data", ":material/radiology:"),
 )
 
 

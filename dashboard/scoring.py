@@ -1,4 +1,4 @@
-"""Scoring a slice on the spot: saved weights and shards in, score maps out.
+"""Scoring a slice or a scan on the spot: saved weights and shards in, score maps out.
 
 torch is loaded at the first slice that is asked for, not before.
 """
@@ -6,6 +6,7 @@ torch is loaded at the first slice that is asked for, not before.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,15 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard.data import ScanSlices, weights
+from dashboard.volumes import Coded, coded
 from datasets.storage import StorageError
 from study.records.showcase import ShowcaseMaps
 
 if TYPE_CHECKING:
     from trainables.detector import Detector
+
+BATCH = 64
+"""Slices that are scored at once."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,38 @@ class _Loaded:
             scores = self.detector.score(images_BHW, brain_BHW)
             pictures = self.detector.pictures(images_BHW, brain_BHW)
         return scores, pictures
+
+    def scores_in_brain(
+        self,
+        names: Sequence[str],
+        images_NHW: NDArray[np.float32],
+        brain_NHW: NDArray[np.bool_],
+    ) -> dict[str, NDArray[np.float32]]:
+        """Scores of the brain's pixels, slice after slice, each from its last row to its first.
+
+        Args:
+            names: Which scores.
+            images_NHW: Slices, which may be written to.
+            brain_NHW: Their brain masks, likewise.
+
+        Raises:
+            StorageError: If the model has no such score.
+        """
+        found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
+        asked = [score.name for score in self.detector.MORE_SCORES if score.name in found]
+        for start in range(0, len(images_NHW), BATCH):
+            some = slice(start, start + BATCH)
+            brain = brain_NHW[some].copy()
+            with self.lock:
+                maps = self.detector.maps(asked, images_NHW[some], brain_NHW[some])
+            for name, parts in found.items():
+                if name not in maps:
+                    raise StorageError(f"its model has no score {name!r}")
+                map_BHW = maps[name]
+                if not isinstance(map_BHW, np.ndarray):
+                    map_BHW = map_BHW.cpu().numpy()
+                parts.append(map_BHW[:, ::-1][brain[:, ::-1]])
+        return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 @st.cache_resource(show_spinner=False, max_entries=12)
@@ -91,3 +128,37 @@ def score_slice(
         scores={name: maps[0] for name, maps in scores.items()},
         pictures={name: maps[0] for name, maps in pictures.items()},
     )
+
+
+@st.cache_resource(show_spinner=False, max_entries=12)
+def score_scan(
+    uri: str,
+    study: str,
+    trial_id: str,
+    finished: str,
+    part: str,
+    names: tuple[str, ...],
+    _slices: ScanSlices,
+) -> Mapping[str, Coded]:
+    """Scores of one trial on the brain of a whole scan, computed once; shared, not to be changed.
+
+    Args:
+        uri: The store.
+        study: Name of the study.
+        trial_id: Whose weights.
+        finished: When its fit was finished, so that longer training is not mistaken for this one.
+        part: The scan's part in the store, which is named by its content.
+        names: Which of the model's scores.
+        _slices: The slices in that part; no part of the cache's key, which names it already.
+
+    Returns:
+        By score, the numbers of the brain's voxels in the order of a volume of
+        :mod:`dashboard.volumes`. Two bytes a voxel: 1.3 MB a score for a brain of 650,000.
+
+    Raises:
+        StorageError: If the weights are missing, damaged, of another model or lack a score.
+    """
+    order = np.argsort(_slices.slice_index_N, kind="stable")
+    images, brain = _slices.images_NHW[order], _slices.brain_NHW[order]
+    found = _load(uri, study, trial_id, finished).scores_in_brain(names, images, brain)
+    return {name: coded(values) for name, values in found.items()}

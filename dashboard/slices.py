@@ -84,6 +84,10 @@ class SliceSource:
             found += [(subject, int(i)) for i in scan.slice_index_N]
         return found
 
+    def is_stored(self, subject: str) -> bool:
+        """Whether a trial has kept maps of a subject."""
+        return any(s.subject == subject for s in self._all_stored)
+
     def lesion_slice(self, subject: str, *, everything: bool) -> int | None:
         """The slice with a subject's largest lesion, of all or of those stored, or None."""
         if everything and subject in self.records:

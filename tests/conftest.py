@@ -33,8 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-_WITH_SMOKE = ("test_apply", "test_halving", "test_postprocess")
-"""Further modules of ``tests/study`` that use the finished smoke study."""
+_WITH_SMOKE = ("study/test_apply", "study/test_halving", "study/test_postprocess")
+_WITH_SMOKE += ("dashboard/test_viewer",)
+"""Further modules that use the finished smoke study."""
 
 
 class _Groups(LoadScopeScheduling):  # type: ignore[misc]
@@ -47,7 +48,7 @@ class _Groups(LoadScopeScheduling):  # type: ignore[misc]
         shares_smoke = (
             path.parent.name == "cluster"
             or path.stem.startswith(("test_browser", "test_study"))
-            or (path.parent.name == "study" and path.stem in _WITH_SMOKE)
+            or f"{path.parent.name}/{path.stem}" in _WITH_SMOKE
         )
         return "smoke" if shares_smoke else str(path)
 

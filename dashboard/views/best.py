@@ -22,6 +22,7 @@ from dashboard.links import page_url
 from dashboard.operating import at_thresholds
 from dashboard.paper_kit import kit_button
 from dashboard.postprocessed import after_postprocessing
+from dashboard.provenance import provenance
 from dashboard.text import markdown_text
 from study.report.formats import METRIC_LABELS, legends, marked, table_csv, table_latex
 from study.report.table_one import Cell, TableOne
@@ -57,6 +58,7 @@ def main() -> None:
     cells = postprocessed_of(frame.uri, frame.study, version, frame.view)
     after_postprocessing(cells, table.names)
     _trial_links(frame, table)
+    provenance(frame)
     if any(table.has_paper(column) for column in table.columns):
         _beside_the_paper(table)
 

@@ -24,7 +24,7 @@ from dashboard.tables import grid_cells, grid_line, pairs, single_setting
 from dashboard.text import markdown_text
 from study.report.choice import mean_of
 from study.report.formats import METRIC_LABELS
-from study.report.table import table_lines
+from study.report.table import table_columns, table_lines
 from trainables.description import Setting
 
 
@@ -52,8 +52,9 @@ def main() -> None:
         region, metric = region_and_metric()
     model, score = lines[line]
     rows = rows_of(results, model=model, score=score, region=region)
-    columns = [f"{cohort} {modality}" for cohort, modality in pairs(rows, "cohort", "modality")]
-    split = {f"{c} {m}": (c, m) for c, m in pairs(rows, "cohort", "modality")}
+    here = [{"cohort": c, "modality": m} for c, m in pairs(rows, "cohort", "modality")]
+    split = {f"{cohort} {modality}": (cohort, modality) for cohort, modality in table_columns(here)}
+    columns = list(split)
     with st.container(horizontal=True, gap="medium"):
         shown = [
             state.segmented("Test cohort", "left", columns, show=show_choice),

@@ -97,8 +97,7 @@ def _viewer(frame: Frame, source: SliceSource, where: str, column: tuple[str, st
         "Blue outline: ground truth. One colour scale per score, the same on every slice of the "
         "cohort. Beside the model: the best setting of that score."
     )
-    kept = any(name == subject for name, _ in source.positions(everything=False))
-    maps_button(frame, column, subject, is_kept=kept)
+    maps_button(frame, column, subject, is_kept=source.is_stored(subject))
     _threshold(frame, source, shown, lines, where)
 
 

@@ -14,6 +14,7 @@ from dashboard.curve_charts import Trace, loss_curves
 from dashboard.data import finished_at, finished_history, running_history, table_of
 from dashboard.failures import failures, setting, show_failure
 from dashboard.frame import Frame, current, empty, guarded, synthetic_note, title
+from dashboard.provenance import provenance
 from dashboard.reader import StudyView
 from dashboard.text import figure_text, markdown_text
 from study.progress.live import epochs_of
@@ -56,7 +57,7 @@ def main() -> None:
 
     moving()
     synthetic_note(frame.record)
-    _provenance(frame)
+    provenance(frame)
 
 
 def _minute(time: str) -> str:
@@ -265,40 +266,6 @@ def _trials(view: StudyView) -> None:
         st.dataframe(shown, hide_index=True, key="all trials")
         if fits.num_rows > MOST_ROWS:
             st.caption(f"The latest {MOST_ROWS}; the grid and the trial page lead to all of them.")
-
-
-def _provenance(frame: Frame) -> None:
-    record = frame.record
-    made = record.provenance
-    icon = ":material/history:"
-    with st.expander("Provenance", key="provenance open", icon=icon, on_change="rerun") as box:
-        if not box.open:
-            return
-        facts = {
-            "grid": record.grid,
-            "first run": record.created,
-            "latest run": record.updated,
-            "git revision": made.git_revision or "not a git checkout",
-            "host": made.host,
-            "device": f"{made.device} {made.cpu}".strip(),
-            "Python": made.python,
-            **{f"package {name}": version for name, version in sorted(made.packages.items())},
-        }
-        pairs = {"What": list(facts), "Value": [str(v) for v in facts.values()]}
-        st.dataframe(pa.table(pairs), hide_index=True, key="provenance")
-        data = [
-            {
-                "cohort": c.name,
-                "modality": c.modality,
-                "role": c.role,
-                "source": c.source,
-                "synthetic": c.synthetic,
-                "data key": c.key,
-            }
-            for c in record.cohorts
-        ]
-        if data:
-            st.dataframe(pa.Table.from_pylist(data), hide_index=True, key="data keys")
 
 
 main()

@@ -11,6 +11,7 @@ from datasets.scan import NO_IMAGE
 from study.prepare.accounts import by_reason
 from study.prepare.contrasts import odd_contrasts
 from study.prepare.listing import CohortListing, scan_name
+from study.terminal import counted
 
 KINDS_SHOWN = 20
 _REASONS_SHOWN = 12
@@ -34,7 +35,7 @@ def note_lines(listings: Iterable[CohortListing]) -> Iterator[str]:
             yield f"note: {place}: {note}"
             continue
         n_scans = len({name for name, _ in notes})
-        scans = "1 scan" if n_scans == 1 else f"{n_scans} scans"
+        scans = counted(n_scans, "scan")
         yield f"note: {scans} of {place}: {note} (first: {name})"
     if len(found) > KINDS_SHOWN:
         yield (

@@ -14,6 +14,7 @@ from rich.table import Table
 from study.report.methods import Methods
 from study.report.methods_text import flow_lines, prepared, sizes, trained
 from study.report.stopped import cut_by_asha
+from study.terminal import counted
 
 YOU_MUST_STATE = "you must state"
 
@@ -118,8 +119,8 @@ def _disjoint(methods: Methods) -> str:
 def _missing(methods: Methods) -> str:
     n = sum(sum(flow.set_aside.values()) for flow in methods.cohorts)
     return (
-        f"A scan that is not sound or has no mask where one is needed is set aside: {n} scans. "
-        "Nothing is imputed."
+        "A scan that is not sound or has no mask where one is needed is set aside: "
+        f"{counted(n, 'scan')}. Nothing is imputed."
     )
 
 

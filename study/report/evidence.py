@@ -189,7 +189,8 @@ class Evidence:
         """
         key = self._key("difference", [*lower[1], _BETWEEN, *higher[1]])
         if key not in self._cache and not self._kept_only:
-            found = compare(lower[0], higher[0], self._comparable(dict((lower, higher))))
+            counts = self._comparable(dict((lower, higher)))
+            found = compare(lower[0], higher[0], counts) if len(counts) == 2 else None
             values = () if found is None else (found.difference, found.low, found.high, found.p)
             self._keep(key, dict(zip(DIFFERENCE_FIELDS, values, strict=False)))
         kept = self._cache.get(key, {})

@@ -255,7 +255,7 @@ def table_latex(table: TableOne, *, synthetic: bool) -> str:
         shape += "ll" if has_paper else "l"
     lines = [f"% {SYNTHETIC}"] if synthetic else []
     lines += [r"% \usepackage{booktabs,graphicx}", r"\begin{table}[tbp]", r"\centering"]
-    paper = "; paper: Sato et al." if "paper" in below else ""
+    paper = "; paper: Sato et al" if "paper" in below else ""
     lines += [rf"\caption{{{METRIC_LABELS[table.metric]} over {_pixels(table)}{paper}.}}"]
     lines += [rf"\label{{tab:{table.metric.replace('_', '-')}-{table.region}}}", r"\smallskip"]
     lines += [r"\footnotesize\setlength{\tabcolsep}{3pt}"]

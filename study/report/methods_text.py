@@ -95,7 +95,7 @@ def prepared(methods: Methods) -> list[str]:
     for flow in methods.cohorts:
         for tool, n in flow.brain_tools.items():
             tools[tool] = tools.get(tool, 0) + n
-    by_tool = _listed(f"{tool}: {n:,} scans" for tool, n in tools.items())
+    by_tool = _listed(f"{tool}: {counted(n, 'scan')}" for tool, n in tools.items())
     versions = _listed(str(v) for v in done.versions)
     mask = f", and the tool's mask is {done.brain_mask}"
     mask += " beside lesions that are far darker than the other side" * (
@@ -185,7 +185,8 @@ def _measured(methods: Methods) -> list[str]:
     counts = methods.trials
     chosen = _listed(f"{name}: {n:,}" for name, n in methods.n_settings.items())
     sentences = [
-        f"Of {counts.planned:,} trials {counts.done:,} are done and {counts.failed:,} failed.",
+        f"Of {counted(counts.planned, 'trial')} {counts.done:,} are done and "
+        f"{counts.failed:,} failed.",
         f"The estimand is the {methods.estimand}.",
         "For each row and test set the setting with the highest mean over its seeds was chosen on "
         f"the test set itself, out of at most as many settings as these: {chosen}. Choice and "

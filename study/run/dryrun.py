@@ -20,7 +20,7 @@ from study.run.estimate import AT_MOST, costs_of, estimate, local_device, local_
 from study.run.postprocess import postprocessing_expected
 from study.run.precision import decide
 from study.run.request import Request, study_record
-from study.terminal import PlainConsole
+from study.terminal import PlainConsole, counted
 from trainables.arithmetic import fast_precision
 from trainables.description import Value, value_order, value_text
 from trainables.registry import describe, detector_class
@@ -107,9 +107,10 @@ def _kind(model: str) -> str:
 
 def _cohort_line(listing: CohortListing) -> str:
     cohort, info = listing.cohort, listing.info()
-    state = f"{info.n_slices} slices" if listing.manifest else "not prepared"
+    state = counted(info.n_slices, "slice") if listing.manifest else "not prepared"
     kind = ", synthetic" if cohort.synthetic else ""
-    return f"{cohort.name} {listing.modality} ({cohort.role}{kind}): {info.n_scans} scans, {state}"
+    scans = counted(info.n_scans, "scan")
+    return f"{cohort.name} {listing.modality} ({cohort.role}{kind}): {scans}, {state}"
 
 
 def _parameter_tables(trials: Iterable[PlannedTrial]) -> list[Table]:

@@ -10,7 +10,7 @@ from study.plan.cost import MOST_TRIALS_PER_GPU, Pace, WorkCost, makespan_s, mea
 from study.plan.done import Work
 from study.prepare.listing import CohortListing
 from study.records.types import CohortInfo
-from study.terminal import duration
+from study.terminal import counted, duration
 from trainables.spec import TrialSpec
 
 EXTRACT_S, READ_S, WRITE_S = 2.6, 0.7, 0.9
@@ -54,10 +54,9 @@ class Estimate:
         """One sentence for the user."""
         parts = []
         if self.n_scans:
-            parts.append(f"{duration(self.prepare_s)} to prepare {self.n_scans} scans")
+            parts.append(f"{duration(self.prepare_s)} to prepare {counted(self.n_scans, 'scan')}")
         if self.n_trials:
-            noun = "trial" if self.n_trials == 1 else "trials"
-            parts.append(f"{duration(self.trials_s)} for {self.n_trials} {noun}")
+            parts.append(f"{duration(self.trials_s)} for {counted(self.n_trials, 'trial')}")
         if self.n_postprocessed:
             noun = "evaluation" if self.n_postprocessed == 1 else "evaluations"
             seconds = duration(self.postprocess_s)

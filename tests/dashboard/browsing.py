@@ -23,6 +23,7 @@ PAGES = {
     "grid": "Grid",
     "roc": "ROC and precision-recall",
     "heatmaps": "Heatmaps",
+    "viewer": "Viewer",
     "data": "Data",
     "trials": "Trials",
     "settings": "Settings",

@@ -181,7 +181,12 @@ def test_what_a_report_kept_at_thresholds_stands_beneath_the_table(
     report.keep_statistics()
     st.cache_data.clear()
     app = open_app(tmp_path, "best", threshold=markdown_text("healthy:10%"))
-    rows = app.table[1].value
+    detail = app.table[1].value
+    first = report.table("brain").cells[("vae", "nll"), ("atlas", "T1w")].over_other
+    assert first is not None
+    (told_of,) = detail[detail["Model and score"] == "VAE L"].to_dict("records")
+    assert f"{first.difference:+.3f}" in told_of["Above highest other"].replace("\\", "")
+    rows = app.table[2].value
     (row,) = rows[(rows["Score"] == "VAE L")].head(1).to_dict("records")
     point = cell.operating.points[2]
     assert row["Sensitivity"] == f"{point.sensitivity:.3f}"
@@ -333,7 +338,8 @@ def test_half_written_study_is_said_and_the_others_open(
 
 
 def test_dashboard_loads_no_torch_until_it_scores() -> None:
-    modules = "navigation data slices scoring charts map_charts frame failures reader tables warmup"
+    modules = "navigation data slices scoring volumes viewer.scenes charts map_charts frame "
+    modules += "failures reader tables warmup"
     names = [f"dashboard.{name}" for name in modules.split()]
     code = f"import sys, importlib; [importlib.import_module(n) for n in {names!r}]; "
     code += "print([n for n in ('torch', 'ray', 'optuna', 'nibabel') if n in sys.modules])"

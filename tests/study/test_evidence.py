@@ -30,6 +30,7 @@ from study.records.studies import Attempt, StudyStore
 from study.records.types import CohortInfo, StudyRecord
 from study.report import counts as module
 from study.report.choice import Row
+from study.report.comparisons import by_holm
 from study.report.evidence import Evidence, Part
 from study.report.markdown import as_markdown
 from study.report.report import (
@@ -127,6 +128,29 @@ def test_the_table_tells_intervals_and_the_claim(report: Report) -> None:
     markdown = as_markdown(report)
     assert f"\\[{best.interval[0]:.3f}–{best.interval[1]:.3f}\\]" in markdown  # type: ignore[index]
     assert all(one.split(":")[0] in markdown for one in evidence_sentences(report, table))
+
+
+def test_each_line_stands_beside_the_highest_other(report: Report) -> None:
+    column = ("atlas", "T1w")
+    table = report.table("brain")
+    told = {
+        line: cell
+        for (line, where), cell in table.cells.items()
+        if where == column and cell.interval
+    }
+    ranked = sorted(told, key=lambda line: -(told[line].value or 0.0))
+    for line in ranked:
+        other = ranked[1] if line == ranked[0] else ranked[0]
+        found = told[line].over_other
+        assert found is not None
+        assert (found.lower, found.higher) == (":".join(other), ":".join(line))
+        expected = (told[line].value or 0.0) - (told[other].value or 0.0)
+        assert found.difference == pytest.approx(expected, abs=1e-4)
+        assert found.low < found.difference < found.high
+    family = [cell.over_other for cell in told.values() if cell.over_other]
+    assert [one.is_separated for one in family] == [one.is_separated for one in by_holm(family)]
+    # The intensity has no counts by subject, so nothing is told of a difference from it.
+    assert all(cell.over_baseline is None for cell in told.values())
 
 
 def test_the_papers_claim_is_answered_for_each_test_set(
