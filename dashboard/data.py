@@ -26,7 +26,7 @@ from study.plan.done import plan_rows, plan_trials
 from study.records.names import Names
 from study.records.showcase import ShowcaseMaps, decode_showcase
 from study.records.studies import STUDY_NAME, StudyStore, TrialStore
-from study.records.types import EvalRecord, FitRecord
+from study.records.types import CohortInfo, EvalRecord, FitRecord
 from study.report.best import found_cells, top_rows
 from study.report.choice import planned_seeds
 from study.report.evidence import Evidence
@@ -201,6 +201,32 @@ def manifest(uri: str, key: str) -> CohortManifest | None:
         StorageError: If it is damaged or of a newer version.
     """
     return read_manifest(open_store(uri), key)
+
+
+@st.cache_data(show_spinner=False, ttl=10.0, max_entries=8)
+def prepared(uri: str) -> tuple[CohortInfo, ...]:
+    """The cohorts whose scans are prepared in a store, whether a study uses them or not."""
+    try:
+        found = [manifest(uri, key) for key in open_store(uri).names("shards")]
+    except (StorageError, OSError):
+        return ()
+    return tuple(_info(one) for one in found if one is not None)
+
+
+def _info(found: CohortManifest) -> CohortInfo:
+    usable = [record for record in found.records if record.status == "ok"]
+    return CohortInfo(
+        name=found.cohort,
+        role=found.role,
+        modality=found.modality,
+        source=found.source,
+        key=found.key,
+        synthetic=found.synthetic,
+        n_scans=len(usable),
+        n_subjects=len({record.subject for record in usable}),
+        n_slices=sum(record.n_slices for record in usable),
+        n_quarantined=len(found.records) - len(usable),
+    )
 
 
 @dataclass(frozen=True)

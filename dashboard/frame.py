@@ -14,7 +14,7 @@ from streamlit.navigation.page import StreamlitPage
 from dashboard import navigation, state
 from dashboard.browser import SCRIPT, STYLE
 from dashboard.curve_charts import loss_curves
-from dashboard.data import StoreListing, list_studies, open_study
+from dashboard.data import StoreListing, list_studies, open_study, prepared
 from dashboard.navigation import register_pages
 from dashboard.options import DashboardOptions, parse_options
 from dashboard.reader import StudyView
@@ -22,11 +22,12 @@ from dashboard.tables import REGION_LABELS, pairs
 from dashboard.text import markdown_text
 from datasets.uris import without_secrets
 from study.records.names import Names
-from study.records.types import StudyRecord
+from study.records.types import CohortInfo, StudyRecord
 from study.report.formats import METRIC_LABELS
 from study.report.table import table_columns
 
 _FRAME = "frame"
+DATA = "data"
 _FETCHED = "plotly fetched"
 
 _ICON = (
@@ -46,14 +47,21 @@ class Frame:
     Attributes:
         store: What the store is called in the address.
         uri: The store.
-        study: Name of the study's folder.
+        study: Name of the study's folder; empty where only scans are prepared.
         view: What is known of it.
+        prepared: The cohorts that are prepared in a store without a study.
     """
 
     store: str
     uri: str
     study: str
     view: StudyView
+    prepared: tuple[CohortInfo, ...] = ()
+
+    @property
+    def cohorts(self) -> tuple[CohortInfo, ...]:
+        """The cohorts of the study, or those that are prepared where there is none."""
+        return self.prepared if self.view.record is None else self.view.record.cohorts
 
     @property
     def record(self) -> StudyRecord:
@@ -113,6 +121,8 @@ def _choose_study(options: DashboardOptions, page: str) -> Frame | None:
         uri = options.stores[store]
         listing = list_studies(uri)
         if listing.problem or not listing.studies:
+            if page == DATA and not listing.problem and prepared(uri):
+                return Frame(store, uri, "", StudyView(""), prepared(uri))
             _no_study(uri, listing)
             _look_again(lambda: bool(list_studies(uri).studies))
             return None
@@ -165,9 +175,9 @@ def title(text: str, caption: str = "") -> None:
         st.caption(caption)
 
 
-def synthetic_note(record: StudyRecord, cohorts: Sequence[str] | None = None) -> None:
+def synthetic_note(frame: Frame, cohorts: Sequence[str] | None = None) -> None:
     """Say where the data are made by software, beside the figures made from them."""
-    names = {c.name for c in record.cohorts if c.synthetic}
+    names = {c.name for c in frame.cohorts if c.synthetic}
     if names and (cohorts is None or names & set(cohorts)):
         st.caption(f":material/experiment: {SYNTHETIC}")
 
@@ -314,6 +324,10 @@ def _no_study(uri: str, listing: StoreListing) -> None:
     what = f"There is no study in the store “{uri}” yet{hidden}"
     if listing.is_missing:
         what = f"There is nothing at “{uri}”: no study has been run there, or its disk is missing"
+    if prepared(uri):
+        st.page_link(
+            f"views/{DATA}.py", label="Look at the prepared scans", icon=":material/radiology:"
+        )
     empty(
         what,
         "Run `python -m study.run --grid smoke` for a first one in a minute or two, or open "

@@ -50,7 +50,7 @@ def main() -> None:
         f"{bold}The settings are chosen on the test set itself, as in the paper: optimistic. "
         f"{markdown_text(' '.join(told))}"
     )
-    synthetic_note(frame.record, [cohort for cohort, _ in table.columns])
+    synthetic_note(frame, [cohort for cohort, _ in table.columns])
     _downloads(frame, table)
     if metric == "auc":
         in_detail(table)

@@ -43,7 +43,7 @@ def main() -> None:
         return
     others = _choose(frame)
     if not others:
-        synthetic_note(frame.record)
+        synthetic_note(frame)
         return
     columns = _columns(frame, others)
     if not columns:
@@ -55,7 +55,7 @@ def main() -> None:
     _made(frame, others)
     with told, st.spinner("Comparing the subjects…", show_time=True):
         guarded(lambda: _differences(frame, others, columns[name]), "The differences")
-    synthetic_note(frame.record, [columns[name][0]])
+    synthetic_note(frame, [columns[name][0]])
 
 
 def _choose(frame: Frame) -> dict[str, Frame]:

@@ -51,13 +51,14 @@ class _Cohort:
 def main() -> None:
     """Draw the page."""
     frame = current()
-    title("Data", "What the study trains and tests on, after preprocessing.")
+    of = "What the study trains and tests on" if frame.study else "Scans that no study uses yet"
+    title("Data", f"{of}, after preprocessing.")
     cohorts = _cohorts(frame)
     if not cohorts:
         empty("The study names no cohorts", "Run `python -m study.run` to plan it again.")
         return
     _counts(cohorts)
-    synthetic_note(frame.record)
+    synthetic_note(frame)
     if not any(cohort.manifest for cohort in cohorts):
         empty(
             "The slices of these cohorts are not in this store",
@@ -77,9 +78,7 @@ def main() -> None:
 def _cohorts(frame: Frame) -> list[_Cohort]:
     found = []
     order = get_args(Role)
-    for info in sorted(
-        frame.record.cohorts, key=lambda c: (order.index(c.role), c.name, c.modality)
-    ):
+    for info in sorted(frame.cohorts, key=lambda c: (order.index(c.role), c.name, c.modality)):
         try:
             shards = manifest(frame.uri, info.key)
         except StorageError as error:

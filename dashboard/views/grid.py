@@ -85,7 +85,7 @@ def main() -> None:
             _panel(number, name, table, metric, (low, high), axes, result)
     one_scale = " One colour scale for both cohorts." if len(shown) > 1 else ""
     st.caption(f"A cell is the mean over the seeds of its setting.{one_scale}")
-    synthetic_note(frame.record, [split[name][0] for name in shown])
+    synthetic_note(frame, [split[name][0] for name in shown])
 
 
 def _axes(frame: Frame, model: str) -> tuple[Setting, ...]:

@@ -56,7 +56,7 @@ def main() -> None:
         _viewer(frame, source, where, (cohort, modality))
 
     viewer()
-    synthetic_note(frame.record, [cohort])
+    synthetic_note(frame, [cohort])
 
 
 def _viewer(frame: Frame, source: SliceSource, where: str, column: tuple[str, str]) -> None:

@@ -57,7 +57,7 @@ def main() -> None:
         help="First the best setting of each model and score, then the other trials, best first.",
     )
     _figures(frame, [rows[key] for key in shown], log_x=log_x)
-    synthetic_note(frame.record, [cohort])
+    synthetic_note(frame, [cohort])
 
 
 def _choices(frame: Frame, cohort: str, modality: str, where: str) -> dict[str, dict[str, Any]]:

@@ -69,7 +69,7 @@ def main() -> None:
         return
     _one_by_one(frame, lines, place, metric)
     _all_at_once(frame, lines, place, metric)
-    synthetic_note(frame.record, [cohort])
+    synthetic_note(frame, [cohort])
 
 
 def _lines(frame: Frame, rows: pa.Table, metric: str) -> list[Line]:

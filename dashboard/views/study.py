@@ -56,7 +56,7 @@ def main() -> None:
         _trials(now.view)
 
     moving()
-    synthetic_note(frame.record)
+    synthetic_note(frame)
     provenance(frame)
 
 

@@ -74,7 +74,7 @@ def main() -> None:
         size = state.segmented("Lesion volume", "size", list(SIZES), show=show_choice)
         order = state.select("Order", "order", _ORDERS, width=210)
     guarded(lambda: _subjects(frame, cohort, modality, lines[line], size, order), "The subjects")
-    synthetic_note(frame.record, [cohort])
+    synthetic_note(frame, [cohort])
 
 
 def _subjects(

@@ -72,7 +72,7 @@ def main() -> None:
         where = region()
         _results(frame, rows_of(results, region=where))
     _maps(frame, results, where)
-    synthetic_note(frame.record)
+    synthetic_note(frame)
     icon = ":material/data_object:"
     with st.expander("Specification", key="spec open", icon=icon, on_change="rerun") as box:
         if box.open:

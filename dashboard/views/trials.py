@@ -68,7 +68,7 @@ def main() -> None:
     _below(frame, table, metric, many=many)
     chosen = _chosen(frame, rows, event["selection"]["rows"])
     _compare(chosen, where, many=many)
-    synthetic_note(frame.record, [cohort])
+    synthetic_note(frame, [cohort])
 
 
 @st.cache_data(show_spinner=False, max_entries=12)

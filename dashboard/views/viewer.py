@@ -64,7 +64,7 @@ def _viewer(frame: Frame) -> None:
         empty("No trial has a ROC-AUC here", "A cohort without lesion pixels has no best setting.")
         return
     _draw(source, record, _choose_sides(source))
-    synthetic_note(frame.record, [cohort])
+    synthetic_note(frame, [cohort])
 
 
 def _draw(source: SliceSource, record: ScanRecord, choices: Sequence[Choice]) -> None:

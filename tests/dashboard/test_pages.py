@@ -377,3 +377,17 @@ def _axes(app: AppTest) -> tuple[str, str]:
     """What names the rows and the columns of the first figure."""
     layout = json.loads(app.get("plotly_chart")[0].proto.spec)["layout"]
     return layout["yaxis"]["title"]["text"], layout["xaxis"]["title"]["text"]
+
+
+def test_prepared_scans_are_shown_without_a_study(
+    open_app: Open, smoke_store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "shards").symlink_to(smoke_store / "shards")
+    app = open_app(tmp_path, "data")
+    assert not app.exception
+    assert "Scans that no study uses yet" in _texts(app)
+    assert set(app.table[0].value["Cohort"]) >= {"atlas", "brats"}
+    assert _figures(app)
+    elsewhere = open_app(tmp_path, "best")
+    assert not elsewhere.exception
+    assert "python -m study.run" in _texts(elsewhere)
