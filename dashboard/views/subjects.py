@@ -27,6 +27,7 @@ from dashboard.frame import (
     watch,
 )
 from dashboard.links import page_url
+from dashboard.slices import scan_text
 from dashboard.subject_charts import volume_scatter, with_a_point
 from dashboard.subjects import (
     CohortScans,
@@ -84,7 +85,7 @@ def _subjects(
         scans = cohort_scans(frame, cohort, modality)
     except StorageError as error:
         problem(str(error))
-        scans = CohortScans({}, {})
+        scans = CohortScans()
     subjects = figures_of(frame, line, scans.volumes_ml)
     rated = [s for s in subjects if s.auc is not None]
     st.caption(_summary(line, rated))
@@ -94,7 +95,7 @@ def _subjects(
         with left:
             _table(frame, line, scans, shown)
         with right:
-            _scatter(frame, line, shown, f"{cohort} {modality}")
+            _scatter(frame, line, scans, shown, f"{cohort} {modality}")
     else:
         empty("No subject has lesions of this volume", "Choose another volume.")
     _without(subjects)
@@ -130,7 +131,7 @@ def _table(
     with st.spinner("Drawing the slices…", show_time=True):
         pictures, problems = pictures_of(frame, line, scans.scans, first)
     table = _as_table(shown, many=len(line.seeds) > 1)
-    links = [_viewer(frame, s.subject, line) for s in shown]
+    links = [_viewer(frame, s.subject, line, scans) for s in shown]
     images = [pictures.get(s.subject) for s in shown]
     table = table.add_column(1, "Slice", pa.array(images, pa.string()))
     table = table.append_column("Viewer", pa.array(links, pa.string()))
@@ -182,13 +183,22 @@ def _as_table(subjects: Sequence[SubjectFigures], *, many: bool) -> pa.Table:
     return pa.table({n: c for n, c in columns.items() if many or n != "SD over seeds"})
 
 
-def _viewer(frame: Frame, subject: str, line: SubjectLine) -> str:
+def _viewer(frame: Frame, subject: str, line: SubjectLine, scans: CohortScans) -> str:
     row = line.seeds[0]
     cohort = show_choice(f"{row['cohort']} {row['modality']}")
-    return page_url(frame, "viewer", cohort=cohort, subject=subject)
+    scan = subject
+    if subject in scans.names:
+        scan = scan_text(scans.names[subject], scans.scans[subject])
+    return page_url(frame, "viewer", cohort=cohort, scan=scan)
 
 
-def _scatter(frame: Frame, line: SubjectLine, shown: Sequence[SubjectFigures], cohort: str) -> None:
+def _scatter(
+    frame: Frame,
+    line: SubjectLine,
+    scans: CohortScans,
+    shown: Sequence[SubjectFigures],
+    cohort: str,
+) -> None:
     points = with_a_point(shown)
     if not points:
         st.caption("The volumes of these lesions are not known, so there is no figure of them.")
@@ -208,7 +218,8 @@ def _scatter(frame: Frame, line: SubjectLine, shown: Sequence[SubjectFigures], c
         data = point.get("customdata")
         place = data[0] if isinstance(data, (list, tuple)) else (data or {}).get("0")
         if place is not None:
-            state.go("viewer", cohort=cohort, subject=points[int(place)].subject)
+            subject = points[int(place)].subject
+            state.go("viewer", cohort=cohort, scan=scans.names.get(subject, subject))
 
 
 def _without(subjects: Sequence[SubjectFigures]) -> None:
