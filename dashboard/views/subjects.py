@@ -27,6 +27,7 @@ from dashboard.frame import (
     watch,
 )
 from dashboard.links import page_url
+from dashboard.marks import known_reviews, mark_subjects, reviews_file
 from dashboard.slices import scan_text
 from dashboard.subject_charts import volume_scatter, with_a_point
 from dashboard.subjects import (
@@ -39,6 +40,7 @@ from dashboard.subjects import (
     pictures_of,
 )
 from dashboard.text import markdown_text
+from datasets.reviews import Reviews
 from datasets.storage import StorageError
 from study.report.subjects import SIZES, SubjectFigures, of_size
 from study.terminal import counted
@@ -88,18 +90,21 @@ def _subjects(
         scans = CohortScans()
     subjects = figures_of(frame, line, scans.volumes_ml)
     rated = [s for s in subjects if s.auc is not None]
+    reviews = known_reviews()
     st.caption(_summary(line, rated))
     shown = _ordered([s for s in of_size(subjects, size) if s.auc is not None], order)
     if shown:
         left, right = st.columns([5, 3], gap="large")
         with left:
-            _table(frame, line, scans, shown)
+            _table(frame, line, scans, shown, reviews)
         with right:
             _scatter(frame, line, scans, shown, f"{cohort} {modality}")
     else:
         empty("No subject has lesions of this volume", "Choose another volume.")
     _without(subjects)
     st.caption(_sources(scans))
+    labels = {s.subject: s.subject.partition("/")[2] for s in [*shown, *subjects]}
+    mark_subjects(cohort, {label: label for label in labels.values()}, reviews)
 
 
 def _summary(line: SubjectLine, rated: Sequence[SubjectFigures]) -> str:
@@ -125,7 +130,11 @@ def _ordered(subjects: list[SubjectFigures], order: str) -> list[SubjectFigures]
 
 
 def _table(
-    frame: Frame, line: SubjectLine, scans: CohortScans, shown: Sequence[SubjectFigures]
+    frame: Frame,
+    line: SubjectLine,
+    scans: CohortScans,
+    shown: Sequence[SubjectFigures],
+    reviews: Reviews,
 ) -> None:
     first = [s.subject for s in shown[:MOST_PICTURES]]
     with st.spinner("Drawing the slices…", show_time=True):
@@ -135,6 +144,9 @@ def _table(
     images = [pictures.get(s.subject) for s in shown]
     table = table.add_column(1, "Slice", pa.array(images, pa.string()))
     table = table.append_column("Viewer", pa.array(links, pa.string()))
+    if reviews_file() is not None:
+        marks = [reviews.of_subject(*s.subject.split("/", 1)).mark or "" for s in shown]
+        table = table.append_column("Review", pa.array(marks, pa.string()))
     st.dataframe(
         table,
         hide_index=True,
