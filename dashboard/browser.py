@@ -8,12 +8,15 @@ ONE_ENTRY_A_PAGE = """if (!window.oneEntryAPage) {
   let before = null;
   history.pushState = (state, title, url) => {
     const now = performance.now();
-    if (url === undefined || new URL(url, location).pathname === location.pathname) {
-      before = {url: location.href, at: now};
+    const next = new URL(url ?? location.href, location);
+    if (next.pathname === location.pathname) {
+      const here = new URLSearchParams(location.search);
+      const isLess = [...here.keys()].some((name) => !next.searchParams.has(name));
+      if (isLess) before = {url: location.href, at: now};
       history.replaceState(state, title, url);
       return;
     }
-    if (before !== null && now - before.at < 250) history.replaceState({}, '', before.url);
+    if (before !== null && now - before.at < 5000) history.replaceState({}, '', before.url);
     before = null;
     push(state, title, url);
   };
@@ -21,8 +24,8 @@ ONE_ENTRY_A_PAGE = """if (!window.oneEntryAPage) {
 """
 """Streamlit makes an entry of the history of each change that its server makes to the address, and
 takes a page's choices out of it when that page is left. With this the button Back leads to the page
-before, as it was: such a change replaces the address, and is taken back where another page follows
-at once."""
+before, as it was: such a change replaces the address, and what was taken out comes back where
+another page follows."""
 
 SCROLLED_BY_KEYBOARD = """
 if (!window.scrolledByKeyboard) {

@@ -197,11 +197,16 @@ def _as_table(subjects: Sequence[SubjectFigures], *, many: bool) -> pa.Table:
 
 def _viewer(frame: Frame, subject: str, line: SubjectLine, scans: CohortScans) -> str:
     row = line.seeds[0]
-    cohort = show_choice(f"{row['cohort']} {row['modality']}")
     scan = subject
     if subject in scans.names:
         scan = scan_text(scans.names[subject], scans.scans[subject])
-    return page_url(frame, "viewer", cohort=cohort, scan=scan)
+    name = f"{frame.names.line(line.model, line.score)} {row['setting'] or ''}".strip()
+    chosen = {
+        "cohort": show_choice(f"{row['cohort']} {row['modality']}"),
+        "scan": scan,
+        "left-line": show_choice(name),
+    }
+    return page_url(frame, "viewer", **chosen)
 
 
 def _scatter(
@@ -231,7 +236,10 @@ def _scatter(
         place = data[0] if isinstance(data, (list, tuple)) else (data or {}).get("0")
         if place is not None:
             subject = points[int(place)].subject
-            state.go("viewer", cohort=cohort, scan=scans.names.get(subject, subject))
+            scan = scans.names.get(subject, subject)
+            state.go(
+                "viewer", cohort=cohort, scan=scan, **{"left-line": f"{line.model}:{line.score}"}
+            )
 
 
 def _without(subjects: Sequence[SubjectFigures]) -> None:
