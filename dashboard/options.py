@@ -6,6 +6,7 @@ import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dashboard.hosts import host_name
 from datasets.uris import check_no_secret, check_no_secret_in
@@ -20,11 +21,13 @@ class DashboardOptions:
             names, so no address leads anywhere else.
         study: The study to open first; None opens the one that moved last.
         hosts: Names and addresses under which the dashboard is reached, besides this machine's own.
+        reviews: The file that keeps what people mark; None if nothing may be marked.
     """
 
     stores: Mapping[str, str]
     study: str | None
     hosts: tuple[str, ...] = ()
+    reviews: Path | None = None
 
 
 def parse_options(arguments: Sequence[str]) -> DashboardOptions:
@@ -54,6 +57,13 @@ def parse_options(arguments: Sequence[str]) -> DashboardOptions:
         help="name or address under which browsers reach it from elsewhere; may be given several "
         "times (default: localhost and its addresses alone)",
     )
+    parser.add_argument(
+        "--reviews",
+        type=Path,
+        metavar="FILE",
+        help="file for marks and notes on scans and trials, beside the stores, which a cohorts "
+        "file may name to leave scans out (default: nothing can be marked)",
+    )
     try:
         check_no_secret_in(arguments)
     except OSError as error:
@@ -63,7 +73,21 @@ def parse_options(arguments: Sequence[str]) -> DashboardOptions:
         stores=_named(tuple(dict.fromkeys(read.store or ["runs"]))),
         study=read.study,
         hosts=tuple(dict.fromkeys(read.host)),
+        reviews=_file(parser, read.reviews, read.store or ["runs"]),
     )
+
+
+def _file(parser: argparse.ArgumentParser, path: Path | None, stores: Sequence[str]) -> Path | None:
+    """The file of reviews as an absolute path; one in a store is refused."""
+    if path is None:
+        return None
+    place = path.expanduser().resolve()
+    for store in stores:
+        if "://" not in store and place.is_relative_to(Path(store).resolve()):
+            parser.error(f"--reviews {path}: it lies in the store {store}, which is only read")
+    if place.is_dir():
+        parser.error(f"--reviews {path}: that is a folder; name a file")
+    return place
 
 
 def _named(uris: Sequence[str]) -> dict[str, str]:

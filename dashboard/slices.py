@@ -194,7 +194,7 @@ def open_source(frame: Frame, cohort: str, modality: str, region: str) -> SliceS
             continue
         stored[line.trial_id] = found
     try:
-        records = _records(frame, cohort, modality)
+        records = scans_of(frame, cohort, modality)
     except StorageError as error:
         problems.append(str(error))
         records = {}
@@ -216,7 +216,12 @@ def _line(row: dict[str, Any]) -> Line:
     )
 
 
-def _records(frame: Frame, cohort: str, modality: str) -> dict[str, ScanRecord]:
+def scans_of(frame: Frame, cohort: str, modality: str) -> dict[str, ScanRecord]:
+    """The scans of a cohort by what the pages call them; none if its shards are not at hand.
+
+    Raises:
+        StorageError: If their manifest is damaged.
+    """
     infos = [c for c in frame.record.cohorts if (c.name, c.modality) == (cohort, modality)]
     found = manifest(frame.uri, infos[0].key) if infos else None
     if found is None:
@@ -230,3 +235,11 @@ def _scan_name(record: ScanRecord, *, alone: bool) -> str:
     """The subject, as the stored maps name it; with the session where it has several."""
     name = f"{record.cohort}/{record.subject}"
     return name if alone else f"{name} {record.session}"
+
+
+def scan_text(name: str, record: ScanRecord) -> str:
+    """What people read for a scan, such as ``brats/001 · lesion 90.2 ml``."""
+    if record.lesion_volume_ml is None:
+        return f"{name} · no lesion mask"
+    volume = f"lesion {record.lesion_volume_ml:.1f} ml" if record.lesion_volume_ml else "no lesion"
+    return f"{name} · {volume}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from dashboard.data import best_of, evaluation_table, manifest, rows_of
+from dashboard.data import best_of, evaluation_table, rows_of
 from dashboard.frame import Frame
 from dashboard.leaderboard import unique_names
+from dashboard.slices import scans_of
 from dashboard.thumbnails import image_picture, map_pictures
 from datasets.manifest import ScanRecord
 from datasets.storage import StorageError
@@ -89,11 +90,13 @@ class CohortScans:
 
     Attributes:
         scans: Of each subject, by ``cohort/subject``, the scan with the largest lesion.
+        names: What the pages call that scan.
         volumes_ml: Lesion volumes by ``cohort/subject``.
     """
 
-    scans: Mapping[str, ScanRecord]
-    volumes_ml: Mapping[str, float]
+    scans: Mapping[str, ScanRecord] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    volumes_ml: Mapping[str, float] = field(default_factory=dict)
 
 
 def cohort_scans(frame: Frame, cohort: str, modality: str) -> CohortScans:
@@ -102,15 +105,13 @@ def cohort_scans(frame: Frame, cohort: str, modality: str) -> CohortScans:
     Raises:
         StorageError: If their manifest is damaged.
     """
-    infos = [c for c in frame.record.cohorts if (c.name, c.modality) == (cohort, modality)]
-    found = manifest(frame.uri, infos[0].key) if infos else None
-    if found is None:
-        return CohortScans({}, {})
     scans: dict[str, ScanRecord] = {}
-    for scan in sorted(found.records, key=lambda r: (r.lesion_volume_ml or 0.0, r.session)):
-        if scan.status == "ok":
-            scans[f"{scan.cohort}/{scan.subject}"] = scan
-    return CohortScans(scans, volumes_of(found))
+    names: dict[str, str] = {}
+    known = scans_of(frame, cohort, modality)
+    for name, scan in sorted(known.items(), key=lambda item: item[1].lesion_volume_ml or 0.0):
+        subject = f"{scan.cohort}/{scan.subject}"
+        scans[subject], names[subject] = scan, name
+    return CohortScans(scans, names, volumes_of(known.values()))
 
 
 def pictures_of(

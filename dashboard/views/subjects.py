@@ -27,6 +27,8 @@ from dashboard.frame import (
     watch,
 )
 from dashboard.links import page_url
+from dashboard.marks import known_reviews, mark_subjects, reviews_file
+from dashboard.slices import scan_text
 from dashboard.subject_charts import volume_scatter, with_a_point
 from dashboard.subjects import (
     CohortScans,
@@ -38,6 +40,7 @@ from dashboard.subjects import (
     pictures_of,
 )
 from dashboard.text import markdown_text
+from datasets.reviews import Reviews
 from datasets.storage import StorageError
 from study.report.subjects import SIZES, SubjectFigures, of_size
 from study.terminal import counted
@@ -84,21 +87,24 @@ def _subjects(
         scans = cohort_scans(frame, cohort, modality)
     except StorageError as error:
         problem(str(error))
-        scans = CohortScans({}, {})
+        scans = CohortScans()
     subjects = figures_of(frame, line, scans.volumes_ml)
     rated = [s for s in subjects if s.auc is not None]
+    reviews = known_reviews()
     st.caption(_summary(line, rated))
     shown = _ordered([s for s in of_size(subjects, size) if s.auc is not None], order)
     if shown:
         left, right = st.columns([5, 3], gap="large")
         with left:
-            _table(frame, line, scans, shown)
+            _table(frame, line, scans, shown, reviews)
         with right:
-            _scatter(frame, line, shown, f"{cohort} {modality}")
+            _scatter(frame, line, scans, shown, f"{cohort} {modality}")
     else:
         empty("No subject has lesions of this volume", "Choose another volume.")
     _without(subjects)
     st.caption(_sources(scans))
+    labels = {s.subject: s.subject.partition("/")[2] for s in [*shown, *subjects]}
+    mark_subjects(cohort, {label: label for label in labels.values()}, reviews)
 
 
 def _summary(line: SubjectLine, rated: Sequence[SubjectFigures]) -> str:
@@ -124,16 +130,23 @@ def _ordered(subjects: list[SubjectFigures], order: str) -> list[SubjectFigures]
 
 
 def _table(
-    frame: Frame, line: SubjectLine, scans: CohortScans, shown: Sequence[SubjectFigures]
+    frame: Frame,
+    line: SubjectLine,
+    scans: CohortScans,
+    shown: Sequence[SubjectFigures],
+    reviews: Reviews,
 ) -> None:
     first = [s.subject for s in shown[:MOST_PICTURES]]
     with st.spinner("Drawing the slices…", show_time=True):
         pictures, problems = pictures_of(frame, line, scans.scans, first)
     table = _as_table(shown, many=len(line.seeds) > 1)
-    links = [_viewer(frame, s.subject, line) for s in shown]
+    links = [_viewer(frame, s.subject, line, scans) for s in shown]
     images = [pictures.get(s.subject) for s in shown]
     table = table.add_column(1, "Slice", pa.array(images, pa.string()))
     table = table.append_column("Viewer", pa.array(links, pa.string()))
+    if reviews_file() is not None:
+        marks = [reviews.of_subject(*s.subject.split("/", 1)).mark or "" for s in shown]
+        table = table.append_column("Review", pa.array(marks, pa.string()))
     st.dataframe(
         table,
         hide_index=True,
@@ -182,18 +195,27 @@ def _as_table(subjects: Sequence[SubjectFigures], *, many: bool) -> pa.Table:
     return pa.table({n: c for n, c in columns.items() if many or n != "SD over seeds"})
 
 
-def _viewer(frame: Frame, subject: str, line: SubjectLine) -> str:
+def _viewer(frame: Frame, subject: str, line: SubjectLine, scans: CohortScans) -> str:
     row = line.seeds[0]
+    scan = subject
+    if subject in scans.names:
+        scan = scan_text(scans.names[subject], scans.scans[subject])
     name = f"{frame.names.line(line.model, line.score)} {row['setting'] or ''}".strip()
     chosen = {
         "cohort": show_choice(f"{row['cohort']} {row['modality']}"),
-        "scan": subject,
+        "scan": scan,
         "left-line": show_choice(name),
     }
     return page_url(frame, "viewer", **chosen)
 
 
-def _scatter(frame: Frame, line: SubjectLine, shown: Sequence[SubjectFigures], cohort: str) -> None:
+def _scatter(
+    frame: Frame,
+    line: SubjectLine,
+    scans: CohortScans,
+    shown: Sequence[SubjectFigures],
+    cohort: str,
+) -> None:
     points = with_a_point(shown)
     if not points:
         st.caption("The volumes of these lesions are not known, so there is no figure of them.")
@@ -213,8 +235,11 @@ def _scatter(frame: Frame, line: SubjectLine, shown: Sequence[SubjectFigures], c
         data = point.get("customdata")
         place = data[0] if isinstance(data, (list, tuple)) else (data or {}).get("0")
         if place is not None:
-            chosen = {"scan": points[int(place)].subject, "left-line": f"{line.model}:{line.score}"}
-            state.go("viewer", cohort=cohort, **chosen)
+            subject = points[int(place)].subject
+            scan = scans.names.get(subject, subject)
+            state.go(
+                "viewer", cohort=cohort, scan=scan, **{"left-line": f"{line.model}:{line.score}"}
+            )
 
 
 def _without(subjects: Sequence[SubjectFigures]) -> None:

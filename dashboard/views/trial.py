@@ -29,6 +29,7 @@ from dashboard.frame import (
 from dashboard.links import choices
 from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import outline, region_mask, score_range
+from dashboard.marks import note_trial
 from dashboard.text import curve_text, figure_text, markdown_text
 from study.records.showcase import ShowcaseMaps
 from study.report.formats import METRIC_LABELS
@@ -72,6 +73,7 @@ def main() -> None:
         where = region()
         _results(frame, rows_of(results, region=where))
     _maps(frame, results, where)
+    note_trial(trial_id)
     synthetic_note(frame)
     icon = ":material/data_object:"
     with st.expander("Specification", key="spec open", icon=icon, on_change="rerun") as box:

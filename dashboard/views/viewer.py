@@ -20,7 +20,7 @@ from dashboard.frame import (
     title,
     watch,
 )
-from dashboard.slices import SliceSource, open_source
+from dashboard.slices import SliceSource, open_source, scan_text
 from dashboard.viewer.component import show_scene
 from dashboard.viewer.scenes import Choice, line_names, scene_of, scores_of
 from datasets.manifest import ScanRecord
@@ -95,17 +95,11 @@ def _choose_scan(source: SliceSource) -> ScanRecord:
         "scan",
         sorted(records),
         default=min(with_lesion, default=None),
-        show=lambda name: f"{name} · {_lesion(records[name])}",
-        read=lambda name: name,
+        show=lambda name: scan_text(name, records[name]),
+        read=lambda text: text if text in records else None,
         width=420,
     )
     return records[name]
-
-
-def _lesion(record: ScanRecord) -> str:
-    if record.lesion_volume_ml is None:
-        return "no lesion mask"
-    return f"lesion {record.lesion_volume_ml:.1f} ml" if record.lesion_volume_ml else "no lesion"
 
 
 def _choose_sides(source: SliceSource) -> list[Choice]:

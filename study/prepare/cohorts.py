@@ -19,6 +19,7 @@ from datasets.files import RefusedFileError, is_text, read_regular
 from datasets.participants import condition
 from datasets.phantom.settings import PHANTOM_VERSION, PhantomOptions
 from datasets.plugins import load_plugin, plugin_names
+from datasets.reviews import ReviewsError, read_reviews
 from datasets.scan import MODALITIES, ONLY_IF_ASKED, USUAL_MODALITIES, Modality, Role
 from datasets.storage import Storage
 from study.errors import CohortsError
@@ -42,7 +43,10 @@ class Cohort(BaseModel):
         modalities: Which images to use; without FLAIR unless it is named.
         masks: Folder of lesion masks that lie apart from the images; likewise relative to the file.
         subjects: Labels of the only subjects to take; ``None`` for all.
-        exclude: Labels of subjects not to take.
+        exclude: Labels of subjects not to take. In the file it may also be the name of a file of
+            reviews, likewise relative to it.
+        reviewed: Labels of the subjects that a file of reviews marks to be left out.
+        reviews: That file, if there is one.
         participants: Condition on the columns of ``participants.tsv`` that subjects must fulfil.
         options: For the phantom only: what to make there.
     """
@@ -57,6 +61,8 @@ class Cohort(BaseModel):
     masks: Path | None = None
     subjects: tuple[str, ...] | None = Field(default=None, min_length=1)
     exclude: tuple[str, ...] = ()
+    reviewed: tuple[str, ...] = ()
+    reviews: Path | None = None
     participants: str = ""
     options: PhantomOptions | None = None
 
@@ -213,6 +219,12 @@ def _cohort(name: str, table: Any, path: Path) -> Cohort:
         raise CohortsError(f"{where} is no table; it needs source, root and role")
     if "name" in table:
         raise CohortsError(f"{where}: name: a cohort is called as its table is")
+    if unknown := {"reviewed", "reviews"} & set(table):
+        raise CohortsError(
+            f"{where}: {min(unknown)}: there is no such entry; exclude names a file of reviews"
+        )
+    if isinstance(table.get("exclude"), str):
+        table = _with_reviews(name, table, path, where)
     try:
         cohort = Cohort.model_validate({"name": name, **table})
     except ValidationError as error:
@@ -229,6 +241,21 @@ def _cohort(name: str, table: Any, path: Path) -> Cohort:
         if folder is not None
     }
     return cohort.model_copy(update=update)
+
+
+def _with_reviews(name: str, table: dict[str, Any], path: Path, where: str) -> dict[str, Any]:
+    """A table whose ``exclude`` names a file of reviews, with what is marked there."""
+    place = _place(Path(table["exclude"]), path.parent, f"{where}: exclude")
+    if not place.exists():
+        raise CohortsError(
+            f'{where}: exclude: there is no file of reviews {place}; a list such as ["017"] names '
+            "subjects"
+        )
+    try:
+        excluded = read_reviews(place).marked(name, "exclude")
+    except ReviewsError as error:
+        raise CohortsError(f"{where}: exclude: {error}") from error
+    return {**table, "exclude": (), "reviewed": excluded, "reviews": place}
 
 
 def _place(folder: Path, beside: Path, where: str) -> Path:

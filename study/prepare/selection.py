@@ -84,6 +84,10 @@ def _reasons(cohort: Cohort, table: Participants | None, there: frozenset[str]) 
     if cohort.exclude:
         excluded = _named(cohort, "exclude", cohort.exclude, there)
         reasons |= dict.fromkeys(excluded, "its subject is among the cohort's 'exclude'")
+    if cohort.reviews is not None:  # a subject may be gone since it was reviewed
+        text = f"its subject is marked to be left out in {cohort.reviews.name}"
+        marked = {subject.removeprefix("sub-") for subject in cohort.reviewed}
+        reasons |= {s: text for s in there if s in cohort.reviewed or s in marked}
     if cohort.participants:
         fulfils = _condition(cohort, cohort.participants, table)
         text = f"its subject does not fulfil the cohort's condition {cohort.participants}"
@@ -136,7 +140,8 @@ def _known(scans: list[Scan], table: Participants | None) -> tuple[SubjectInfo, 
 
 def _mixed(cohort: Cohort, table: Participants | None, used: frozenset[str]) -> tuple[str, ...]:
     """Says that a cohort taken for healthy may hold patients, where nobody has chosen."""
-    has_chosen = cohort.subjects is not None or cohort.exclude or cohort.participants
+    by_name = cohort.subjects is not None or cohort.exclude or cohort.reviews is not None
+    has_chosen = by_name or cohort.participants
     if cohort.role == "test" or table is None or has_chosen:
         return ()
     does = "train" if cohort.role == "train" else "count"

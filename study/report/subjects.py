@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from datasets.manifest import CohortManifest
+from datasets.manifest import ScanRecord
 from study.report.counts import lists_of
 from study.report.thresholds import SubjectCounts
 
@@ -109,12 +109,12 @@ def of_size(subjects: Iterable[SubjectFigures], size: str) -> tuple[SubjectFigur
     return tuple(s for s in subjects if s.lesion_ml is not None and low < s.lesion_ml <= high)
 
 
-def volumes_of(manifest: CohortManifest) -> dict[str, float]:
+def volumes_of(scans: Iterable[ScanRecord]) -> dict[str, float]:
     """The lesion volumes of a test set in ml by ``cohort/subject``, over all scans of each."""
     volumes: dict[str, float] = {}
-    for scan in manifest.records:
+    for scan in scans:
         if scan.status == "ok" and scan.lesion_volume_ml is not None:
-            name = f"{manifest.cohort}/{scan.subject}"
+            name = f"{scan.cohort}/{scan.subject}"
             volumes[name] = volumes.get(name, 0.0) + scan.lesion_volume_ml
     return volumes
 

@@ -126,6 +126,11 @@ def _cohorts(path: Path) -> bytes:
                     f"[cohorts.{name}] in {path}: {entry}: {table[entry]!r} is no absolute path, "
                     "and the cluster's machines have other folders: write where the scans lie there"
                 )
+        if isinstance(table.get("exclude"), str):
+            raise UsageError(
+                f"[cohorts.{name}] in {path}: exclude: {table['exclude']!r} is a file, which does "
+                "not travel: name the subjects that it marks instead"
+            )
     return data
 
 

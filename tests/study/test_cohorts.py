@@ -11,6 +11,7 @@ import pytest
 from datasets.errors import ScanError, SourceError
 from datasets.nifti import check_header
 from datasets.phantom.settings import MARKER, read_options
+from datasets.reviews import Review, change_reviews
 from study.errors import CohortsError, UsageError
 from study.grids._grid import load_grid
 from study.prepare.cohorts import phantom_cohorts, read_cohorts
@@ -187,3 +188,30 @@ def test_a_marker_of_a_phantom_with_deep_brackets_is_one_sentence(tmp_path: Path
     (tmp_path / MARKER).write_text("[" * 50_000)
     with pytest.raises(SourceError, match="cannot be read as a phantom's marker"):
         read_options(tmp_path)
+
+
+def test_a_file_of_reviews_leaves_out_what_it_marks_of_the_cohort(tmp_path: Path) -> None:
+    reviews = tmp_path / "reviews.json"
+    for cohort, subject, mark in (
+        ("own-scans", "b", "exclude"),
+        ("own-scans", "a", "exclude"),
+        ("own-scans", "c", "unsure"),
+        ("ixi", "d", "exclude"),
+    ):
+        review = Review.model_validate({"mark": mark})
+        change_reviews(
+            reviews, lambda now, c=cohort, s=subject, r=review: now.with_subject(c, s, r)
+        )  # type: ignore[misc]
+    path = _write(tmp_path, _GOOD + 'exclude = "reviews.json"\n')
+    ixi, own = read_cohorts(path)
+    assert (own.reviewed, own.reviews) == (("a", "b"), reviews)
+    assert (ixi.reviewed, ixi.reviews) == ((), None)
+    reviews.write_text("damaged")
+    with pytest.raises(CohortsError, match="no file of reviews"):
+        read_cohorts(path)
+    reviews.unlink()
+    with pytest.raises(CohortsError, match="there is no file of reviews"):
+        read_cohorts(path)
+    for entry in ("reviewed", "reviews"):
+        with pytest.raises(CohortsError, match="no such entry"):
+            read_cohorts(_write(tmp_path, _GOOD + f'{entry} = ["a"]\n'))

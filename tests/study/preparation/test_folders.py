@@ -14,6 +14,7 @@ import pytest
 
 from datasets.errors import SourceError
 from datasets.manifest import FileCounts, manifest_path, read_manifest
+from datasets.reviews import Review, Reviews, change_reviews
 from datasets.settings import PreprocessSettings
 from datasets.storage import Storage
 from study.prepare.accounts import NAMED_PER_REASON
@@ -354,3 +355,22 @@ def test_a_root_one_folder_too_high_is_answered_with_the_right_one(
     path = cohorts_file(tmp_path, a='source = "bids"')
     with pytest.raises(SourceError, match=r"root = '.*/a/rawdata' with source = 'bids' would find"):
         survey(read_cohorts(path), store, PreprocessSettings())
+
+
+def test_what_is_marked_in_a_file_of_reviews_is_named_as_left_out_and_makes_another_cohort(
+    tmp_path: Path, store: Storage
+) -> None:
+    put(tmp_path / "a", *(f"sub-{s}/anat/sub-{s}_T1w.nii.gz" for s in "123"))
+    for s in "123":
+        (tmp_path / f"a/sub-{s}/anat/sub-{s}_T1w.nii.gz").write_text(s)
+    out = Review(mark="exclude")
+    marked = {"a": {"2": out, "3": Review(mark="unsure"), "gone": out}, "b": {"1": out}}
+    change_reviews(tmp_path / "reviews.json", lambda _: Reviews(subjects=marked))
+    settings = PreprocessSettings()
+    (every,) = survey(read_cohorts(cohorts_file(tmp_path, a='source = "bids"')), store, settings)
+    text = 'source = "bids"\nexclude = "reviews.json"'
+    (listing,) = survey(read_cohorts(cohorts_file(tmp_path, a=text)), store, settings)
+    assert [task.scan.subject for task in listing.tasks] == ["1", "3"]
+    assert listing.key != every.key
+    left_out = [item for item in listing.skipped if "reviews.json" in item.reason]
+    assert [item.path.name for item in left_out] == ["sub-2_T1w.nii.gz"]
