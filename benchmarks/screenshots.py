@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 NARROW_PX = 390
 WIDE_PX = 1280
-README = ("study", "best", "subjects", "viewer", "compare")
+README = ("study", "best", "subjects", "viewer", "settings")
 README_WIDTH_PX = 960
 README_HEIGHT_PX = 1280
 
