@@ -31,6 +31,10 @@ PAGES = {
     "ROC": "ROC and precision-recall",
     "Heatmaps": "Heatmaps",
     "Viewer": "Viewer",
+    "Subjects": "Subjects",
+    "Settings": "Settings",
+    "Trials": "Trials",
+    "Compare": "Compare",
     "Trial": "Trial",
     "Data": "Data",
     "Study": "Study",
@@ -150,7 +154,7 @@ def _visit(
     settled(page)  # whoever clicks has read the page first
     later = {}
     for name, title in pages.items():
-        link = page.get_by_test_id("stTopNavLink").filter(has_text=name)
+        link = page.get_by_role("link", name=name, exact=True)
         began = time.perf_counter()
         link.click()
         settled(page, title)

@@ -62,7 +62,7 @@ def test_every_page_opens_without_error_or_stranger_and_writes_nothing(
     open_page(page, smoke.url)
     for name, heading in PAGES.items():
         link = "Study" if not name else "ROC" if name == "roc" else name.capitalize()
-        page.get_by_test_id("stTopNavLink").filter(has_text=link).click()
+        page.get_by_role("link", name=link, exact=True).click()
         settled(page, heading)
         expect(badge(page, "synthetic phantom")).to_be_visible()
         expect(page.get_by_test_id("stException")).to_have_count(0)
