@@ -12,12 +12,13 @@ from collections.abc import Iterable
 
 from datasets.storage import Storage
 from study.records.studies import StudyStore
+from study.report.bibliography import Reference
 from study.report.claim import answered, claim_table
 from study.report.formats import SYNTHETIC
 from study.report.markdown import as_markdown
 from study.report.methods import Methods, gather
 from study.report.methods_text import flow_lines, paragraph
-from study.report.references import Reference, bibtex, references_of
+from study.report.references import bibtex, references_of
 from study.report.report import Report, as_csv, as_latex, print_report
 from study.terminal import WIDE, PlainConsole, counted
 
