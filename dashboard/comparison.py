@@ -135,11 +135,11 @@ def maps_together(compared: Sequence[Compared], region: str) -> None:
     here = texts[state.select("Slice", "compared", list(texts), width=280)]
     panels = _panels(shown, stored, here, region)
     with wide("compared", row_width(len(panels), _LARGEST)):
-        st.plotly_chart(
+        chart(
             map_row(panels, _LARGEST),
-            key="compared maps",
-            config={"displayModeBar": False},
-            alt=f"Score maps of {', '.join(one.name for one in shown)} on one slice",
+            "compared maps",
+            None,
+            f"Score maps of {', '.join(one.name for one in shown)} on one slice",
         )
     st.caption("Blue outline: ground truth. Each score has one colour scale, whatever the trial.")
 

@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard.charts import paper_figure
 from dashboard.data import postprocessed_of, table_of
 from dashboard.detail import in_detail
+from dashboard.figures import chart
 from dashboard.frame import (
     Frame,
     current,
@@ -170,11 +171,11 @@ def _beside_the_paper(table: TableOne) -> None:
     st.header("Beside the paper", anchor=False)
     columns = [column for column in table.columns if table.has_paper(column)]
     with wide("paper", 120 + 230 * len(columns)):
-        st.plotly_chart(
+        chart(
             paper_figure(table, columns),
-            key="beside the paper",
-            config={"displayModeBar": False},
-            alt="ROC-AUC of this study and of the paper on each test cohort",
+            "beside the paper",
+            None,
+            "ROC-AUC of this study and of the paper on each test cohort",
         )
     st.caption(
         "Filled: this study. Open diamond: the paper. Dashed: guessing. The paper's data are "

@@ -12,6 +12,7 @@ import streamlit as st
 from dashboard import state
 from dashboard.charts import volume_figure
 from dashboard.data import manifest, scan_slices
+from dashboard.figures import chart
 from dashboard.frame import Frame, current, empty, problem, synthetic_note, title, wide
 from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row, row_width
 from dashboard.maps import outline
@@ -174,11 +175,11 @@ def _examples(frame: Frame, cohorts: list[_Cohort]) -> None:
         if not panels:
             continue
         with wide(f"examples-{number}", row_width(EXAMPLES, _LARGEST)):
-            st.plotly_chart(
+            chart(
                 map_row(panels, _LARGEST, slots=EXAMPLES),
-                key=f"examples {number}",
-                config={"displayModeBar": False},
-                alt=f"One slice of each of {counted(len(shown), 'subject')} of {cohort.name}",
+                f"examples {number}",
+                None,
+                f"One slice of each of {counted(len(shown), 'subject')} of {cohort.name}",
             )
     st.caption("Blue outline: lesion. The slice with the largest lesion, or the middle one.")
 
@@ -205,11 +206,11 @@ def _volumes(cohorts: list[_Cohort]) -> None:
     if not groups:
         st.caption("No volumes are recorded.")
         return
-    st.plotly_chart(
+    chart(
         volume_figure(groups),
-        key="volumes",
-        config={"displayModeBar": False},
-        alt="Brain volumes in millilitres by cohort",
+        "volumes",
+        None,
+        "Brain volumes in millilitres by cohort",
     )
 
 

@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard import state
 from dashboard.charts import grid_figure, line_figure
 from dashboard.data import rows_of
+from dashboard.figures import chart
 from dashboard.frame import (
     Frame,
     current,
@@ -143,13 +144,13 @@ def _panel(
         _single(name, table, metric, result)
         return
     with wide(f"grid-{number}", width):
-        event = st.plotly_chart(
+        event = chart(
             figure,
-            key=f"grid {name}",
+            f"grid {name}",
+            None,
+            f"{METRIC_LABELS[metric]} of every setting on {name}",
             on_select="rerun",
             selection_mode="points",
-            config={"displayModeBar": False},
-            alt=f"{METRIC_LABELS[metric]} of every setting on {name}",
         )
     for point in event["selection"]["points"]:
         data = point.get("customdata")

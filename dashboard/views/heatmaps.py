@@ -7,6 +7,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard import state
+from dashboard.figures import chart
 from dashboard.frame import (
     Frame,
     choose_cohort,
@@ -87,11 +88,11 @@ def _viewer(frame: Frame, source: SliceSource, where: str, column: tuple[str, st
     lines = [key for key in keys if key in wanted] or keys
     panels = _row(frame, source, shown, lines, where)
     with wide("maps", row_width(len(panels))):
-        st.plotly_chart(
+        chart(
             map_row(panels),
-            key="map row",
-            config={"displayModeBar": False},
-            alt="The slice, its ground truth and the score map of every model",
+            "map row",
+            None,
+            "The slice, its ground truth and the score map of every model",
         )
     st.caption(
         "Blue outline: ground truth. One colour scale per score, the same on every slice of the "
@@ -272,11 +273,11 @@ def _segmentation(
         for name, picture in list(showcase.pictures.items())[:1]
     ]
     with wide("segmentation", row_width(len(panels), _LARGEST)):
-        st.plotly_chart(
+        chart(
             map_row(panels, _LARGEST),
-            key="segmentation",
-            config={"displayModeBar": False},
-            alt="The slice with the ground truth and the segmentation, and the score map",
+            "segmentation",
+            None,
+            "The slice with the ground truth and the segmentation, and the score map",
         )
     st.caption("Blue: ground truth. Orange: segmentation at the threshold.")
 

@@ -12,6 +12,7 @@ from dashboard import state
 from dashboard.charts import line_style
 from dashboard.curve_charts import Trace, precision_recall_figure, roc_figure
 from dashboard.data import best_of, rows_of
+from dashboard.figures import chart
 from dashboard.frame import (
     Frame,
     choose_cohort,
@@ -124,11 +125,11 @@ def _figures(frame: Frame, rows: list[dict[str, Any]], *, log_x: bool) -> None:
     with left:
         st.header("ROC", anchor=False)
         alt = "True positive rate over false positive rate of the chosen trials"
-        st.plotly_chart(roc_figure(roc, log_x=log_x), key="roc", alt=alt)
+        chart(roc_figure(roc, log_x=log_x), "roc", None, alt)
     with right:
         st.header("Precision-recall", anchor=False)
         alt = "Precision over recall of the chosen trials"
-        st.plotly_chart(precision_recall_figure(recall, chance), key="pr", alt=alt)
+        chart(precision_recall_figure(recall, chance), "pr", None, alt)
     st.caption(
         f"Figures in the legends: ROC-AUC and average precision over {rows[0]['n_pixels']:,} "
         f"pixels of {counted(rows[0]['n_subjects'], 'subject')}, {rows[0]['n_positive']:,} of them "

@@ -13,6 +13,7 @@ from dashboard import state
 from dashboard.curve_charts import Trace, loss_curves
 from dashboard.data import finished_at, finished_history, running_history, table_of
 from dashboard.failures import failures, setting, show_failure
+from dashboard.figures import chart
 from dashboard.frame import Frame, current, empty, guarded, synthetic_note, title
 from dashboard.provenance import provenance
 from dashboard.reader import StudyView
@@ -156,12 +157,13 @@ def _losses(frame: Frame, live: bool) -> None:
         st.caption("No epoch has been completed yet.")
         return
     for place, (model, curves) in zip(st.columns(len(panels)), panels.items(), strict=True):
-        place.plotly_chart(
-            loss_curves(curves, log_y=log_y),
-            key=f"losses {model}",
-            config={"displayModeBar": False},
-            alt=f"Training and validation loss over epochs, {model}",
-        )
+        with place:
+            chart(
+                loss_curves(curves, log_y=log_y),
+                f"losses {model}",
+                None,
+                f"Training and validation loss over epochs, {model}",
+            )
     st.caption("Solid: training. Dotted: held-out healthy subjects. Each model has its objective.")
 
 

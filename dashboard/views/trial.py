@@ -14,6 +14,7 @@ from dashboard import state
 from dashboard.curve_charts import Trace, loss_curves
 from dashboard.data import evaluation_table, finished_history, rows_of, showcase
 from dashboard.failures import failures, show_failure
+from dashboard.figures import chart
 from dashboard.frame import (
     Frame,
     current,
@@ -141,11 +142,11 @@ def _loss(frame: Frame, fit: dict[str, Any]) -> None:
     curves = [Trace("training", epochs, train, "#D55E00")]
     if any(value is not None for value in held_out):
         curves.append(Trace("held-out healthy subjects", epochs, held_out, "#2F7FC1", "dot"))
-    st.plotly_chart(
+    chart(
         loss_curves(curves, log_y=False),
-        key="trial loss",
-        config={"displayModeBar": False},
-        alt="Training and validation loss over epochs",
+        "trial loss",
+        None,
+        "Training and validation loss over epochs",
     )
 
 
@@ -240,11 +241,11 @@ def _map_row(
         label = frame.names.score(model, name)
         panels.append(MapPanel(label, values, label, low, top, (truth,)))
     with wide("trial", row_width(6, 190)):
-        st.plotly_chart(
+        chart(
             map_row(panels, 190, slots=6),
-            key="trial maps",
-            config={"displayModeBar": False},
-            alt=f"Score maps of this trial on {cohort}",
+            "trial maps",
+            None,
+            f"Score maps of this trial on {cohort}",
         )
 
 

@@ -15,6 +15,7 @@ from dashboard.curve_charts import (
     roc_figure,
 )
 from dashboard.curves import operating_points
+from dashboard.figures import numbers_of
 from dashboard.map_charts import MapPanel, map_row, row_width
 from dashboard.tables import GridCell, GridLine
 from study.records.names import Names
@@ -175,3 +176,20 @@ def test_operating_points_are_rates_from_strict_to_loose() -> None:
     assert points.notes == ["above all", "0.9", "0.5", "0.1"]
     assert points.precision == pytest.approx([1.0, 0.25, 0.1])
     assert len(points.recall) == len(points.precision) == len(points.notes) - 1
+
+
+def test_the_numbers_of_a_figure_are_those_that_it_draws() -> None:
+    figure = loss_curves([Trace("a & b", [1, 2, 3], [0.5, None, 0.25], "red")], log_y=False)
+    assert numbers_of(figure).to_pylist() == [
+        {"drawn": "a & b", "x": "1", "y": "0.5", "value": None},
+        {"drawn": "a & b", "x": "3", "y": "0.25", "value": None},
+    ]
+    values = np.array([[1.0, np.nan], [3.0, 4.0]], np.float32)
+    picture = map_row([MapPanel("one", values, "s", 0.0, 4.0)])
+    drawn = [row for row in numbers_of(picture).to_pylist() if row["value"] is not None]
+    assert [(row["x"], row["y"], row["value"]) for row in drawn] == [
+        ("0", "0", 1.0),
+        ("0", "1", 3.0),
+        ("1", "1", 4.0),
+    ]
+    assert numbers_of(volume_figure([])).num_rows == 0
