@@ -22,8 +22,8 @@ def in_detail(table: TableOne) -> None:
     lines.sort(key=lambda line: -(cells[line].value or 0.0))
     if not any(cell.interval for cell in cells.values()):
         st.caption(
-            "Nothing has been worked out from the subjects yet: `python -m study.run` does it at its "
-            "end, also where all its trials are done."
+            "Nothing has been worked out from the subjects yet: `python -m study.run` does it at "
+            "its end, also where all its trials are done."
         )
         return
     best = table.names.short_line(*lines[0])
