@@ -138,7 +138,7 @@ def _visit(browser: Any, server: Server) -> Visit:
     right = page.get_by_test_id("stButtonGroup").filter(has_text="Right")
     model_s = _seconds(page, lambda: right.get_by_role("radio", name="VAE · normalised").click())
     settled(page)
-    page.get_by_role("combobox", name="Scan").click()
+    page.get_by_role("combobox", name="Subject").click()
     scans = page.get_by_role("option").filter(has_text="lesion")
     scan_s = _seconds(page, lambda: scans.nth(1).click())
     settled(page)

@@ -203,7 +203,7 @@ def _viewer(frame: Frame, subject: str, line: SubjectLine, scans: CohortScans) -
     name = f"{frame.names.line(line.model, line.score)} {row['setting'] or ''}".strip()
     chosen = {
         "cohort": show_choice(f"{row['cohort']} {row['modality']}"),
-        "scan": scan,
+        "subject": scan,
         "left-line": show_choice(name),
     }
     return page_url(frame, "viewer", **chosen)
@@ -238,7 +238,7 @@ def _scatter(
             subject = points[int(place)].subject
             scan = scans.names.get(subject, subject)
             state.go(
-                "viewer", cohort=cohort, scan=scan, **{"left-line": f"{line.model}:{line.score}"}
+                "viewer", cohort=cohort, subject=scan, **{"left-line": f"{line.model}:{line.score}"}
             )
 
 

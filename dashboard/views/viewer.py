@@ -91,12 +91,14 @@ def _choose_scan(source: SliceSource) -> ScanRecord:
     records = source.records
     with_lesion = [name for name, record in records.items() if record.lesion_volume_ml]
     name = state.select(
-        "Scan",
-        "scan",
+        "Subject",
+        "subject",
         sorted(records),
         default=min(with_lesion, default=None),
         show=lambda name: scan_text(name, records[name]),
-        read=lambda text: text if text in records else None,
+        read=lambda text: next(
+            (n for n in sorted(records) if f"{n} ".startswith(f"{text} ")), None
+        ),
         width=420,
     )
     return records[name]
@@ -113,14 +115,14 @@ def _choose_sides(source: SliceSource) -> list[Choice]:
     first, beside = st.columns(_WIDTHS, gap="medium")
     with first:
         left = state.segmented(
-            "Left", "left-line", lines, default=source.best, show=show, wrap=True
+            "Left model", "left-line", lines, default=source.best, show=show, wrap=True
         )
     with beside:
         choices = [Choice(source.lines[left], _choose_second(source, "left", left))]
     first, beside = st.columns(_WIDTHS, gap="medium")
     with first:
         right = state.segmented(
-            "Right", "right-line", [*lines, NONE], default=NONE, show=show, wrap=True
+            "Right model", "right-line", [*lines, NONE], default=NONE, show=show, wrap=True
         )
     if right != NONE:
         with beside:
@@ -136,11 +138,11 @@ def _choose_second(source: SliceSource, side: str, key: str) -> str | None:
         return None
     names = source.frame.names
     score = state.select(
-        f"Over it on the {side}",
+        f"Second score, {side}",
         f"{side}-second",
         [NONE, *others],
         show=lambda name: name if name == NONE else names.score(line.model, name),
-        help="Another score of the same trial, in colours of its own.",
+        help="Another score of the same trial, drawn over the first.",
     )
     return None if score == NONE else score
 

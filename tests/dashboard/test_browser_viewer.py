@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 from scipy import ndimage
 
+from benchmarks.serving import settled
 from dashboard.volumes import LETTERS
 from datasets.manifest import ScanRecord, read_manifest
 from datasets.preprocess import spread
@@ -378,7 +379,11 @@ def test_another_scan_begins_in_its_own_lesion_and_keeps_the_look(
 
 
 def _choose(page: Page, number: int) -> None:
-    page.get_by_role("combobox", name="Scan").click()
+    settled(page)
+    box = page.get_by_role("combobox", name="Subject")
+    box.scroll_into_view_if_needed()
+    _pictures(page.locator(".viewer"))  # a list closes when what is around it scrolls
+    box.click()
     page.get_by_role("option").filter(has_text="atlas/").nth(number).click()
 
 

@@ -88,7 +88,7 @@ def test_each_subject_leads_to_the_viewer_with_its_cohort(
         address = parse_qs(urlparse(link).query)
         assert urlparse(link).path == "viewer"
         assert address["viewer.cohort"] == ["brats T2w"]
-        assert address["viewer.scan"] == [f"brats/{subject}"]
+        assert address["viewer.subject"] == [f"brats/{subject}"]
         assert address["viewer.left-line"]
         assert address["study"] == ["synthetic"]
 

@@ -104,7 +104,7 @@ def test_another_model_without_that_second_score_shows_its_own_alone(
 
 def test_scans_tell_their_lesions_volume(open_app: Open, smoke_store: Path) -> None:
     app = open_app(smoke_store, "viewer", cohort="atlas T1w")
-    options = next(box.options for box in app.selectbox if box.label == "Scan")
+    options = next(box.options for box in app.selectbox if box.label == "Subject")
     records = [r for r in _manifest(smoke_store).records if r.status == "ok"]
     assert options == sorted(_option(record) for record in records)
 
@@ -114,13 +114,14 @@ def test_a_scan_whose_slices_are_gone_is_said_and_the_others_are_shown(
 ) -> None:
     first, second, *_ = sorted(_manifest(store).records, key=lambda r: r.subject)
     (store / first.part).unlink()
-    app = open_app(store, "viewer", cohort="atlas T1w", scan=_option(first))
+    app = open_app(store, "viewer", cohort="atlas T1w", subject=_option(first))
     assert not app.exception
     assert f"the slices of '{first.subject}' are gone" in _warnings(app)
     assert not app.get("bidi_component")
-    app = open_app(store, "viewer", cohort="atlas T1w", scan=_option(second))
+    link = f"atlas/{second.subject}"  # the scan alone is enough
+    app = open_app(store, "viewer", cohort="atlas T1w", subject=link)
     assert not app.warning
-    assert _scene(app)["name"] == f"atlas/{second.subject}"
+    assert _scene(app)["name"] == link
 
 
 def test_a_cohort_without_slices_is_said(open_app: Open, store: Path) -> None:
