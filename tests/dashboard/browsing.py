@@ -102,7 +102,8 @@ def address_of(page: Page) -> dict[str, str]:
 
 SLIDER_IS_IN_THE_ADDRESS = """() => {
     const shown = Number(document.querySelector('[data-testid=stSlider] input').value);
-    const told = Number(new URL(location).searchParams.get('heatmaps.threshold-normalized_error'));
+    const choices = [...new URL(location).searchParams];
+    const told = Number(choices.find(([name]) => name.startsWith('heatmaps.threshold-'))?.[1]);
     const step = Number(document.querySelector('[data-testid=stSlider] input').step) || 1e-6;
     return Math.abs(shown - told) <= 0.6 * step;
 }"""

@@ -53,7 +53,7 @@ def test_a_vae_against_the_mixture_through_a_volume(page: Page, smoke: Served) -
     open_page(page, smoke.url)
     visitor = Clicks(page)
     visitor.go("Viewer")
-    sides = {"Left": "vae:normalized_error", "Right": "gmm:outlier_posterior"}
+    sides = {"Left model": "vae:normalized_error", "Right model": "gmm:outlier_posterior"}
     for side, key in sides.items():
         name = line_text(smoke.store, "atlas T1w", key)
         group = page.get_by_role("radiogroup", name=side, exact=True)
@@ -186,5 +186,5 @@ def test_the_link_of_a_subject_opens_its_largest_lesion_in_the_viewer(
         "aria-label", f"Scan brats/{worst['Subject']}"
     )
     expect(page.locator(".viewer").get_by_text("in the lesion")).to_be_visible()
-    left = page.get_by_role("radiogroup", name="Left", exact=True)
+    left = page.get_by_role("radiogroup", name="Left model", exact=True)
     expect(left.get_by_role("radio", checked=True)).to_have_text(re.compile("^DAE"))
