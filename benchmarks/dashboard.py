@@ -69,13 +69,13 @@ class Timing:
 def measure() -> list[Measurement]:
     given = os.environ.get("DASHBOARD_STORE")
     if given:
-        return measure_on(Path(given))
+        return measure_store(Path(given))
     with tempfile.TemporaryDirectory() as folder:
         write_store(Path(folder), "synthetic", Wanted(trials=N_TRIALS, full=False))
-        return measure_on(Path(folder))
+        return measure_store(Path(folder))
 
 
-def measure_on(store: Path) -> list[Measurement]:
+def measure_store(store: Path) -> list[Measurement]:
     """Visit an empty app and the dashboard in turn."""
     empty, ours = [], []
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:

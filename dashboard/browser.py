@@ -47,11 +47,10 @@ if (!window.scrolledByKeyboard) {
       }
     }
   };
-  let asked = false;
+  let asked = 0;
   const later = () => {
-    if (asked) return;
-    asked = true;
-    setTimeout(() => { asked = false; reach(); }, 200);
+    clearTimeout(asked);
+    asked = setTimeout(reach, 300);
   };
   new MutationObserver(later).observe(document.body, {childList: true, subtree: true});
   window.addEventListener('resize', later);

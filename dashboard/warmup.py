@@ -8,12 +8,17 @@ and is said there.
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import threading
 from contextlib import suppress
 
+import dashboard
 from dashboard.options import DashboardOptions
 
 _MODULES = ("dashboard.frame", "dashboard.map_charts", "dashboard.slices", "pyarrow.acero")
+
+_STARTS = ("dashboard.app", "dashboard.main", "dashboard.views")
+"""What runs when it is loaded."""
 
 
 PATIENCE_S = 3.0
@@ -39,3 +44,6 @@ def _warm_up(options: DashboardOptions) -> None:
         if name is not None:
             view = open_study(uri, name).view()
             table_of(uri, name, view.version, "auc", "brain", view)
+    for found in pkgutil.iter_modules(dashboard.__path__, "dashboard."):
+        if found.name not in _STARTS:
+            importlib.import_module(found.name)

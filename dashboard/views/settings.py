@@ -67,8 +67,8 @@ def main() -> None:
     if not lines:
         empty("No trial has this figure", "Choose another metric; a cohort may have no lesions.")
         return
-    _one_by_one(frame, lines, place, metric)
-    _all_at_once(frame, lines, place, metric)
+    draw = {"One by one": _one_by_one, "All at once": _all_at_once}
+    draw[state.segmented("Settings", "show", list(draw))](frame, lines, place, metric)
     synthetic_note(frame, [cohort])
 
 
@@ -83,7 +83,6 @@ def _one_by_one(
     frame: Frame, lines: Sequence[Line], place: tuple[str, str, str], metric: str
 ) -> None:
     """A figure a setting, with the lines of all models that have it."""
-    st.header("One by one", anchor=False)
     axes: dict[str, Setting] = {}
     of_axis: dict[str, list[ModelLine]] = {}
     where = (frame.uri, frame.study, frame.view.version)
@@ -131,7 +130,6 @@ def _lines_table(lines: Sequence[ModelLine]) -> pa.Table:
 def _all_at_once(
     frame: Frame, lines: Sequence[Line], place: tuple[str, str, str], metric: str
 ) -> None:
-    st.header("All at once", anchor=False)
     keys = {":".join(line): line for line in lines}
     names = unique_names((key, frame.names.line(*line)) for key, line in keys.items())
     most = [key for key, line in keys.items() if len(frame.names.detector(line[0]).axes) > 1]

@@ -21,6 +21,7 @@ from study.report.importances import Importance, Tried
 from trainables.description import Setting
 
 Open = Callable[..., AppTest]
+ALL = "All at once"
 EVIL = "<script>alert(1)</script>"
 
 
@@ -64,7 +65,7 @@ def test_each_setting_has_a_figure_with_the_lines_of_the_models_that_have_it(
 
 def test_all_settings_of_a_line_are_drawn_and_weighed(open_app: Open, made_up_store: Path) -> None:
     line = "DAE · squared error (SE)"
-    app = open_app(made_up_store, "settings", cohort="brats T2w", line=line)
+    app = open_app(made_up_store, "settings", cohort="brats T2w", show=ALL, line=line)
     figures = _figures(app)
     (parallel,) = (f for f in figures if len(f["layout"].get("annotations", ())) > 5)
     told = [note["text"] for note in parallel["layout"]["annotations"]]
@@ -79,11 +80,11 @@ def test_all_settings_of_a_line_are_drawn_and_weighed(open_app: Open, made_up_st
 def test_a_model_without_settings_and_one_with_one_say_so(
     open_app: Open, made_up_store: Path
 ) -> None:
-    app = open_app(made_up_store, "settings", cohort="atlas T1w", line="Intensity")
+    app = open_app(made_up_store, "settings", cohort="atlas T1w", show=ALL, line="Intensity")
     assert not app.exception
     assert "No setting of Intensity varies here" in _texts(app)
     gmm = "modified GMM · outlier sum"
-    app = open_app(made_up_store, "settings", cohort="atlas T1w", line=gmm)
+    app = open_app(made_up_store, "settings", cohort="atlas T1w", show=ALL, line=gmm)
     assert not app.exception
     assert "One setting alone varies" in _texts(app)
 

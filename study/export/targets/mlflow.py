@@ -30,6 +30,7 @@ def export(study: ExportedStudy, place: str, runs: Sequence[Run]) -> Exported:
     # Files are what was asked for where the place is a folder; a server is not waited for long.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     mlflow = needed("mlflow", "mlflow")
     try:
         return _export(mlflow, study, place, runs)
