@@ -82,7 +82,7 @@ def _lines(frame: Frame, rows: pa.Table, metric: str) -> list[Line]:
 def _one_by_one(
     frame: Frame, lines: Sequence[Line], place: tuple[str, str, str], metric: str
 ) -> None:
-    """A figure a setting, with the lines of all models that have it."""
+    """The lines of all models over a setting that they have."""
     axes: dict[str, Setting] = {}
     of_axis: dict[str, list[ModelLine]] = {}
     where = (frame.uri, frame.study, frame.view.version)
@@ -96,19 +96,21 @@ def _one_by_one(
     if not axes:
         st.caption("No model has been evaluated here with two values of a setting.")
         return
-    for number, (name, axis) in enumerate(axes.items()):
-        if number % 2 == 0:  # a row of two, so that one column has them in order
-            places = st.columns(2, gap="large")
-        with places[number % 2]:
-            st.markdown(f"**{markdown_text(axis.title)}**")
-            shown = of_axis[name]
-            chart(
-                over_setting(shown, METRIC_LABELS[metric], axis),
-                f"over {name}",
-                lambda shown=shown: _lines_table(shown),  # type: ignore[misc]
-                f"{METRIC_LABELS[metric]} of the best settings over {axis.title}",
-                stem=f"{frame.study}-over-{name}",
-            )
+    name = state.segmented(
+        "Over",
+        "axis",
+        list(axes),
+        default=max(of_axis, key=lambda name: len(of_axis[name])),
+        show=lambda name: markdown_text(axes[name].title),
+    )
+    shown = of_axis[name]
+    chart(
+        over_setting(shown, METRIC_LABELS[metric], axes[name]),
+        f"over {name}",
+        lambda: _lines_table(shown),
+        f"{METRIC_LABELS[metric]} of the best settings over {axes[name].title}",
+        stem=f"{frame.study}-over-{name}",
+    )
     st.caption(
         "At each value the best of the other settings, the mean over its seeds; the band goes from "
         "the worst seed to the best. Lines that table 1 shows where there is room for few."

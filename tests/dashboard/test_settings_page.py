@@ -15,6 +15,7 @@ from dashboard.data import rows_of
 from dashboard.reader import StudyReader, StudyView
 from dashboard.setting_charts import ModelLine, importance_figure, over_setting, parallel_figure
 from dashboard.tables import GridLine, grid_line
+from dashboard.text import markdown_text
 from datasets.storage import Storage
 from study.records.names import Names
 from study.report.importances import Importance, Tried
@@ -45,22 +46,25 @@ def _texts(app: AppTest) -> str:
 def test_each_setting_has_a_figure_with_the_lines_of_the_models_that_have_it(
     open_app: Open, made_up_store: Path, view: StudyView
 ) -> None:
-    app = open_app(made_up_store, "settings", cohort="atlas T1w")
-    assert not app.exception
-    by_axis = {
-        f["layout"]["xaxis"]["title"]["text"]: [t for t in f["data"] if t.get("name")]
-        for f in _figures(app)
-        if "xaxis" in f["layout"]
-    }
     names = Names(view.record.detectors if view.record else {})
     for axis in names.detector("vae").axes:
-        lines = by_axis[axis.title]
+        lines = _lines_over(open_app, made_up_store, axis)
         assert {line["name"].split(" ")[0] for line in lines} == {"AE", "DAE", "VAE"}
         (line,) = (line for line in lines if line["name"] == "VAE E")
         place = {"cohort": "atlas", "modality": "T1w", "region": "brain"}
         rows = rows_of(view.results, **place, model="vae", score="normalized_error")
         assert tuple(line["y"]) == pytest.approx(grid_line(rows, "auc", axis).values)
-    assert any("GMM" in line["name"] for lines in by_axis.values() for line in lines)
+    (only,) = names.detector("gmm").axes
+    assert all("GMM" in line["name"] for line in _lines_over(open_app, made_up_store, only))
+
+
+def _lines_over(open_app: Open, store: Path, axis: Setting) -> list[dict[str, Any]]:
+    """What the page draws over a setting."""
+    app = open_app(store, "settings", cohort="atlas T1w", axis=markdown_text(axis.title))
+    assert not app.exception
+    (figure,) = _figures(app)
+    assert figure["layout"]["xaxis"]["title"]["text"] == axis.title
+    return [trace for trace in figure["data"] if trace.get("name")]
 
 
 def test_all_settings_of_a_line_are_drawn_and_weighed(open_app: Open, made_up_store: Path) -> None:
