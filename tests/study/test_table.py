@@ -29,15 +29,7 @@ from study.report.paper import (
     paper_mixture,
     paper_networks,
 )
-from study.report.report import (
-    Report,
-    as_csv,
-    as_json,
-    as_latex,
-    make_report,
-    print_report,
-    searched,
-)
+from study.report.report import Report, as_csv, as_json, as_latex, make_report, print_report
 from study.report.table import result_rows, table_columns, table_lines
 from study.report.table_one import BELOW_CHANCE, Cell, TableOne, table_one
 from trainables.detector import score_names
@@ -401,10 +393,3 @@ def test_trials_are_counted_by_what_their_records_say(
     put_trial(local_study, lame, {"x": 0.5}, failed_evals=[lame.evals[0].cohort])
     counts = count_trials(record, load_index(local_study), running=2)
     assert (counts.planned, counts.done, counts.failed, counts.running) == (24, 1, 2, 2)
-
-
-def test_a_search_without_results_has_chosen_nothing(record: StudyRecord) -> None:
-    assert record.searches
-    everything = {(search.spec.model, search.spec.modality) for search in record.searches}
-    assert searched(record.searches, set()) == []
-    assert len(searched(record.searches, everything)) == len(everything)
