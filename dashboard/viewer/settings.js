@@ -23,7 +23,7 @@ function settingsOf(scene, text) {
   for (const [score, place] of scoresOf(scene)) {
     if (settings.scores.has(score.key)) continue;
     const known = told.scores.get(score.key) ?? remembered.scores.get(score.key);
-    const map = known && known.map in scene.colour_maps ? known.map : mapOf(scene, place);
+    const map = known && Object.hasOwn(scene.colour_maps, known.map) ? known.map : mapOf(scene, place);
     settings.scores.set(score.key, { ...usualScore(score), ...known, map });
   }
   remember(scene, settings);
