@@ -49,8 +49,10 @@ if (!window.scrolledByKeyboard) {
   };
   let asked = 0;
   const later = () => {
-    clearTimeout(asked);
-    asked = setTimeout(reach, 300);
+    asked ||= setTimeout(() => {
+      asked = 0;
+      reach();
+    }, 300);
   };
   new MutationObserver(later).observe(document.body, {childList: true, subtree: true});
   window.addEventListener('resize', later);
