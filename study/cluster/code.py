@@ -17,7 +17,11 @@ from pathlib import Path
 
 PACKAGES = ("dashboard", "datasets", "study", "trainables")
 
-PACKAGE_DATA = {"study.apply": ("templates/*",), "study.prepare": ("templates/*",)}
+PACKAGE_DATA = {
+    "study.apply": ("templates/*",),
+    "study.prepare": ("templates/*",),
+    "dashboard.viewer": ("*.html", "*.css", "*.js"),
+}
 """Files beside modules that are needed when they run; the same as in ``pyproject.toml``."""
 
 SUBMITTED = "submitted"
@@ -25,7 +29,7 @@ SUBMITTED = "submitted"
 
 _PROJECT = "anomaly-study"
 _MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\.py")
-_DATA_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\.(html|css)")
+_DATA_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\.(html|css|js)")
 _FILE_NAME = re.compile(r"[^/\0]{1,255}")
 
 

@@ -99,7 +99,8 @@ def test_all_modules_and_the_data_that_the_project_file_names_are_sent() -> None
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert {name: tuple(data) for name, data in project["package-data"].items()} == PACKAGE_DATA
     assert {f"{name}*" for name in PACKAGES} == set(project["packages"]["find"]["include"])
-    assert {"study/prepare/templates/page.css", "study/apply/templates/scan.html"} <= sent
+    needed = {"study/prepare/templates/page.css", "study/prepare/templates/page.js"}
+    assert {*needed, "study/apply/templates/scan.html", "dashboard/viewer/viewer.js"} <= sent
     assert "pyproject.toml" in sent
 
 
