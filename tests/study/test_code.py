@@ -87,7 +87,7 @@ def test_nothing_but_modules_and_their_data_is_sent_of_a_checkout(checkout: Path
     assert all(path.exists() for path in strewn)
     assert _sent(checkout) == before
     assert sum(before.values()) < 4 << 20
-    assert {Path(name).suffix for name in before} == {".py", ".toml", ".html", ".css"}
+    assert {Path(name).suffix for name in before} == {".py", ".toml", ".html", ".css", ".js"}
 
 
 def test_all_modules_and_the_data_that_the_project_file_names_are_sent() -> None:
