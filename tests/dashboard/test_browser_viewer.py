@@ -23,36 +23,17 @@ from datasets.settings import SIZE
 from datasets.shards import SliceColumns, read_slices
 from datasets.storage import Storage
 from study.report.choice import best_rows
-from tests.dashboard.browsing import Served, address_of, open_page
-from tests.dashboard.viewing import sides
+from tests.dashboard.browsing import Served, address_of
+from tests.dashboard.viewing import (
+    crosshair_of,
+    drawn,
+    open_viewer,
+    pictures_of,
+    plane_of,
+    until_told,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-LEFT, RIGHT = "vae:normalized_error", "gmm:outlier_sum"
-
-
-def _open(
-    page: Page, smoke: Served, left: str = LEFT, right: str = RIGHT, **choices: str
-) -> Locator:
-    chosen = sides(smoke.store, "atlas T1w", left, right)
-    open_page(page, smoke.url, "viewer", **chosen, **choices)
-    return _drawn(page)
-
-
-def _drawn(page: Page) -> Locator:
-    viewer = page.locator(".viewer")
-    expect(viewer).to_have_attribute("data-at", re.compile(r"\d"))
-    return viewer
-
-
-def _at(viewer: Locator) -> tuple[int, ...]:
-    text = viewer.get_attribute("data-at")
-    assert text
-    return tuple(int(v) for v in text.split(","))
-
-
-def _plane(viewer: Locator, name: str, side: int = 0) -> Locator:
-    return viewer.locator(f"canvas[data-plane={name}]").nth(side)
 
 
 def _place(viewer: Locator) -> tuple[tuple[int, ...], tuple[float, ...]]:
@@ -64,24 +45,6 @@ def _place(viewer: Locator) -> tuple[tuple[int, ...], tuple[float, ...]]:
     signs = {"right": 1, "anterior": 1, "superior": 1, "left": -1, "posterior": -1, "inferior": -1}
     mm = tuple(float(value) * signs[word] for value, word in words)
     return tuple(int(v) for v in found.groups()[:3]), mm
-
-
-def _pictures(viewer: Locator) -> list[str]:
-    """What is drawn on every plane, once nothing is left to be drawn."""
-    script = """async viewer => {
-        for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
-        return [...viewer.querySelectorAll('canvas')].map(canvas => canvas.toDataURL());
-    }"""
-    found: list[str] = viewer.evaluate(script)
-    return found
-
-
-def _told(page: Page) -> None:
-    """Wait until the address says what is looked at."""
-    viewer = page.locator(".viewer")
-    x, y, _ = _at(viewer)
-    z = _plane(viewer, "axial").get_attribute("aria-valuenow")
-    expect(page).to_have_url(re.compile(rf"view=at\*[0-9a-f]+\*{x}\*{y}\*{z}(?!\d)"))
 
 
 def _scan(smoke: Served, viewer: Locator) -> tuple[ScanRecord, SliceColumns]:
@@ -110,21 +73,21 @@ def test_ten_presses_move_ten_slices_of_both_sides_and_the_server_hears_nothing(
         socket.on("framesent", lambda payload: sent.append(payload))
 
     page.on("websocket", opened)
-    viewer = _open(page, smoke)
-    x, y, z = _at(viewer)
-    right = _plane(viewer, "axial", 1)
+    viewer = open_viewer(page, smoke)
+    x, y, z = crosshair_of(viewer)
+    right = plane_of(viewer, "axial", 1)
     right.focus()
     assert sent
     sent.clear()
     for key, steps in (("ArrowUp", 10), ("PageDown", -10), ("PageUp", 10), ("ArrowDown", -10)):
-        before = _at(viewer)
+        before = crosshair_of(viewer)
         for _ in range(10):
             page.keyboard.press(key)
         z = before[2] + steps
         expect(viewer).to_have_attribute("data-at", f"{x},{y},{z}")
     first = int(right.get_attribute("aria-valuemin") or "")
     for side in (0, 1):
-        plane = _plane(viewer, "axial", side)
+        plane = plane_of(viewer, "axial", side)
         expect(plane).to_have_attribute("aria-valuenow", str(first + z))
     box = right.bounding_box()
     assert box is not None
@@ -136,52 +99,52 @@ def test_ten_presses_move_ten_slices_of_both_sides_and_the_server_hears_nothing(
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.up()
     expect(viewer).to_have_attribute("data-at", f"{SIZE // 2},{SIZE // 2 - 1},{z + 3}")
-    _told(page)
+    until_told(page)
     assert sent == []
 
 
 def test_link_shows_the_same_in_a_fresh_browser(
     page: Page, browser: Browser, smoke: Served
 ) -> None:
-    viewer = _open(page, smoke, **{"left-second": "squared error (SE)"})
-    usual = _pictures(viewer)
+    viewer = open_viewer(page, smoke, **{"left-second": "squared error (SE)"})
+    usual = pictures_of(viewer)
     viewer.get_by_label("Exact threshold, normalised error").fill("0.31")
     viewer.get_by_label("Opacity, outlier sum").fill("85")
     viewer.get_by_label("Colours, squared error").select_option("red")
     viewer.get_by_label("White").fill("1.9")
     viewer.get_by_label("Radiological").check()
     viewer.get_by_label("Outline").uncheck()
-    _plane(viewer, "coronal").click(position={"x": 90, "y": 60})
-    _told(page)
+    plane_of(viewer, "coronal").click(position={"x": 90, "y": 60})
+    until_told(page)
     expect(page).to_have_url(re.compile("0.31"))
-    shown = _pictures(viewer)
+    shown = pictures_of(viewer)
     assert all(a != b for a, b in zip(usual, shown, strict=True))
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     context.set_default_timeout(60_000)
     other = context.new_page()
     other.goto(page.url)
-    fresh = _drawn(other)
+    fresh = drawn(other)
     expect(fresh).to_have_attribute("data-at", viewer.get_attribute("data-at") or "")
     expect(fresh.get_by_label("Exact threshold, normalised error")).to_have_value("0.31")
-    assert _pictures(fresh) == shown
-    _told(other)
+    assert pictures_of(fresh) == shown
+    until_told(other)
     assert address_of(other)["view"] == address_of(page)["view"]
     fresh.get_by_role("button", name="Reset").click()
     expect(fresh.get_by_label("Opacity, outlier sum")).to_have_value("60")
-    assert _pictures(fresh) == usual
+    assert pictures_of(fresh) == usual
     context.close()
 
 
 def test_a_click_beside_a_letter_moves_to_that_side_of_the_patient(
     page: Page, smoke: Served
 ) -> None:
-    viewer = _open(page, smoke)
+    viewer = open_viewer(page, smoke)
     axis_of = {letter: axis for axis, ends in enumerate(LETTERS) for letter in ends}
     for convention, left in (("Neurological", "L"), ("Radiological", "R")):
         viewer.get_by_label(convention).check()
         shown = {}
         for name in ("axial", "coronal", "sagittal"):
-            plane = _plane(viewer, name)
+            plane = plane_of(viewer, name)
             box = plane.bounding_box()
             assert box is not None
             w, h = box["width"], box["height"]
@@ -203,13 +166,13 @@ def test_a_click_beside_a_letter_moves_to_that_side_of_the_patient(
 
 
 def _settled_place(viewer: Locator) -> tuple[float, ...]:
-    _pictures(viewer)
+    pictures_of(viewer)
     return _place(viewer)[1]
 
 
 def test_what_is_drawn_at_a_point_is_what_is_told_of_it(page: Page, smoke: Served) -> None:
     """The grey that a plane has at a point is the image's value there, also when mirrored."""
-    viewer = _open(page, smoke, right="none")
+    viewer = open_viewer(page, smoke, right="none")
     viewer.get_by_label("Outline").uncheck()
     viewer.get_by_label("Opacity, normalised error").fill("0")
     viewer.get_by_label("White").fill("1.3")
@@ -218,13 +181,13 @@ def test_what_is_drawn_at_a_point_is_what_is_told_of_it(page: Page, smoke: Serve
         const context = canvas.getContext('2d');
         return context.getImageData(x * canvas.width, y * canvas.height, 1, 1).data[0];
     }"""
-    ends = [_plane(viewer, "axial").get_attribute(f"aria-value{end}") for end in ("min", "max")]
+    ends = [plane_of(viewer, "axial").get_attribute(f"aria-value{end}") for end in ("min", "max")]
     n_planes = int(ends[1] or "") - int(ends[0] or "") + 1
     seen = set()
     for convention in ("Neurological", "Radiological"):
         viewer.get_by_label(convention).check()
         for name in ("axial", "coronal", "sagittal"):
-            plane = _plane(viewer, name)
+            plane = plane_of(viewer, name)
             box = plane.bounding_box()
             assert box is not None
             rows = SIZE if name == "axial" else n_planes
@@ -232,7 +195,7 @@ def test_what_is_drawn_at_a_point_is_what_is_told_of_it(page: Page, smoke: Serve
                 # The middle of a pixel, since the mouse is at whole pixels of the screen.
                 x, y = (column + 0.5) / SIZE, (int(share * rows) + 0.5) / rows
                 plane.click(position={"x": x * box["width"], "y": y * box["height"]})
-                _pictures(viewer)
+                pictures_of(viewer)
                 told = re.search(r"image ([-0-9.]+)", viewer.locator(".place").inner_text())
                 grey = plane.evaluate(grey_at, [x, y])
                 expected = 255 * float(told[1]) / white if told else 0  # outside the brain
@@ -242,8 +205,8 @@ def test_what_is_drawn_at_a_point_is_what_is_told_of_it(page: Page, smoke: Serve
 
 
 def test_largest_lesion_is_where_the_scan_has_it(page: Page, smoke: Served) -> None:
-    viewer = _open(page, smoke)
-    plane = _plane(viewer, "sagittal")
+    viewer = open_viewer(page, smoke)
+    plane = plane_of(viewer, "sagittal")
     plane.focus()
     page.keyboard.press("Home")
     expect(plane).to_have_attribute("aria-valuenow", "0")
@@ -262,7 +225,7 @@ def test_largest_lesion_is_where_the_scan_has_it(page: Page, smoke: Served) -> N
     )
     with_lesion = np.flatnonzero(_masks(slices.lesion_bits_NK).any(axis=(1, 2)))
     indices = slices.slice_index_N[with_lesion].tolist()
-    axial = _plane(viewer, "axial")
+    axial = plane_of(viewer, "axial")
     here = int(axial.get_attribute("aria-valuenow") or "")
     viewer.get_by_role("button", name="Next lesion slice").click()
     above = [i for i in indices if i > here]
@@ -274,9 +237,9 @@ def test_values_at_the_crosshair_are_those_of_the_trials(
 ) -> None:
     import safetensors.numpy
 
-    viewer = _open(page, smoke)
-    x, y, _ = _at(viewer)
-    axial = _plane(viewer, "axial")
+    viewer = open_viewer(page, smoke)
+    x, y, _ = crosshair_of(viewer)
+    axial = plane_of(viewer, "axial")
     index = int(axial.get_attribute("aria-valuenow") or "")
     _, slices = _scan(smoke, viewer)
     at = int(np.flatnonzero(slices.slice_index_N == index)[0])
@@ -302,21 +265,21 @@ def test_values_at_the_crosshair_are_those_of_the_trials(
 
 
 def test_pixels_below_the_threshold_are_clear(page: Page, smoke: Served) -> None:
-    viewer = _open(page, smoke, right="none")
+    viewer = open_viewer(page, smoke, right="none")
     threshold = viewer.get_by_label("Exact threshold, normalised error")
     opacity = viewer.get_by_label("Opacity, normalised error")
     threshold.fill("")
-    everything = _pictures(viewer)
+    everything = pictures_of(viewer)
     threshold.fill("1e30")
-    nothing = _pictures(viewer)
+    nothing = pictures_of(viewer)
     threshold.fill("")
     opacity.fill("0")
-    assert _pictures(viewer) == nothing
+    assert pictures_of(viewer) == nothing
     assert all(a != b for a, b in zip(everything, nothing, strict=True))
 
 
 def test_everything_is_reached_with_the_keyboard(page: Page, smoke: Served) -> None:
-    viewer = _open(page, smoke, right="none")
+    viewer = open_viewer(page, smoke, right="none")
     viewer.get_by_role("button", name="Largest lesion").focus()
     names = []
     script = """() => {
@@ -348,22 +311,22 @@ def test_everything_is_reached_with_the_keyboard(page: Page, smoke: Served) -> N
 def test_an_address_with_nonsense_shows_the_usual_view(page: Page, smoke: Served) -> None:
     nonsense = "at*x*1_<script>alert(1)</script>_s*__proto__*NaN*-4*red_win*9*1_at*q*1*2*3_%00"
     page.goto(f"{smoke.url}/viewer?{urlencode({'viewer.cohort': 'atlas T1w', 'view': nonsense})}")
-    viewer = _drawn(page)
+    viewer = drawn(page)
     expect(viewer.locator(".place")).to_contain_text("in the lesion")
-    _told(page)
+    until_told(page)
     assert re.fullmatch(r"at\*[0-9a-f]{8}\*\d+\*\d+\*\d+", address_of(page)["view"])
 
 
 def test_another_scan_begins_in_its_own_lesion_and_keeps_the_look(
     page: Page, smoke: Served
 ) -> None:
-    viewer = _open(page, smoke)
+    viewer = open_viewer(page, smoke)
     viewer.get_by_label("Radiological").check()
     viewer.get_by_label("Opacity, outlier sum").fill("30")
-    plane = _plane(viewer, "sagittal")
+    plane = plane_of(viewer, "sagittal")
     plane.focus()
     page.keyboard.press("Home")
-    _told(page)
+    until_told(page)
     first = address_of(page)["view"]
     name = viewer.get_attribute("aria-label") or ""
     _choose(page, 1)
@@ -371,7 +334,7 @@ def test_another_scan_begins_in_its_own_lesion_and_keeps_the_look(
     expect(viewer.locator(".place")).to_contain_text("in the lesion")
     expect(viewer.get_by_label("Radiological")).to_be_checked()
     expect(viewer.get_by_label("Opacity, outlier sum")).to_have_value("30")
-    _told(page)
+    until_told(page)
     assert address_of(page)["view"].split("*")[1] != first.split("*")[1]
     # Where it was left is where the first scan is seen again.
     _choose(page, 0)
@@ -382,7 +345,7 @@ def _choose(page: Page, number: int) -> None:
     settled(page)
     box = page.get_by_role("combobox", name="Subject")
     box.scroll_into_view_if_needed()
-    _pictures(page.locator(".viewer"))  # a list closes when what is around it scrolls
+    pictures_of(page.locator(".viewer"))  # a list closes when what is around it scrolls
     box.click()
     page.get_by_role("option").filter(has_text="atlas/").nth(number).click()
 
@@ -409,9 +372,9 @@ def test_scores_that_are_not_finite_are_clear_and_told(
         }
         part = trial.attempt().put("model.safetensors", safetensors.numpy.save(broken))
         trial.write_fit(fit.model_copy(update={"parts": {**fit.parts, "model.safetensors": part}}))
-    viewer = _open(page, copy, left="ae:squared_error", right="none")
+    viewer = open_viewer(page, copy, left="ae:squared_error", right="none")
     expect(viewer.locator(".value")).to_have_text("not finite")
-    opaque = _pictures(viewer)
+    opaque = pictures_of(viewer)
     viewer.get_by_label("Opacity, squared error").fill("0")
-    assert _pictures(viewer) == opaque
+    assert pictures_of(viewer) == opaque
     expect(page.get_by_test_id("stAlert")).to_have_count(0)
