@@ -8,6 +8,7 @@ store is escaped, since plotly reads HTML in it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -161,32 +162,43 @@ def paper_figure(table: TableOne, columns: Sequence[tuple[str, str]]) -> go.Figu
     names = [plot_text(table.names.short_line(*line)) for line in table.lines]
     styles = [line_style(table.names, *line, i) for i, line in enumerate(table.lines)]
     colours = [colour for colour, _ in styles]
-    figure = go.Figure()
+    traces: list[dict[str, Any]] = []
+    axes: dict[str, Any] = {}
+    chances, titles = [], []
     for i, column in enumerate(columns):
         suffix = "" if i == 0 else str(i + 1)
-        axes = {"xaxis": f"x{suffix}", "yaxis": "y"}
         cells = [table.cells[line, column] for line in table.lines]
-        _add_pairs(figure, names, cells, colours, axes)
+        traces += _pair_traces(names, cells, colours, {"xaxis": f"x{suffix}", "yaxis": "y"})
         span = [i / n + 0.01 * min(i, 1), (i + 1) / n - 0.01]
-        chance = {"x0": 0.5, "x1": 0.5, "y0": 0, "y1": 1, "yref": "paper", "xref": f"x{suffix}"}
-        figure.add_shape(chance, line={"color": "#9A9A9A", "dash": "dash", "width": 1})
-        figure.add_annotation(
-            text=f"<b>{plot_text(' '.join(column))}</b>",
-            x=span[0],
-            y=1.02,
-            xref="paper",
-            yref="paper",
-            xanchor="left",
-            yanchor="bottom",
-            showarrow=False,
-            font={"size": 13},
-        )
-        figure.update_layout({f"xaxis{suffix}": {"domain": span, "anchor": "y"}})
+        axes[f"xaxis{suffix}"] = {"domain": span, "anchor": "y"}
+        chances.append(_chance_line(f"x{suffix}"))
+        titles.append(_column_title(" ".join(column), span[0]))
+    # In one piece: plotly takes several times as long for a figure that grows.
+    figure = go.Figure(data=traces, layout={**axes, "shapes": chances, "annotations": titles})
     finish(figure, "ROC-AUC", "", height=90 + 26 * len(names))
     figure.update_xaxes(range=_span(table, columns))
     figure.update_yaxes(autorange="reversed", categoryarray=names, type="category")
     figure.update_layout(showlegend=False, margin={"t": 32})
     return figure
+
+
+def _chance_line(axis: str) -> dict[str, Any]:
+    line = {"color": "#9A9A9A", "dash": "dash", "width": 1}
+    return {"x0": 0.5, "x1": 0.5, "y0": 0, "y1": 1, "yref": "paper", "xref": axis, "line": line}
+
+
+def _column_title(text: str, x: float) -> dict[str, Any]:
+    return {
+        "text": f"<b>{plot_text(text)}</b>",
+        "x": x,
+        "y": 1.02,
+        "xref": "paper",
+        "yref": "paper",
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 13},
+    }
 
 
 def _span(table: TableOne, columns: Sequence[tuple[str, str]]) -> tuple[float, float]:
@@ -200,45 +212,39 @@ def _span(table: TableOne, columns: Sequence[tuple[str, str]]) -> tuple[float, f
     return min(known) - 0.03, max(known) + 0.03
 
 
-def _add_pairs(
-    figure: go.Figure,
-    names: Sequence[str],
-    cells: Sequence[Cell],
-    colours: Sequence[str],
-    axes: dict[str, str],
-) -> None:
+def _pair_traces(
+    names: Sequence[str], cells: Sequence[Cell], colours: Sequence[str], axes: dict[str, str]
+) -> list[dict[str, Any]]:
     """The paper's and our figure of each line, tied together."""
     ends = [
         (name, cell.paper, cell.value)
         for name, cell in zip(names, cells, strict=True)
         if cell.paper is not None and cell.value is not None
     ]
-    figure.add_scatter(
-        x=[x for _, paper, ours in ends for x in (paper, ours, None)],
-        y=[y for name, _, _ in ends for y in (name, name, None)],
-        mode="lines",
-        line={"color": "#9A9A9A", "width": 1.5},
-        hoverinfo="skip",
-        **axes,
-    )
-    figure.add_scatter(
-        x=[cell.paper for cell in cells],
-        y=list(names),
-        mode="markers",
-        marker={"symbol": "diamond-open", "size": 10, "color": "#8C8C8C", "line": {"width": 2}},
-        hovertemplate="%{y}<br>paper %{x:.3f}<extra></extra>",
-        **axes,
-    )
-    figure.add_scatter(
-        x=[cell.value for cell in cells],
-        y=list(names),
-        mode="markers",
-        marker={"size": 11, "color": list(colours)},
-        error_x=_intervals(cells),
-        customdata=[[plot_text(cell.setting.table_text)] for cell in cells],
-        hovertemplate="%{y} %{customdata[0]}<br>this study %{x:.3f}<extra></extra>",
-        **axes,
-    )
+    tie = {
+        "x": [x for _, paper, ours in ends for x in (paper, ours, None)],
+        "y": [y for name, _, _ in ends for y in (name, name, None)],
+        "mode": "lines",
+        "line": {"color": "#9A9A9A", "width": 1.5},
+        "hoverinfo": "skip",
+    }
+    papers = {
+        "x": [cell.paper for cell in cells],
+        "y": list(names),
+        "mode": "markers",
+        "marker": {"symbol": "diamond-open", "size": 10, "color": "#8C8C8C", "line": {"width": 2}},
+        "hovertemplate": "%{y}<br>paper %{x:.3f}<extra></extra>",
+    }
+    ours = {
+        "x": [cell.value for cell in cells],
+        "y": list(names),
+        "mode": "markers",
+        "marker": {"size": 11, "color": list(colours)},
+        "error_x": _intervals(cells),
+        "customdata": [[plot_text(cell.setting.table_text)] for cell in cells],
+        "hovertemplate": "%{y} %{customdata[0]}<br>this study %{x:.3f}<extra></extra>",
+    }
+    return [{"type": "scatter", **trace, **axes} for trace in (tie, papers, ours)]
 
 
 def volume_figure(groups: Sequence[tuple[str, Sequence[float]]]) -> go.Figure:

@@ -12,8 +12,8 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard import navigation, state
+from dashboard.ahead import fetch_ahead
 from dashboard.browser import SCRIPT, STYLE
-from dashboard.curve_charts import loss_curves
 from dashboard.data import StoreListing, list_studies, open_study, prepared
 from dashboard.navigation import register_pages
 from dashboard.options import DashboardOptions, parse_options
@@ -28,7 +28,6 @@ from study.report.table import table_columns
 
 _FRAME = "frame"
 DATA = "data"
-_FETCHED = "plotly fetched"
 
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E"
@@ -90,18 +89,10 @@ def begin() -> Iterator[tuple[StreamlitPage, Frame | None]]:
     st.session_state[_FRAME] = frame
     try:
         yield page, frame
-        _fetch_plotly()
+        fetch_ahead()
         state.end_run()
     finally:
         del st.session_state[_FRAME]
-
-
-def _fetch_plotly() -> None:
-    """Let the browser fetch what draws figures while the first page is being read."""
-    if _FETCHED not in st.session_state:
-        st.session_state[_FETCHED] = True
-        with st.container(key="unseen"):
-            st.plotly_chart(loss_curves([], log_y=False), key="unseen figure")
 
 
 def current() -> Frame:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -70,37 +72,41 @@ def map_row(panels: Sequence[MapPanel], largest: int = 230, slots: int = 0) -> g
     above, below = 34, 40 if has_bars else 4
     height = round(above + side + below)
     rows = (below / height, 1 - above / height)
-    figure = go.Figure()
+    traces: list[dict[str, Any]] = []
+    axes: dict[str, Any] = {}
+    titles = []
     for i, panel in enumerate(panels):
         suffix = "" if i == 0 else str(i + 1)
         span = (i / n + 0.03 / n, (i + 1) / n - 0.03 / n)
-        _add_map(figure, panel, suffix)
-        figure.update_layout(
-            {
-                f"xaxis{suffix}": {**_BARE, "domain": span, "range": [-0.5, 127.5]},
-                f"yaxis{suffix}": {
-                    **_BARE,
-                    "range": [127.5, -0.5],
-                    "scaleanchor": f"x{suffix}",
-                    "domain": rows,
-                    "constraintoward": "top",
-                },
-            }
-        )
-        figure.add_annotation(
-            text="<br>".join(plot_text(part) for part in panel.title.split("\n")),
-            x=sum(span) / 2,
-            y=rows[1],
-            xref="paper",
-            yref="paper",
-            xanchor="center",
-            yanchor="bottom",
-            showarrow=False,
-            font={"size": 11},
-        )
-    _add_bars(figure, panels, n, rows[0])
-    figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, height=height, dragmode=False)
-    return figure
+        traces += _map_traces(panel, suffix)
+        axes[f"xaxis{suffix}"] = {**_BARE, "domain": span, "range": [-0.5, 127.5]}
+        axes[f"yaxis{suffix}"] = {
+            **_BARE,
+            "range": [127.5, -0.5],
+            "scaleanchor": f"x{suffix}",
+            "domain": rows,
+            "constraintoward": "top",
+        }
+        titles.append(_panel_title(panel.title, sum(span) / 2, rows[1]))
+    rest = {"margin": {"l": 0, "r": 0, "t": 0, "b": 0}, "height": height, "dragmode": False}
+    # In one piece: plotly takes several times as long for a figure that grows.
+    return go.Figure(
+        data=traces + _bars(panels, n, rows[0]), layout={"annotations": titles, **axes, **rest}
+    )
+
+
+def _panel_title(text: str, x: float, y: float) -> dict[str, Any]:
+    return {
+        "text": "<br>".join(plot_text(part) for part in text.split("\n")),
+        "x": x,
+        "y": y,
+        "xref": "paper",
+        "yref": "paper",
+        "xanchor": "center",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 11},
+    }
 
 
 def row_width(n: int, largest: int = 230) -> int:
@@ -124,28 +130,33 @@ _BARE = {
 }
 
 
-def _add_map(figure: go.Figure, panel: MapPanel, suffix: str) -> None:
+def _map_traces(panel: MapPanel, suffix: str) -> list[dict[str, Any]]:
     axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
-    figure.add_heatmap(
-        z=panel.values_HW,
-        zmin=panel.low,
-        zmax=panel.high,
-        colorscale=IMAGE_SCALE if panel.grey else list(MAP_SCALE),
-        showscale=False,
-        hoverongaps=False,
-        hovertemplate="row %{y}, column %{x}<br>%{z:.4g}<extra></extra>",
+    picture = {
+        "type": "heatmap",
+        "z": panel.values_HW,
+        "zmin": panel.low,
+        "zmax": panel.high,
+        "colorscale": IMAGE_SCALE if panel.grey else list(MAP_SCALE),
+        "showscale": False,
+        "hoverongaps": False,
+        "hovertemplate": "row %{y}, column %{x}<br>%{z:.4g}<extra></extra>",
         **axes,
-    )
-    for x, y, colour in panel.outlines:
-        figure.add_scatter(
-            x=x,
-            y=y,
-            mode="lines",
-            line={"color": colour, "width": 1.4},
-            hoverinfo="skip",
-            showlegend=False,
+    }
+    outlines = [
+        {
+            "type": "scatter",
+            "x": x,
+            "y": y,
+            "mode": "lines",
+            "line": {"color": colour, "width": 1.4},
+            "hoverinfo": "skip",
+            "showlegend": False,
             **axes,
-        )
+        }
+        for x, y, colour in panel.outlines
+    ]
+    return [picture, *outlines]
 
 
 def _end(value: float, span: float) -> str:
@@ -153,48 +164,47 @@ def _end(value: float, span: float) -> str:
     return "0" if abs(value) < 0.005 * span else f"{value:.2g}"
 
 
-def _add_bars(figure: go.Figure, panels: Sequence[MapPanel], n: int, top: float) -> None:
+def _bars(panels: Sequence[MapPanel], n: int, top: float) -> list[dict[str, Any]]:
+    """The colour bar of each group of scores: an empty trace that carries it."""
+    found = []
     start = 0
-    while start < len(panels):
-        stop = start
-        while stop < len(panels) and panels[stop].group == panels[start].group:
-            stop += 1
-        first = panels[start]
-        ends = [first.low, first.high]
+    for _, group in groupby(panels, key=lambda panel: panel.group):
+        members = list(group)
+        stop = start + len(members)
+        first = members[0]
         if not first.grey:
-            # A colour bar belongs to a trace; an empty one carries it for the whole group.
-            figure.add_scatter(
-                x=[None],
-                y=[None],
-                mode="markers",
-                showlegend=False,
-                hoverinfo="skip",
-                marker={
-                    "color": [first.low],
-                    "cmin": first.low,
-                    "cmax": first.high,
-                    "colorscale": list(MAP_SCALE),
-                    "showscale": True,
-                    "colorbar": {
-                        "orientation": "h",
-                        "x": (start + stop) / 2 / n,
-                        "xanchor": "center",
-                        "y": top - 0.03,
-                        "yanchor": "top",
-                        "len": (stop - start) / n * 0.9,
-                        "thickness": 7,
-                        "ypad": 0,
-                        "tickvals": ends,
-                        "ticktext": [_end(value, ends[1] - ends[0]) for value in ends],
-                        "ticks": "",
-                        "tickfont": {"size": 10},
-                        "title": {
-                            "text": plot_text(first.group),
-                            "side": "bottom",
-                            "font": {"size": 10},
-                        },
-                        "outlinewidth": 0,
-                    },
-                },
+            bar = {
+                **_BAR,
+                "x": (start + stop) / 2 / n,
+                "y": top - 0.03,
+                "len": (stop - start) / n * 0.9,
+                "tickvals": [first.low, first.high],
+                "ticktext": [_end(end, first.high - first.low) for end in (first.low, first.high)],
+                "title": {"text": plot_text(first.group), "side": "bottom", "font": {"size": 10}},
+            }
+            scale = {"cmin": first.low, "cmax": first.high, "colorscale": list(MAP_SCALE)}
+            found.append(
+                {
+                    "type": "scatter",
+                    "x": [None],
+                    "y": [None],
+                    "mode": "markers",
+                    "showlegend": False,
+                    "hoverinfo": "skip",
+                    "marker": {"color": [first.low], **scale, "showscale": True, "colorbar": bar},
+                }
             )
         start = stop
+    return found
+
+
+_BAR = {
+    "orientation": "h",
+    "xanchor": "center",
+    "yanchor": "top",
+    "thickness": 7,
+    "ypad": 0,
+    "ticks": "",
+    "tickfont": {"size": 10},
+    "outlinewidth": 0,
+}

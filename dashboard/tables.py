@@ -8,14 +8,21 @@ few are left; the rules (what counts, what is best, in which order) are those of
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study.report.choice import best_setting, mean_of, setting_of, with_settings
+from study.report.choice import best_setting, mean_of, setting_of
 from trainables.description import Setting, Value, value_order
+
+_Row = tuple[Mapping[str, Value], dict[str, Any]]
+"""The values of a row's setting, and the row."""
+
+_Seeds = tuple[tuple[Any, ...], list[dict[str, Any]]]
+"""A combination of values, and the seeds of the best setting that has it."""
 
 REGION_LABELS = {"brain": "Brain pixels", "slice": "Whole slice"}
 
@@ -74,7 +81,7 @@ def grid_cells(
         across: The setting that names the columns.
     """
     found = []
-    for (row, column), seeds in _settings(selection, metric, down, across):
+    for (row, column), seeds in _best(_rows(selection, metric), metric, down, across):
         figures = [seed[metric] for seed in seeds]
         value, n = mean_of(seeds, metric), len(seeds)
         trial_id = seeds[0]["trial_id"]
@@ -85,7 +92,16 @@ def grid_cells(
 
 def grid_line(selection: pa.Table, metric: str, axis: Setting) -> GridLine:
     """The best settings over one setting, of one cell of table 1."""
-    settings = _settings(selection, metric, axis)
+    return grid_lines(selection, metric, [axis])[0]
+
+
+def grid_lines(selection: pa.Table, metric: str, axes: Sequence[Setting]) -> list[GridLine]:
+    """The best settings over each of some settings, of one cell of table 1."""
+    rows = _rows(selection, metric)
+    return [_grid_line(_best(rows, metric, axis), metric) for axis in axes]
+
+
+def _grid_line(settings: list[_Seeds], metric: str) -> GridLine:
     return GridLine(
         tuple(key[0] for key, _ in settings),
         tuple(mean_of(seeds, metric) for _, seeds in settings),
@@ -97,20 +113,25 @@ def grid_line(selection: pa.Table, metric: str, axis: Setting) -> GridLine:
 
 def single_setting(selection: pa.Table, metric: str) -> list[dict[str, Any]]:
     """The seeds of the best setting of one cell of table 1; none without a figure."""
-    settings = _settings(selection, metric)
+    settings = _best(_rows(selection, metric), metric)
     return settings[0][1] if settings else []
 
 
-def _settings(
-    selection: pa.Table, metric: str, *axes: Setting
-) -> list[tuple[tuple[Any, ...], list[dict[str, Any]]]]:
-    """The seeds of the best setting with each combination of some values, sorted by these."""
-    table = with_settings(selection.filter(pc.is_valid(selection[metric])))
-    rows = table.select([metric, "seed", "trial_id", "setting_id", "spec"]).to_pylist()
+def _rows(selection: pa.Table, metric: str) -> list[_Row]:
+    """The rows that have the figure with their settings, sorted by seed."""
+    known = selection.filter(pc.is_valid(selection[metric]))
+    rows = known.select([metric, "seed", "trial_id", "spec"]).to_pylist()
     rows.sort(key=lambda row: (row["seed"], row["trial_id"]))
-    groups: dict[tuple[Value, ...], list[dict[str, Any]]] = defaultdict(list)
+    settings = {spec: setting_of(spec) for spec in {row["spec"] for row in rows}}
     for row in rows:
-        params = setting_of(row["spec"]).params
+        row["setting_id"] = settings[row["spec"]].setting_id
+    return [(settings[row["spec"]].params, row) for row in rows]
+
+
+def _best(rows: list[_Row], metric: str, *axes: Setting) -> list[_Seeds]:
+    """The seeds of the best setting with each combination of some values, sorted by these."""
+    groups: dict[tuple[Value, ...], list[dict[str, Any]]] = defaultdict(list)
+    for params, row in rows:
         key = tuple(params.get(axis.name, axis.default) for axis in axes)
         if None not in key:
             groups[key].append(row)

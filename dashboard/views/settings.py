@@ -30,7 +30,7 @@ from dashboard.setting_charts import (
     over_setting,
     parallel_figure,
 )
-from dashboard.tables import GridLine, grid_line, pairs
+from dashboard.tables import GridLine, grid_lines, pairs
 from dashboard.text import markdown_text
 from study.records.names import Names
 from study.report.formats import METRIC_LABELS
@@ -228,8 +228,8 @@ def _grid_lines(
     for line in pairs(rows, "model", "score"):
         table = rows_of(rows, model=line[0], score=line[1])
         axes = names.detector(line[0]).axes if is_usual(*line) else ()
-        over = {axis: grid_line(table, metric, axis) for axis in axes}
-        found[line[0], line[1]] = {a: one for a, one in over.items() if len(one.values) > 1}
+        over = zip(axes, grid_lines(table, metric, axes), strict=True)
+        found[line[0], line[1]] = {a: one for a, one in over if len(one.values) > 1}
     return found
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect
 
 from benchmarks.serving import settled
 from dashboard.tables import REGION_LABELS
@@ -47,6 +47,7 @@ def test_every_page_opens_without_error_or_stranger_and_writes_nothing(
     before = tree(smoke.store)
     errors: list[str] = []
     strange: list[str] = []
+    code: list[str] = []
 
     def heard(message: ConsoleMessage) -> None:
         if message.type == "error":
@@ -56,10 +57,17 @@ def test_every_page_opens_without_error_or_stranger_and_writes_nothing(
         if urlparse(request.url).hostname not in ("127.0.0.1", None):
             strange.append(request.url)
 
+    def answered(response: Response) -> None:
+        size = int(response.headers.get("content-length", 0))
+        if urlparse(response.url).path.endswith(".js") and size > 16_000:
+            code.append(response.url)
+
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", heard)
     page.on("request", asked)
+    page.on("response", answered)
     open_page(page, smoke.url)
+    code.clear()  # the first page lets the browser fetch what the others need
     for name, heading in PAGES.items():
         link = "Study" if not name else "ROC" if name == "roc" else name.capitalize()
         page.get_by_role("link", name=link, exact=True).click()
@@ -69,6 +77,7 @@ def test_every_page_opens_without_error_or_stranger_and_writes_nothing(
         assert address_of(page)["study"] == STUDY
     assert errors == []
     assert strange == []
+    assert code == []
     assert tree(smoke.store) == before
 
 

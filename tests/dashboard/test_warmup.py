@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,10 @@ from dashboard.options import DashboardOptions
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_known() -> None:
+def _nothing_is_known() -> Iterator[None]:
     open_study.clear()
+    yield
+    gc.unfreeze()
 
 
 def test_study_is_read_before_the_first_visitor_comes(
@@ -26,6 +30,17 @@ def test_study_is_read_before_the_first_visitor_comes(
     monkeypatch.setattr(reader, "stored_index", None)  # nobody may read it again
     monkeypatch.setattr(reader, "load_index", None)
     assert open_study(str(made_up_store), "synthetic").view().counts.planned == 140
+
+
+def test_what_the_server_keeps_is_not_searched_for_garbage_after_each_run(
+    made_up_store: Path,
+) -> None:
+    gc.unfreeze()
+    warmup.warm_up(DashboardOptions({"made-up": str(made_up_store)}, None))
+    record = open_study(str(made_up_store), "synthetic").view().record
+    searched = {id(found) for found in gc.get_objects()}
+    assert id(record.__dict__) not in searched
+    assert id(sys.modules["plotly.graph_objs"].__dict__) not in searched
 
 
 @pytest.mark.parametrize("study", [None, "no-such-study"])
