@@ -12,14 +12,15 @@ import streamlit as st
 
 from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row
 
-_FETCHED = "fetched ahead"
+FETCHED = "fetched ahead"
+"""In the state of a visit whose browser has all of it."""
 
 
 def fetch_ahead() -> None:
     """Put one of each kind of element, unseen, below the first page of a visit."""
-    if _FETCHED in st.session_state:
+    if FETCHED in st.session_state:
         return
-    st.session_state[_FETCHED] = True
+    st.session_state[FETCHED] = True
     with st.container(key="unseen"):
         st.plotly_chart(smallest_figure(), key="unseen figure")
         st.dataframe({"unseen": [0]}, key="unseen table")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import streamlit as st
@@ -25,11 +24,6 @@ from study.report.report import Report, make_report
 from study.report.two_studies import Difference, made_differently, shared_cohorts
 
 Open = Callable[..., AppTest]
-
-
-def _figures(app: AppTest) -> list[Any]:
-    """The figures of a page that are seen."""
-    return [figure for figure in app.get("plotly_chart") if figure.key != "unseen figure"]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +85,7 @@ def test_curves_of_both_are_on_one_plot_with_the_settings_that_differ(
         "compare-line": "VAE · normalised error (E)",
     }
     app = open_app(two, "compare", **address)
-    specs = [json.loads(chart.proto.spec) for chart in _figures(app)]
+    specs = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
     (roc,) = (s for s in specs if s["data"][0].get("name") == "chance")
     assert [trace["name"].split(" ")[0] for trace in roc["data"]] == ["chance", "second", "first"]
     reports = {name: _report(two, name) for name in ("first", "second")}
@@ -106,7 +100,7 @@ def test_alone_a_study_says_how_to_get_another(open_app: Open, small: Path) -> N
     app = open_app(small, "compare")
     assert not app.exception
     assert "No other study here" in _texts(app)
-    assert not _figures(app)
+    assert not app.get("plotly_chart")
 
 
 def test_studies_of_another_store_are_found_and_named_with_it(

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pyarrow.compute as pc
 import pytest
@@ -64,11 +63,6 @@ def _texts(app: AppTest) -> str:
     return "\n".join(str(e.value) for kind in kinds for e in app.get(kind))
 
 
-def _figures(app: AppTest) -> list[Any]:
-    """The figures of a page that are seen."""
-    return [figure for figure in app.get("plotly_chart") if figure.key != "unseen figure"]
-
-
 def _metrics(app: AppTest) -> dict[str, str]:
     return {m.label: m.value for m in app.metric}
 
@@ -82,7 +76,7 @@ def test_page_has_a_heading_figures_and_the_phantoms_mark(
     assert len(app.title) == 1
     assert "Synthetic phantom" in _texts(app)
     if page not in ("study", "data", "trials", "compare"):  # need slices, a choice, another
-        assert _figures(app)
+        assert app.get("plotly_chart")
 
 
 def test_study_page_counts_trials_and_shows_the_traceback(
@@ -202,15 +196,15 @@ def test_grid_shows_the_cohorts_of_the_address_side_by_side(
     address = {"line": AE, "left": "brats T2w", "right": "atlas T1w"}
     app = open_app(made_up_store, "grid", **address)
     assert [s.value for s in app.header] == ["brats T2w", "atlas T1w"]
-    assert len(_figures(app)) == 2
+    assert len(app.get("plotly_chart")) == 2
     alone = open_app(made_up_store, "grid", **{**address, "right": "none"})
-    assert len(_figures(alone)) == 1
+    assert len(alone.get("plotly_chart")) == 1
 
 
 def test_model_without_a_grid_shows_its_one_figure(open_app: Open, made_up_store: Path) -> None:
     app = open_app(made_up_store, "grid", line="Intensity")
     assert "ROC-AUC" in _metrics(app)
-    assert not _figures(app)
+    assert not app.get("plotly_chart")
 
 
 def test_curves_of_the_address_are_drawn(

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import numpy as np
@@ -26,11 +25,6 @@ from study.report.table import METRICS, result_rows
 Open = Callable[..., AppTest]
 
 PLACE = {"cohort": "atlas", "modality": "T1w", "region": "brain"}
-
-
-def _figures(app: AppTest) -> list[Any]:
-    """The figures of a page that are seen."""
-    return [figure for figure in app.get("plotly_chart") if figure.key != "unseen figure"]
 
 
 @pytest.fixture(scope="module")
@@ -167,18 +161,18 @@ def test_some_are_compared_by_curves_settings_and_maps(
     open_app: Open, made_up_store: Path, rows: pa.Table, view: StudyView
 ) -> None:
     app = open_app(made_up_store, "trials", cohort="atlas T1w", rows="by trial")
-    assert not _figures(app)
+    assert not app.get("plotly_chart")
     (box,) = (box for box in app.multiselect if box.label == "Compare")
     box.set_value(_keys(rows, view))
     app.run()
     assert not app.exception
-    spec = json.loads(_figures(app)[0].proto.spec)
+    spec = json.loads(app.get("plotly_chart")[0].proto.spec)
     names = [trace["name"] for trace in spec["data"]]
     assert names[0] == "chance"
     assert len(names) == 3
     apart = app.table[0].value
     assert {"n_z"} <= set(apart.iloc[:, 0].str.replace("\\", ""))
-    assert len(_figures(app)) == 2
+    assert len(app.get("plotly_chart")) == 2
 
 
 def _keys(rows: pa.Table, view: StudyView) -> list[str]:
