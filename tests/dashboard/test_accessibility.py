@@ -21,10 +21,16 @@ REACHED = """() => [...document.querySelectorAll(
 )].every(place => place.scrollWidth <= place.clientWidth + 1 || place.tabIndex === 0)"""
 """What is wider than the screen is marked a moment after it was drawn."""
 
+SCROLL_WIDTH = "() => document.querySelector('[data-testid=stMain]').scrollWidth"
+
+LEVELS = """() => [...document.querySelectorAll('main :is(h1, h2, h3, h4)')]
+    .map(heading => Number(heading.tagName[1]))"""
+"""Of the page's headings, in order."""
+
 
 @pytest.mark.parametrize("look", ["light", "dark"])
 @pytest.mark.parametrize("width_px", [1280, 390])
-def test_axe_finds_nothing_serious(
+def test_pages_pass_axe_go_down_in_headings_and_need_no_sideways_scrolling(
     look: Any, width_px: int, browser: Browser, smoke: Served
 ) -> None:
     context = browser.new_context(viewport={"width": width_px, "height": 900}, color_scheme=look)
@@ -33,6 +39,10 @@ def test_axe_finds_nothing_serious(
     found = []
     for name in PAGES:
         open_page(page, smoke.url, name)
+        assert page.evaluate(SCROLL_WIDTH) <= width_px
+        levels = page.evaluate(LEVELS)
+        assert levels[0] == 1
+        assert all(after <= before + 1 for before, after in pairwise(levels))
         page.wait_for_function(REACHED)
         for violation in Axe().run(page).response["violations"]:
             if violation["impact"] in BAD:
@@ -49,14 +59,3 @@ def test_trial_of_a_cell_of_the_grid_is_reached_by_keyboard(page: Page, smoke: S
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Trial", exact=True)).to_be_visible()
     settled(page)
-
-
-def test_headings_go_down_step_by_step(page: Page, smoke: Served) -> None:
-    for name in PAGES:
-        open_page(page, smoke.url, name)
-        levels = [
-            int(heading.evaluate("e => e.tagName[1]"))
-            for heading in page.locator("main :is(h1, h2, h3, h4)").all()
-        ]
-        assert levels[0] == 1
-        assert all(after <= before + 1 for before, after in pairwise(levels))

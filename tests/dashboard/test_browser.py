@@ -283,17 +283,6 @@ def test_names_run_no_script(
     assert said == []
 
 
-def test_phone_needs_no_sideways_scrolling_of_the_page(browser: Browser, smoke: Served) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme="dark")
-    context.set_default_timeout(60_000)
-    narrow = context.new_page()
-    for name in PAGES:
-        open_page(narrow, smoke.url, name)
-        script = "() => document.querySelector('[data-testid=stMain]').scrollWidth"
-        assert narrow.evaluate(script) <= 390
-    context.close()
-
-
 def test_server_listens_on_this_machine_alone(smoke: Served) -> None:
     port = f"{urlparse(smoke.url).port:04X}"
     listening = [
