@@ -215,7 +215,8 @@ class AnyNetworkDetector(Declared):
                 maps = function(batch.unsqueeze(1))
             for name, value in maps.items():
                 parts.setdefault(name, []).append(value.squeeze(1))
-        return {name: torch.cat(maps) for name, maps in parts.items()}
+        # Of a single batch nothing is copied.
+        return {n: torch.cat(maps) if len(maps) > 1 else maps[0] for n, maps in parts.items()}
 
 
 def _arrays(maps: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
