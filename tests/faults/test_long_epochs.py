@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 EVERY_S = 2
 
 LONG = '''
-"""One network for one epoch of many steps: a minute or two of them."""
+"""One network for one epoch of many steps: half a minute of them."""
 
 from study.grids._grid import Grid, GridTrial
 
@@ -43,7 +43,7 @@ def _checkpoint(study: StudyStore) -> Checkpoint | None:
 def test_a_kill_within_a_long_epoch_repeats_what_came_after_its_last_checkpoint(
     start: Callable[..., Command], until: Callable[..., None], address: str, tmp_path: Path
 ) -> None:
-    cohorts = write_cohorts(tmp_path, n_train=40, n_test=1)
+    cohorts = write_cohorts(tmp_path, n_train=16, n_test=1)
 
     def begin(store: str, *more: Any) -> Command:
         place = ("--cohorts", cohorts, "--store", tmp_path / store, "--address", address)
