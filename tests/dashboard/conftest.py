@@ -69,7 +69,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A tab of its own at the width of a small laptop."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context = browser.new_context(reduced_motion="reduce", viewport={"width": 1280, "height": 1000})
     context.set_default_timeout(60_000)
     tab = context.new_page()
     yield tab

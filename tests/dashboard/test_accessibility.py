@@ -27,7 +27,9 @@ REACHED = """() => [...document.querySelectorAll(
 def test_axe_finds_nothing_serious(
     look: Any, width_px: int, browser: Browser, smoke: Served
 ) -> None:
-    context = browser.new_context(viewport={"width": width_px, "height": 900}, color_scheme=look)
+    context = browser.new_context(
+        reduced_motion="reduce", viewport={"width": width_px, "height": 900}, color_scheme=look
+    )
     context.set_default_timeout(60_000)
     page = context.new_page()
     found = []

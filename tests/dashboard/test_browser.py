@@ -178,7 +178,9 @@ def test_link_reproduces_the_view(page: Page, browser: Browser, smoke: Served) -
     thumb.press("ArrowRight")
     page.wait_for_function(SLIDER_IS_IN_THE_ADDRESS)
     settled(page)
-    other = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
+    other = browser.new_context(
+        reduced_motion="reduce", viewport={"width": 1280, "height": 1000}
+    ).new_page()
     other.goto(page.url)
     expect(other.get_by_text("2 of 3")).to_be_visible(timeout=60_000)
     settled(other)
@@ -198,7 +200,7 @@ def test_link_to_a_trial_shows_that_trial(
     wanted = next(r for r in report["rows"] if (r["model"], r["modality"]) == ("dae", "T1w"))
     expect(page).to_have_url(re.compile(f"trial.trial=.*{wanted['trial_id'][:8]}"))
     settled(page)
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context = browser.new_context(reduced_motion="reduce", viewport={"width": 1280, "height": 1000})
     other = context.new_page()
     other.goto(page.url)
     settled(other, "Trial")
@@ -275,7 +277,9 @@ def test_names_run_no_script(
 
 
 def test_phone_needs_no_sideways_scrolling_of_the_page(browser: Browser, smoke: Served) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme="dark")
+    context = browser.new_context(
+        reduced_motion="reduce", viewport={"width": 390, "height": 800}, color_scheme="dark"
+    )
     context.set_default_timeout(60_000)
     narrow = context.new_page()
     for name in PAGES:

@@ -119,7 +119,7 @@ def test_link_shows_the_same_in_a_fresh_browser(
     expect(page).to_have_url(re.compile("0.31"))
     shown = pictures_of(viewer)
     assert all(a != b for a, b in zip(usual, shown, strict=True))
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context = browser.new_context(reduced_motion="reduce", viewport={"width": 1280, "height": 1000})
     context.set_default_timeout(60_000)
     other = context.new_page()
     other.goto(page.url)

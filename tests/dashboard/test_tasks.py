@@ -132,7 +132,9 @@ def test_a_link_of_any_page_and_store_shows_the_same_in_a_fresh_browser(
         if choices.count():
             choices.last.click()
             settled(page)
-        context = browser.new_context(viewport={"width": 1280, "height": 1000})
+        context = browser.new_context(
+            reduced_motion="reduce", viewport={"width": 1280, "height": 1000}
+        )
         context.set_default_timeout(60_000)
         other = context.new_page()
         other.goto(page.url)
