@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from datasets.errors import ScanError
 from datasets.extractors import Tool, extractor_identity, run_extractor
@@ -190,7 +190,7 @@ def _foreground(volume: Volume, tolerance: float) -> NDArray[np.bool_]:
         return fill_holes(largest_piece(distance_XYZ > 0)[0])
     inside = distance_XYZ[distance_XYZ > 0]
     bright = float(np.percentile(inside, 99)) if len(inside) else 0.0
-    opened_XYZ = ndimage.binary_opening(distance_XYZ > tolerance * bright)
+    opened_XYZ = scipy.ndimage.binary_opening(distance_XYZ > tolerance * bright)
     return fill_holes(largest_piece(opened_XYZ)[0])
 
 

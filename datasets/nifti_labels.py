@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from datasets.errors import ScanError
 
@@ -72,9 +72,9 @@ def _has_plateaus(values_XYZ: NDArray[np.float32]) -> bool:
 
     Shades that fall slowly or were enlarged may keep it for a voxel, but are low there.
     """
-    box = ndimage.find_objects((values_XYZ > 0).astype(np.uint8))[0]
+    box = scipy.ndimage.find_objects((values_XYZ > 0).astype(np.uint8))[0]
     padded_XYZ = np.pad(values_XYZ[box], 1)
-    border_XYZ = (padded_XYZ > 0) & ~ndimage.binary_erosion(padded_XYZ > 0)
+    border_XYZ = (padded_XYZ > 0) & ~scipy.ndimage.binary_erosion(padded_XYZ > 0)
     edge = padded_XYZ[border_XYZ]
     if float((edge >= padded_XYZ.max() / 2).mean()) < _HIGH_EDGE:
         return False

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from datasets.boxes import bounding_box
 
@@ -90,7 +90,7 @@ def largest_piece(mask_XYZ: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], float
     box = bounding_box(mask_XYZ)
     if box is None:
         return mask_XYZ, 0.0
-    labels, n_pieces = ndimage.label(mask_XYZ[box])
+    labels, n_pieces = scipy.ndimage.label(mask_XYZ[box])
     if n_pieces == 1:
         return mask_XYZ, 1.0
     sizes = np.bincount(labels.ravel())[1:]

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TypeVar
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from datasets.boxes import bounding_box
 from datasets.qc import largest_piece
@@ -57,7 +57,7 @@ def fill_holes(mask_XYZ: NDArray[np.bool_]) -> NDArray[np.bool_]:
     box = bounding_box(mask_XYZ)
     if box is None:
         return mask_XYZ
-    outside, _ = ndimage.label(~np.pad(mask_XYZ[box], 1))
+    outside, _ = scipy.ndimage.label(~np.pad(mask_XYZ[box], 1))
     filled_XYZ = mask_XYZ.copy()
     filled_XYZ[box] = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
     return filled_XYZ
@@ -166,4 +166,4 @@ def _distance_mm(
     mask_XYZ: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.float64]:
     """How far each voxel is from a mask that is not empty; 0 inside it."""
-    return np.asarray(ndimage.distance_transform_edt(~mask_XYZ, sampling=spacing_mm))
+    return np.asarray(scipy.ndimage.distance_transform_edt(~mask_XYZ, sampling=spacing_mm))

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 _AT_ONCE = 64
 """Slices that are resampled together: 32 MB of planes of 256x256 voxels."""
@@ -53,7 +53,7 @@ def resample(
 
     Nearly all weights are zero, and only the others are computed with.
     """
-    sparse_rows, sparse_columns = sparse.csr_array(rows), sparse.csr_array(columns)
+    sparse_rows, sparse_columns = scipy.sparse.csr_array(rows), scipy.sparse.csr_array(columns)
     resized_SHW = np.empty((len(stack_SYX), len(rows), len(columns)))
     # Some slices at a time, in one memory layout: memory stays small, and the sums come out the
     # same however the volume was laid out before.

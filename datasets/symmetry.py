@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage, optimize
 
 DARKER = 0.25
 """Difference from the mirror image, as a share of the brain's median, that is no asymmetry of a
@@ -59,7 +59,7 @@ def find_midplane(mask_XYZ: NDArray[np.bool_], spacing_mm: tuple[float, float, f
     # Air around the mask, or a tightly cut field of view would pull the plane.
     margins = [int(np.ceil(4 * _POINTS_MM / d)) for d in spacing_mm]
     padded_XYZ = np.pad(mask_XYZ.astype(np.float32), [(m, m) for m in margins])
-    soft_XYZ = ndimage.gaussian_filter(padded_XYZ, [_POINTS_MM / d for d in spacing_mm])
+    soft_XYZ = scipy.ndimage.gaussian_filter(padded_XYZ, [_POINTS_MM / d for d in spacing_mm])
     exact_XYZ = soft_XYZ.astype(np.float64)
 
     voxels_3N = (points_mm / np.array(spacing_mm) + margins).T
@@ -75,7 +75,9 @@ def find_midplane(mask_XYZ: NDArray[np.bool_], spacing_mm: tuple[float, float, f
 
     bounds = [(-_MAX_SLOPE, _MAX_SLOPE)] * 2 + [(-_MAX_SHIFT_MM, _MAX_SHIFT_MM)]
     options = {"xtol": 1e-3, "ftol": 1e-5}
-    best = optimize.minimize(overlap, np.zeros(3), method="Powell", bounds=bounds, options=options)
+    best = scipy.optimize.minimize(
+        overlap, np.zeros(3), method="Powell", bounds=bounds, options=options
+    )
     return _plane(centre_mm, best.x)
 
 
@@ -87,7 +89,7 @@ def mirrored(
     reflection = np.eye(3) - 2 * np.outer(normal, normal)
     shift_mm = 2 * (np.array(plane.centre_mm) @ normal + plane.shift_mm) * normal
     matrix = reflection * spacing / spacing[:, None]
-    found: NDArray[np.float32] = ndimage.affine_transform(
+    found: NDArray[np.float32] = scipy.ndimage.affine_transform(
         values_XYZ, matrix, shift_mm / spacing, order=1, mode="constant"
     )
     return found
@@ -113,9 +115,9 @@ def darker_than_mirror_image(
     """
     median = float(np.median(data_XYZ[mask_XYZ]))
     sigmas = [SMOOTHING_MM / d for d in spacing_mm]
-    weight_XYZ = ndimage.gaussian_filter(mask_XYZ.astype(np.float32), sigmas)
+    weight_XYZ = scipy.ndimage.gaussian_filter(mask_XYZ.astype(np.float32), sigmas)
     inside_XYZ = np.where(mask_XYZ, data_XYZ - np.float32(median), np.float32(0))
-    own_XYZ = ndimage.gaussian_filter(inside_XYZ, sigmas) / np.maximum(weight_XYZ, 1e-3)
+    own_XYZ = scipy.ndimage.gaussian_filter(inside_XYZ, sigmas) / np.maximum(weight_XYZ, 1e-3)
     plane = find_midplane(mask_XYZ, spacing_mm)
     other_XYZ = mirrored(own_XYZ, spacing_mm, plane)
     mirror_XYZ = mirrored(mask_XYZ.astype(np.float32), spacing_mm, plane) > 0.5
@@ -132,12 +134,12 @@ def _thick_pieces(
     thick_XYZ = np.zeros_like(mask_XYZ)
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     # A ball that fits into a mask lies in one piece of it, so each piece is looked at alone.
-    labels, n_pieces = ndimage.label(mask_XYZ)
+    labels, n_pieces = scipy.ndimage.label(mask_XYZ)
     sizes_ml = np.bincount(labels.ravel(), minlength=n_pieces + 1) * voxel_ml
-    for label, box in enumerate(ndimage.find_objects(labels), 1):
+    for label, box in enumerate(scipy.ndimage.find_objects(labels), 1):
         if sizes_ml[label] >= MIN_DARKER_ML:
             thick_XYZ[box] |= _opened_by_ball(labels[box] == label, spacing_mm)
-    labels, _ = ndimage.label(thick_XYZ)
+    labels, _ = scipy.ndimage.label(thick_XYZ)
     large = np.bincount(labels.ravel()) * voxel_ml >= MIN_DARKER_ML
     large[0] = False
     return np.asarray(large[labels])
@@ -147,10 +149,12 @@ def _opened_by_ball(
     mask_XYZ: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.bool_]:
     """The union of all balls of ``CORE_MM`` that fit into a mask."""
-    core_XYZ = ndimage.distance_transform_edt(np.pad(mask_XYZ, 1), sampling=spacing_mm) > CORE_MM
+    core_XYZ = (
+        scipy.ndimage.distance_transform_edt(np.pad(mask_XYZ, 1), sampling=spacing_mm) > CORE_MM
+    )
     if not core_XYZ.any():
         return np.zeros_like(mask_XYZ)
-    grown_XYZ = ndimage.distance_transform_edt(~core_XYZ, sampling=spacing_mm) <= CORE_MM
+    grown_XYZ = scipy.ndimage.distance_transform_edt(~core_XYZ, sampling=spacing_mm) <= CORE_MM
     return np.asarray(grown_XYZ[1:-1, 1:-1, 1:-1] & mask_XYZ)
 
 

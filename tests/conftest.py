@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -33,24 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-_WITH_SMOKE = ("study/test_apply", "study/test_halving", "study/test_postprocess")
-_WITH_SMOKE += ("dashboard/test_viewer",)
-"""Further modules that use the finished smoke study."""
-
-
 class _Groups(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests that share a finished study or a cluster run in one process, one after another."""
+    """Tests that share a cluster run in one process, one after another, and so do a file's."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = Path(nodeid.partition("::")[0])
-        if path.parent.name == "faults":
-            return "faults"
-        shares_smoke = (
-            path.parent.name == "cluster"
-            or path.stem.startswith(("test_browser", "test_study"))
-            or f"{path.parent.name}/{path.stem}" in _WITH_SMOKE
-        )
-        return "smoke" if shares_smoke else str(path)
+        return "faults" if path.parent.name == "faults" else str(path)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -145,16 +134,38 @@ def run(start: Start, until: Until) -> Run:
 
 
 @pytest.fixture(scope="session")
-def smoke_store(
-    run: Run, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def made_once(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Gives a folder that all processes of this run of the tests share; to be read only.
+
+    The first process that asks for it makes what is in it, and the others wait.
+    """
+    own = tmp_path_factory.getbasetemp()
+    common = (own if worker_id == "master" else own.parent) / "shared"
+    common.mkdir(exist_ok=True)
+
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = common / name, common / f"{name}.done"
+        with (common / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of one that has failed
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def smoke_store(run: Run, request: pytest.FixtureRequest, made_once: Callable[..., Path]) -> Path:
     """The store of a finished smoke study, ``smoke-phantom``; shared, so to be read only."""
     given = request.config.getoption("--smoke-store")
     if given is not None:
         return Path(given)
-    store = tmp_path_factory.mktemp("smoke") / "runs"
-    run("study.run", *SMOKE_WORDS, "--store", store)
-    return store
+    return made_once("smoke", lambda store: run("study.run", *SMOKE_WORDS, "--store", store))
 
 
 @pytest.fixture

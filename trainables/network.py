@@ -38,7 +38,8 @@ class Network(nn.Module, ABC):
             seed: Seed of the weights; the global random generator is not touched.
             device: Where the network will live; the weights do not depend on it.
         """
-        self.to_empty(device="cpu")
+        # As to_empty does, which loads half a second of sympy to take tensors without values.
+        self._apply(lambda like: torch.empty(like.shape, dtype=like.dtype))  # type: ignore[no-untyped-call]
         _initialise(self, seed)
         self.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from datasets.phantom import head as _head
 from datasets.phantom.fields import Axes, Floats, SamplingGrid, SmoothField
@@ -124,7 +124,7 @@ def look_at(subject: Subject, grid: SamplingGrid) -> Anatomy:
     on_head = _indices(points, head.grid.first_mm, head.grid.spacing_mm[0])
     depth = _sample(head.depth, on_head, 1)
     hull = _sample(head.hull, on_head, 1)
-    labels = ndimage.map_coordinates(head.labels, on_head, order=0, mode="constant", cval=0)
+    labels = scipy.ndimage.map_coordinates(head.labels, on_head, order=0, mode="constant", cval=0)
     labels = _add_layers(subject, axes, depth, hull, np.asarray(labels))
     near = depth < 3.0
     fluid, grey, white = _tissues(subject, axes, head, [p[near] for p in points], near)
@@ -179,7 +179,7 @@ def _indices(
 
 def _sample(array: Floats, at: list[Floats], order: int) -> Floats:
     """Interpolate an array, its edge values beyond its border."""
-    found = ndimage.map_coordinates(array, at, order=order, mode="nearest", prefilter=False)
+    found = scipy.ndimage.map_coordinates(array, at, order=order, mode="nearest", prefilter=False)
     return np.asarray(found, dtype=np.float32)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from datasets.phantom import head as _head
 from datasets.phantom.anatomy import Anatomy
@@ -116,7 +116,7 @@ def brain_signal(anatomy: Anatomy, signals: Signals) -> Floats:
 def add_head(brain: Floats, anatomy: Anatomy, signals: Signals) -> Floats:
     """Put the brain into its head, with partial volume along the border."""
     table = np.asarray(signals.around, dtype=np.float32)
-    around = ndimage.gaussian_filter(table[anatomy.labels], 0.45)
+    around = scipy.ndimage.gaussian_filter(table[anatomy.labels], 0.45)
     share = np.clip(0.5 - anatomy.depth / np.float32(min(anatomy.grid.spacing_mm)), 0, 1)
     return np.asarray(share * brain + (1 - share) * around)
 

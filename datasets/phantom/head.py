@@ -15,8 +15,8 @@ from typing import Final
 
 import nibabel as nib
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from datasets.phantom.fields import Axes, Floats, SamplingGrid, SmoothField
 
@@ -63,14 +63,14 @@ def load_head() -> Head:
     grid = SamplingGrid.covering(_BOX_MM, spacing)
     brain = _on_grid(t1w > 0, first_mm, grid)
     depth = _signed_distance(brain, spacing)
-    closed = ndimage.distance_transform_edt(depth < 9.0, sampling=spacing) > 9.0
+    closed = scipy.ndimage.distance_transform_edt(depth < 9.0, sampling=spacing) > 9.0
     hull = _signed_distance(closed | brain, spacing)
     head = Head(
         grey=grey / np.float32(255),
         white=white / np.float32(255),
         tissue_first_mm=first_mm,
-        depth=ndimage.gaussian_filter(depth, 0.6),
-        hull=ndimage.gaussian_filter(hull, 1.5),
+        depth=scipy.ndimage.gaussian_filter(depth, 0.6),
+        hull=scipy.ndimage.gaussian_filter(hull, 1.5),
         labels=_draw_labels(grid.axes(), hull),
         grid=grid,
     )
@@ -81,8 +81,8 @@ def load_head() -> Head:
 
 def _signed_distance(inside: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Floats:
     """Distance to the border of a region in mm, negative inside it."""
-    outer = ndimage.distance_transform_edt(~inside, sampling=spacing)
-    inner = ndimage.distance_transform_edt(inside, sampling=spacing)
+    outer = scipy.ndimage.distance_transform_edt(~inside, sampling=spacing)
+    inner = scipy.ndimage.distance_transform_edt(inside, sampling=spacing)
     return np.asarray(outer - inner, dtype=np.float32)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from datasets.phantom.anatomy import Anatomy
 from datasets.phantom.contrast import Signals
@@ -110,7 +110,7 @@ def draw_strokes(rng: np.random.Generator, anatomy: Anatomy) -> tuple[Lesion, ..
             _tissue(_partial_volume(hole), 0.9, 0.95, flair=0.9),
         )
         lesions.append(Lesion(inside.astype(np.uint8), parts))
-        taken |= ndimage.binary_dilation(inside, iterations=2)
+        taken |= scipy.ndimage.binary_dilation(inside, iterations=2)
     return tuple(lesions)
 
 
@@ -204,10 +204,10 @@ def _grow(
     count = int(min(max(voxels, 8), candidates.size - 1))
     reached = float(np.partition(candidates, count)[count])
     inside = allowed & (radius <= reached)
-    pieces, _ = ndimage.label(inside)
+    pieces, _ = scipy.ndimage.label(inside)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
-    filled = ndimage.binary_fill_holes(pieces == int(sizes.argmax()))
+    filled = scipy.ndimage.binary_fill_holes(pieces == int(sizes.argmax()))
     return np.asarray(filled & allowed), reached
 
 
@@ -220,5 +220,5 @@ def _smoothstep(x: NDArray[np.floating]) -> Floats:
 def _partial_volume(amount: Floats) -> Floats:
     """Soften the step at a lesion's border as voxels of finite size do."""
     return np.asarray(
-        np.clip(ndimage.gaussian_filter(amount.astype(np.float32), 0.6, truncate=3.0), 0, 1)
+        np.clip(scipy.ndimage.gaussian_filter(amount.astype(np.float32), 0.6, truncate=3.0), 0, 1)
     )

@@ -15,9 +15,9 @@ from typing import Any
 
 import jinja2
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from datasets.nifti import Volume
 from study.apply.maps import Piece, ScanMaps
@@ -154,7 +154,7 @@ def _coloured(level: NDArray[np.float32], lesion: NDArray[np.bool_]) -> NDArray[
     colours = [np.interp(level, stops, _COLOURS[:, channel]) for channel in range(3)]
     opacity = np.where(level > 0, 255, 0)
     pixels = np.stack([*colours, opacity], axis=-1).astype(np.uint8)
-    pixels[lesion & ~ndimage.binary_erosion(lesion)] = _OUTLINE
+    pixels[lesion & ~scipy.ndimage.binary_erosion(lesion)] = _OUTLINE
     return pixels
 
 

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from study.cluster.bare import left_bare
 from study.cluster.code import staged_code
 from study.cluster.head import HeadWatch
 from study.cluster.orphans import end_orphans
@@ -214,7 +215,7 @@ def _start_own(ray: Any, session: Session, *, verbose: bool) -> None:
     Raises:
         ConnectionError: If Ray does not start, whatever it has to say about it.
     """
-    with signals_held() as noted:
+    with signals_held() as noted, left_bare(keep_output=verbose):
         for tries in range(1, _START_TRIES + 1):
             before = set(descendants(os.getpid()))
             try:

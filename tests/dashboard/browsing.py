@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlencode, urlparse
 
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from benchmarks.serving import settled
 from dashboard import state
@@ -77,6 +78,36 @@ class Driver(AbstractContextManager["Driver"]):
 
 def tree(store: Path) -> dict[str, int]:
     return {str(p): p.stat().st_mtime_ns for p in sorted(store.rglob("*"))}
+
+
+@contextmanager
+def tab(
+    browser: Browser,
+    width_px: int = 1280,
+    height_px: int = 1000,
+    look: Literal["light", "dark"] = "light",
+) -> Iterator[Page]:
+    """A tab of a visitor who has never been here."""
+    context = browser.new_context(
+        viewport={"width": width_px, "height": height_px},
+        color_scheme=look,
+        reduced_motion="reduce",  # a tenth of all that is computed
+    )
+    context.set_default_timeout(60_000)  # the machine may be busy
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+def forget(page: Page) -> None:
+    """Make a tab that of a visitor who has never been here."""
+    page.goto("about:blank")
+    page.mouse.move(0, 0)
+    storage = page.context.new_cdp_session(page)
+    storage.send("Storage.clearDataForOrigin", {"origin": "*", "storageTypes": "all"})
+    storage.detach()
+    page.context.clear_cookies()
 
 
 def open_page(page: Page, url: str, name: str = "", **choices: str) -> None:

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.serving import Server, chromium, serve
 from tests.apps import Open, opener
-from tests.dashboard.browsing import Served, tree
+from tests.dashboard.browsing import Served, forget, tab, tree
 
 
 @pytest.fixture(scope="session")
@@ -67,13 +67,27 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+def fresh_page(browser: Browser) -> Iterator[Page]:
     """A tab of its own at the width of a small laptop."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    context.set_default_timeout(60_000)
-    tab = context.new_page()
-    yield tab
-    context.close()
+    with tab(browser) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def _warm(browser: Browser) -> Iterator[Page]:
+    """A tab whose process keeps the app's scripts, which a new one compiles for seconds."""
+    with tab(browser) as page:
+        yield page
+
+
+@pytest.fixture
+def page(_warm: Page) -> Iterator[Page]:
+    """A tab as if it were new: what the test before has left in it is gone.
+
+    What listens to it stays: a test that wants to hear what happens takes ``fresh_page``.
+    """
+    yield _warm
+    forget(_warm)
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.serving import settled
-from tests.dashboard.browsing import PAGES, Served, open_page
+from tests.dashboard.browsing import PAGES, Served, open_page, tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -21,35 +22,65 @@ REACHED = """() => [...document.querySelectorAll(
 )].every(place => place.scrollWidth <= place.clientWidth + 1 || place.tabIndex === 0)"""
 """What is wider than the screen is marked a moment after it was drawn."""
 
-SCROLL_WIDTH = "() => document.querySelector('[data-testid=stMain]').scrollWidth"
 
-LEVELS = """() => [...document.querySelectorAll('main :is(h1, h2, h3, h4)')]
-    .map(heading => Number(heading.tagName[1]))"""
-"""Of the page's headings, in order."""
+LEVELS = """() => [...document.querySelectorAll('main :is(h1, h2, h3, h4)')].map(
+    heading => Number(heading.tagName[1])
+)"""
+
+WIDTH_PX = "() => document.querySelector('[data-testid=stMain]').scrollWidth"
 
 
-@pytest.mark.parametrize("look", ["light", "dark"])
-@pytest.mark.parametrize("width_px", [1280, 390])
-def test_pages_pass_axe_go_down_in_headings_and_need_no_sideways_scrolling(
-    look: Any, width_px: int, browser: Browser, smoke: Served
-) -> None:
-    context = browser.new_context(viewport={"width": width_px, "height": 900}, color_scheme=look)
-    context.set_default_timeout(60_000)
-    page = context.new_page()
-    found = []
-    for name in PAGES:
-        open_page(page, smoke.url, name)
-        assert page.evaluate(SCROLL_WIDTH) <= width_px
-        levels = page.evaluate(LEVELS)
-        assert levels[0] == 1
-        assert all(after <= before + 1 for before, after in pairwise(levels))
-        page.wait_for_function(REACHED)
-        for violation in Axe().run(page).response["violations"]:
-            if violation["impact"] in BAD:
-                nodes = [node["html"][:200] for node in violation["nodes"][:3]]
-                found.append((name or "study", violation["id"], nodes))
-    context.close()
-    assert found == []
+@dataclass(frozen=True)
+class Seen:
+    """What is to be said of a page.
+
+    Attributes:
+        levels: Of its headings, in order.
+        over_px: By how much it is wider than the screen.
+        bad: What axe-core calls serious, and where.
+    """
+
+    levels: list[int]
+    over_px: int
+    bad: list[tuple[str, list[str]]]
+
+
+@pytest.fixture(
+    scope="module",
+    params=itertools.product((1280, 390), ("light", "dark")),
+    ids=lambda p: f"{p[0]}-{p[1]}",
+)
+def pages(request: pytest.FixtureRequest, browser: Browser, smoke: Served) -> dict[str, Seen]:
+    """Every page at the width of a laptop and of a phone, in both looks."""
+    width_px, look = request.param
+    seen = {}
+    with tab(browser, width_px, 900, look) as page:
+        for name in PAGES:
+            open_page(page, smoke.url, name)
+            page.wait_for_function(REACHED)
+            levels, wide_px = page.evaluate(LEVELS), page.evaluate(WIDTH_PX)
+            violations = Axe().run(page).response["violations"]
+            bad = [
+                (violation["id"], [node["html"][:200] for node in violation["nodes"][:3]])
+                for violation in violations
+                if violation["impact"] in BAD
+            ]
+            seen[name or "study"] = Seen(levels, wide_px - width_px, bad)
+    return seen
+
+
+def test_axe_finds_nothing_serious(pages: dict[str, Seen]) -> None:
+    assert {name: seen.bad for name, seen in pages.items() if seen.bad} == {}
+
+
+def test_headings_go_down_step_by_step(pages: dict[str, Seen]) -> None:
+    for seen in pages.values():
+        assert seen.levels[0] == 1
+        assert all(after <= before + 1 for before, after in pairwise(seen.levels))
+
+
+def test_no_page_needs_sideways_scrolling(pages: dict[str, Seen]) -> None:
+    assert {name: seen.over_px for name, seen in pages.items() if seen.over_px > 0} == {}
 
 
 def test_trial_of_a_cell_of_the_grid_is_reached_by_keyboard(page: Page, smoke: Served) -> None:

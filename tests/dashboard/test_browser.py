@@ -35,6 +35,7 @@ from tests.dashboard.browsing import (
     badge,
     metric,
     open_page,
+    tab,
     tree,
 )
 
@@ -42,8 +43,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_every_page_opens_without_error_or_stranger_and_writes_nothing(
-    page: Page, smoke: Served
+    fresh_page: Page, smoke: Served
 ) -> None:
+    page = fresh_page
     before = tree(smoke.store)
     errors: list[str] = []
     strange: list[str] = []
@@ -187,14 +189,13 @@ def test_link_reproduces_the_view(page: Page, browser: Browser, smoke: Served) -
     thumb.press("ArrowRight")
     page.wait_for_function(SLIDER_IS_IN_THE_ADDRESS)
     settled(page)
-    other = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
-    other.goto(page.url)
-    expect(other.get_by_text("2 of 3")).to_be_visible(timeout=60_000)
-    settled(other)
-    assert address_of(other) == address_of(page)
-    for name in ("Dice, this slice", "Best possible here", "Best Dice, cohort"):
-        expect(metric(page, name)).to_have_text(metric(other, name).inner_text())
-    other.context.close()
+    with tab(browser) as other:
+        other.goto(page.url)
+        expect(other.get_by_text("2 of 3")).to_be_visible(timeout=60_000)
+        settled(other)
+        assert address_of(other) == address_of(page)
+        for name in ("Dice, this slice", "Best possible here", "Best Dice, cohort"):
+            expect(metric(page, name)).to_have_text(metric(other, name).inner_text())
 
 
 def test_link_to_a_trial_shows_that_trial(
@@ -207,18 +208,16 @@ def test_link_to_a_trial_shows_that_trial(
     wanted = next(r for r in report["rows"] if (r["model"], r["modality"]) == ("dae", "T1w"))
     expect(page).to_have_url(re.compile(f"trial.trial=.*{wanted['trial_id'][:8]}"))
     settled(page)
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    other = context.new_page()
-    other.goto(page.url)
-    settled(other, "Trial")
-    assert address_of(other) == address_of(page)
-    expect(metric(other, "Steps")).to_have_text(f"{wanted['steps']:,}")
-    for tab in (page, other):
-        cells = tab.get_by_test_id("stTable").locator("tbody tr").first.locator("td")
-        found = [r for r in report["rows"] if r["trial_id"] == wanted["trial_id"]]
-        figures = {f"{r['auc']:.3f}" for r in found if r["region"] == "slice"}
-        assert cells.nth(2).inner_text() in figures
-    context.close()
+    with tab(browser) as other:
+        other.goto(page.url)
+        settled(other, "Trial")
+        assert address_of(other) == address_of(page)
+        expect(metric(other, "Steps")).to_have_text(f"{wanted['steps']:,}")
+        for one in (page, other):
+            cells = one.get_by_test_id("stTable").locator("tbody tr").first.locator("td")
+            found = [r for r in report["rows"] if r["trial_id"] == wanted["trial_id"]]
+            figures = {f"{r['auc']:.3f}" for r in found if r["region"] == "slice"}
+            assert cells.nth(2).inner_text() in figures
 
 
 def test_real_study_at_work_moves_forward_by_itself(
@@ -270,8 +269,9 @@ def test_running_study_moves_forward_by_itself(
 
 
 def test_names_run_no_script(
-    page: Page, synthetic: ModuleType, served: Callable[[Path], Any], tmp_path: Path
+    fresh_page: Page, synthetic: ModuleType, served: Callable[[Path], Any], tmp_path: Path
 ) -> None:
+    page = fresh_page
     evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
     synthetic.write_store(tmp_path, "names", synthetic.Wanted(trials=8, failed=0, cohort=evil))
     said: list[str] = []

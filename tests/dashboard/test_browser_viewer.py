@@ -23,7 +23,7 @@ from datasets.settings import SIZE
 from datasets.shards import SliceColumns, read_slices
 from datasets.storage import Storage
 from study.report.choice import best_rows
-from tests.dashboard.browsing import Served, address_of
+from tests.dashboard.browsing import Served, address_of, tab
 from tests.dashboard.viewing import (
     crosshair_of,
     drawn,
@@ -65,8 +65,9 @@ def _masks(bits_NK: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def test_ten_presses_move_ten_slices_of_both_sides_and_the_server_hears_nothing(
-    page: Page, smoke: Served
+    fresh_page: Page, smoke: Served
 ) -> None:
+    page = fresh_page
     sent: list[object] = []
 
     def opened(socket: WebSocket) -> None:
@@ -119,20 +120,17 @@ def test_link_shows_the_same_in_a_fresh_browser(
     expect(page).to_have_url(re.compile("0.31"))
     shown = pictures_of(viewer)
     assert all(a != b for a, b in zip(usual, shown, strict=True))
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    context.set_default_timeout(60_000)
-    other = context.new_page()
-    other.goto(page.url)
-    fresh = drawn(other)
-    expect(fresh).to_have_attribute("data-at", viewer.get_attribute("data-at") or "")
-    expect(fresh.get_by_label("Exact threshold, normalised error")).to_have_value("0.31")
-    assert pictures_of(fresh) == shown
-    until_told(other)
-    assert address_of(other)["view"] == address_of(page)["view"]
-    fresh.get_by_role("button", name="Reset").click()
-    expect(fresh.get_by_label("Opacity, outlier sum")).to_have_value("60")
-    assert pictures_of(fresh) == usual
-    context.close()
+    with tab(browser) as other:
+        other.goto(page.url)
+        fresh = drawn(other)
+        expect(fresh).to_have_attribute("data-at", viewer.get_attribute("data-at") or "")
+        expect(fresh.get_by_label("Exact threshold, normalised error")).to_have_value("0.31")
+        assert pictures_of(fresh) == shown
+        until_told(other)
+        assert address_of(other)["view"] == address_of(page)["view"]
+        fresh.get_by_role("button", name="Reset").click()
+        expect(fresh.get_by_label("Opacity, outlier sum")).to_have_value("60")
+        assert pictures_of(fresh) == usual
 
 
 def test_a_click_beside_a_letter_moves_to_that_side_of_the_patient(

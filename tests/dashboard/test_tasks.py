@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from benchmarks.serving import Server, serve, settled
 from tests.apps import Open
-from tests.dashboard.browsing import PAGES, Served, address_of, open_page
+from tests.dashboard.browsing import PAGES, Served, address_of, forget, open_page, tab
 from tests.dashboard.viewing import line_text
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -123,27 +123,25 @@ def test_a_link_of_any_page_and_store_shows_the_same_in_a_fresh_browser(
         page.get_by_role("option", name="made-up").click()
         settled(page)
         expect(page.get_by_role("combobox", name="Study")).to_have_value("second")
-    for name, heading in PAGES.items():
-        link = page.get_by_test_id("stTopNavLink").nth([*PAGES].index(name))
-        page.locator(f'a[data-testid="stTopNavLink"][href$="/{name}"]').first.click()
-        settled(page, heading)
-        assert link.count() == 1
-        choices = page.get_by_role("radiogroup").get_by_role("radio", checked=False)
-        if choices.count():
-            choices.last.click()
-            settled(page)
-        context = browser.new_context(viewport={"width": 1280, "height": 1000})
-        context.set_default_timeout(60_000)
-        other = context.new_page()
-        other.goto(page.url)
-        settled(other, heading)
-        assert address_of(other).items() <= address_of(page).items()
-        expect(other.get_by_role("radio", checked=True)).to_have_text(
-            page.get_by_role("radio", checked=True).all_inner_texts()
-        )
-        shown = [box.input_value() for box in page.get_by_role("combobox").all()]
-        assert [box.input_value() for box in other.get_by_role("combobox").all()] == shown
-        context.close()
+    with tab(browser) as other:
+        for name, heading in PAGES.items():
+            link = page.get_by_test_id("stTopNavLink").nth([*PAGES].index(name))
+            page.locator(f'a[data-testid="stTopNavLink"][href$="/{name}"]').first.click()
+            settled(page, heading)
+            assert link.count() == 1
+            choices = page.get_by_role("radiogroup").get_by_role("radio", checked=False)
+            if choices.count():
+                choices.last.click()
+                settled(page)
+            other.goto(page.url)
+            settled(other, heading)
+            assert address_of(other).items() <= address_of(page).items()
+            expect(other.get_by_role("radio", checked=True)).to_have_text(
+                page.get_by_role("radio", checked=True).all_inner_texts()
+            )
+            shown = [box.input_value() for box in page.get_by_role("combobox").all()]
+            assert [box.input_value() for box in other.get_by_role("combobox").all()] == shown
+            forget(other)  # each link comes to a browser that has not been here
 
 
 def test_back_leads_to_the_page_before_as_it_was(page: Page, smoke: Served) -> None:

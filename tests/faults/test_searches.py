@@ -57,7 +57,7 @@ def test_a_killed_search_repeats_no_finished_point_and_loses_none(
 
     def has_two_running() -> bool:
         # A fit, its evaluations on the test cohorts, and the one on the subjects held out.
-        return len(finished()) == 2 * (2 + n_cohorts) and len(list(gate.iterdir())) == 4
+        return len(list(gate.iterdir())) == 4 and len(finished()) == 2 * (2 + n_cohorts)
 
     until(lambda: first.status is not None or has_two_running(), "two points run, two are done")
     assert first.status is None, first.describe()

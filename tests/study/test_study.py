@@ -43,6 +43,14 @@ def _report(run: Callable[..., Any], store: Path) -> str:
     return out
 
 
+@pytest.fixture(scope="module")
+def finished_store(smoke_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished study for commands that write there that they have begun."""
+    store: Path = tmp_path_factory.mktemp("finished") / "runs"
+    shutil.copytree(smoke_store, store)
+    return store
+
+
 def trial_stamps(store: Path) -> dict[str, tuple[int, bytes]]:
     """When and how each record of the study's trials was written."""
     folder = f"studies/{NAME}/trials/"
@@ -116,35 +124,35 @@ def test_a_record_of_a_newer_version_is_never_replaced_and_a_run_that_lacks_it_s
 
 
 def test_the_same_command_again_runs_nothing_and_needs_no_ray(
-    run: Callable[..., Any], smoke_store: Path
+    run: Callable[..., Any], finished_store: Path
 ) -> None:
-    before, report = trial_stamps(smoke_store), _report(run, smoke_store)
-    again = run(*SMOKE, smoke_store, *NOWHERE)
+    before, report = trial_stamps(finished_store), _report(run, finished_store)
+    again = run(*SMOKE, finished_store, *NOWHERE)
     assert "12 of 12 trials done, 0 failed" in again.out
     assert again.err == ""
-    assert trial_stamps(smoke_store) == before
-    assert _report(run, smoke_store) == report
+    assert trial_stamps(finished_store) == before
+    assert _report(run, finished_store) == report
 
 
 def test_a_dry_run_of_a_finished_study_finds_nothing_to_do(
-    run: Callable[..., Any], smoke_store: Path
+    run: Callable[..., Any], finished_store: Path
 ) -> None:
-    before = trial_stamps(smoke_store)
-    lines = run(*SMOKE, smoke_store, "--dry-run").out.splitlines()
+    before = trial_stamps(finished_store)
+    lines = run(*SMOKE, finished_store, "--dry-run").out.splitlines()
     for line in ("networks: 6", "gmm: 4", "baselines: 2", "already done: 12"):
         assert line in lines
-    assert trial_stamps(smoke_store) == before
+    assert trial_stamps(finished_store) == before
 
 
 def test_fewer_epochs_than_there_are_is_wrong_use_and_changes_nothing(
-    run: Callable[..., Any], smoke_store: Path
+    run: Callable[..., Any], finished_store: Path
 ) -> None:
-    before, stamps = _study(smoke_store).study(), trial_stamps(smoke_store)
-    refused = run(*SMOKE, smoke_store, "--epochs", "1", *NOWHERE, status=2)
+    before, stamps = _study(finished_store).study(), trial_stamps(finished_store)
+    refused = run(*SMOKE, finished_store, "--epochs", "1", *NOWHERE, status=2)
     assert "already trained for 4 epochs" in refused.err
     assert len(refused.err.strip().splitlines()) == 1
-    assert _study(smoke_store).study() == before
-    assert trial_stamps(smoke_store) == stamps
+    assert _study(finished_store).study() == before
+    assert trial_stamps(finished_store) == stamps
 
 
 def test_a_study_killed_between_epochs_goes_on_and_ends_on_the_same_bits(

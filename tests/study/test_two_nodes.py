@@ -144,7 +144,7 @@ def test_a_cluster_that_has_no_cpu_is_waited_for_and_then_told(
 def test_all_runs_on_cpus_where_that_is_asked_for(
     run: Callable[..., Command], folder: Path
 ) -> None:
-    command = run("cpus", "--device", "cpu")
+    command = run("cpus", "--device", "cpu", "--epochs", "2")
     assert command.wait() == 0, command.describe()
     assert "5 of 5 trials done, 0 failed" in command.out
     copies = open_study(folder / "store", "cpus").copies()
