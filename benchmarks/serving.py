@@ -98,29 +98,33 @@ def chromium(*more: str) -> Iterator[Browser]:
         browser.close()
 
 
-def settled(page: Page, heading: str | None = None, *, unseen: bool = True) -> None:
+def settled(page: Page, heading: str | None = None) -> None:
     """Wait until the page's script has come to its end and its figures are drawn.
 
     Args:
         page: The tab.
         heading: The page's heading, which shows that the script has begun.
-        unseen: Whether what is fetched ahead for later pages is waited for, too.
     """
     if heading is not None:
         page.get_by_role("heading", name=heading, exact=True).wait_for()
     page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
-    page.wait_for_function(_FIGURES_ARE_DRAWN, arg=unseen)
+    page.wait_for_function(_FIGURES_ARE_DRAWN)
 
 
-_FIGURES_ARE_DRAWN = """unseen => {
-    const counts = e => unseen || !e.closest('.st-key-unseen');
-    const all = name => [...document.querySelectorAll(`[data-testid=${name}]`)].filter(counts);
+_FIGURES_ARE_DRAWN = """() => {
+    const all = name => [...document.querySelectorAll(`[data-testid=${name}]`)];
     const viewer = part => part.shadowRoot?.querySelector('.viewer');
     return !all('stSkeleton').length
         && all('stPlotlyChart').every(chart => chart.querySelector('.main-svg'))
         && all('stBidiComponentIsolated').every(part => viewer(part)?.dataset.at !== '');
 }"""
 """Skeletons stand for elements whose code the browser still fetches."""
+
+
+def read(page: Page) -> None:
+    """Wait until the page is drawn and what later pages need is fetched, as a reader does."""
+    settled(page)
+    page.wait_for_function("() => window.hasFetchedAhead !== false")
 
 
 def _until_it_answers(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -62,8 +62,6 @@ if (!window.scrolledByKeyboard) {
 """What is wider than a narrow screen is reached with the Tab key and scrolled with the arrows.
 What stays in place there needs the page's own ground, which follows the theme."""
 
-SCRIPT = f"<script>{ONE_ENTRY_A_PAGE}{SCROLLED_BY_KEYBOARD}</script>"
-
 STYLE = """
 <style>
 .block-container {padding-top: 4rem; padding-bottom: 3rem; max-width: 1480px}
@@ -74,7 +72,6 @@ STYLE = """
 .st-key-table-1 table, .st-key-detail-table table {width: 100%; min-width: 860px}
 .stApp [data-testid="stCaptionContainer"] {color: inherit; opacity: .82}
 .stApp [data-testid="stCaptionContainer"] :is(p, li, code, a) {color: inherit}
-.st-key-unseen {position: absolute; visibility: hidden; width: 100px; height: 0; overflow: hidden}
 h1 {padding: .2rem 0 !important}
 [class*="st-key-wide"] {overflow-x: auto}
 [data-testid="stMultiSelect"] [data-tag] {background-color: #0B6FA4; color: #FFFFFF}

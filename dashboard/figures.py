@@ -75,8 +75,9 @@ def numbers_of(figure: go.Figure) -> pa.Table:
 def _pixels(trace: go.Heatmap) -> list[tuple[str, str, float]]:
     """Column, row and value of what is known of a picture."""
     values = np.asarray(trace.z, float)
-    x = range(values.shape[1]) if trace.x is None else trace.x
-    y = range(values.shape[0]) if trace.y is None else trace.y
+    left, top = (0 if first is None else int(first) for first in (trace.x0, trace.y0))
+    x = range(left, left + values.shape[1]) if trace.x is None else trace.x
+    y = range(top, top + values.shape[0]) if trace.y is None else trace.y
     known = np.argwhere(np.isfinite(values))
     return [(str(x[c]), str(y[r]), float(values[r, c])) for r, c in known]
 

@@ -6,14 +6,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard import navigation, state
-from dashboard.ahead import fetch_ahead
-from dashboard.browser import SCRIPT, STYLE
+from dashboard.ahead import fetching_script
+from dashboard.browser import ONE_ENTRY_A_PAGE, SCROLLED_BY_KEYBOARD, STYLE
 from dashboard.data import StoreListing, list_studies, open_study, prepared
 from dashboard.navigation import register_pages
 from dashboard.options import DashboardOptions, parse_options
@@ -83,16 +84,21 @@ def begin() -> Iterator[tuple[StreamlitPage, Frame | None]]:
     """Draw what is around a page, and keep it while the page runs."""
     st.set_page_config(page_title="Anomaly study", page_icon=_ICON, layout="wide")
     st.html(STYLE)
-    st.html(SCRIPT, unsafe_allow_javascript=True)
+    st.html(_script(), unsafe_allow_javascript=True)
     page = register_pages()
     frame = _choose_study(parse_options(sys.argv[1:]), page.url_path or navigation.FIRST)
     st.session_state[_FRAME] = frame
     try:
         yield page, frame
-        fetch_ahead()
         state.end_run()
     finally:
         del st.session_state[_FRAME]
+
+
+@cache
+def _script() -> str:
+    """What the browser does of its own, on every page."""
+    return f"<script>{ONE_ENTRY_A_PAGE}{SCROLLED_BY_KEYBOARD}{fetching_script()}</script>"
 
 
 def current() -> Frame:

@@ -132,9 +132,12 @@ _BARE = {
 
 def _map_traces(panel: MapPanel, suffix: str) -> list[dict[str, Any]]:
     axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+    rows, columns = _shown(panel.values_HW)
     picture = {
         "type": "heatmap",
-        "z": panel.values_HW,
+        "z": panel.values_HW[rows, columns],
+        "y0": rows.start,
+        "x0": columns.start,
         "zmin": panel.low,
         "zmax": panel.high,
         "colorscale": IMAGE_SCALE if panel.grey else list(MAP_SCALE),
@@ -157,6 +160,16 @@ def _map_traces(panel: MapPanel, suffix: str) -> list[dict[str, Any]]:
         for x, y, colour in panel.outlines
     ]
     return [picture, *outlines]
+
+
+def _shown(values_HW: NDArray[np.float32]) -> tuple[slice, slice]:
+    """The rows and columns beyond which nothing is seen: half as much is sent and drawn."""
+    known_HW = np.isfinite(values_HW)
+    if not known_HW.any():
+        return slice(0, len(values_HW)), slice(0, values_HW.shape[1])
+    ends = [np.flatnonzero(known_HW.any(axis=axis))[[0, -1]] for axis in (1, 0)]
+    rows, columns = (slice(int(first), int(last) + 1) for first, last in ends)
+    return rows, columns
 
 
 def _end(value: float, span: float) -> str:

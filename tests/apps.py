@@ -14,7 +14,6 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.serving import SCRIPT
 from dashboard import navigation, state
-from dashboard.ahead import FETCHED
 
 Open = Callable[..., AppTest]
 
@@ -28,7 +27,6 @@ def opener(monkeypatch: pytest.MonkeyPatch) -> Open:
         monkeypatch.setattr(sys, "argv", ["app.py", "--store", str(folder)])
         monkeypatch.setattr(navigation, "FIRST", page)
         app = AppTest.from_file(SCRIPT, default_timeout=60)
-        app.session_state[FETCHED] = True  # there is no browser that could fetch
         if opened:
             app.session_state[opened] = True
         for name, value in address.items():

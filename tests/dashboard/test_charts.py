@@ -148,6 +148,24 @@ def test_colour_bar_ends_on_nothing_where_there_is_next_to_nothing() -> None:
     assert list(bar.ticktext) == ["0", "16"]
 
 
+def test_pixels_of_a_map_keep_their_places_where_nothing_around_them_is_sent() -> None:
+    values = np.full((128, 128), np.nan, np.float32)
+    values[40:60, 70:75] = 1.5
+    values[50, 72] = np.nan
+    figure = map_row([replace(_map("a", "SE"), values_HW=values)])
+    assert figure.data[0].z.shape == (20, 5)
+    drawn = [row for row in numbers_of(figure).to_pylist() if row["value"] is not None]
+    assert {(int(row["y"]), int(row["x"])) for row in drawn} == {
+        (r, c) for r, c in np.argwhere(np.isfinite(values)).tolist()
+    }
+
+
+def test_a_map_of_which_nothing_is_known_is_drawn_empty() -> None:
+    values = np.full((128, 128), np.nan, np.float32)
+    figure = map_row([replace(_map("a", "SE"), values_HW=values)])
+    assert figure.data[0].z.shape == (128, 128)
+
+
 def test_row_is_as_wide_as_its_pictures_are_high() -> None:
     for n, largest in ((3, 225), (6, 190), (10, 230)):
         figure = map_row([_map("a", "SE")] * n, largest)
