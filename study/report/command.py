@@ -115,8 +115,8 @@ def main(
 
     With --figures, --out, --methods or --checklist it does that instead.
 
-    Exit status 1 if results are missing because records are damaged, unreadable or of another
-    version; foreign ones are only told.
+    Exit status 1 if results or intervals are missing because records are damaged, unreadable or of
+    another version; foreign ones are only told.
     """
     _check_choice(output_format, figures or out, _named(figures, out, methods, checklist))
     study_store, record = cli.existing_study(store, study)
@@ -145,10 +145,10 @@ def main(
         print_report(report, new_console())
     else:
         echo(_FORMATTERS[output_format](report).rstrip("\n"))
-    problems = report.problems.words(report.store)
-    if problems and not (is_text and is_table):
-        say_aside(problems)
-    raise typer.Exit(EXIT_BROKE if report.problems.lose_results else 0)
+    if not (is_text and is_table):
+        for problems in filter(None, (report.problems.words(report.store), report.unread)):
+            say_aside(problems)
+    raise typer.Exit(EXIT_BROKE if report.lacks_results else 0)
 
 
 def _named(

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from datasets.storage import StorageError
-from study.records.studies import StudyStore
+from study.report.parts import ERRORS, Parts
 from study.report.statistics import Binned, shared_bins
 
+_PART = "subjects.parquet"
 _COUNTED = ["subject", "score", "region", "auc", "thresholds", "positives", "negatives"]
 
 
@@ -26,19 +25,16 @@ class Counted:
     aucs: tuple[float, ...]
 
 
-def read_counts(study: StudyStore, trial_id: str, eval_id: str) -> dict[tuple[str, str], Counted]:
+def read_counts(parts: Parts, trial_id: str, eval_id: str) -> dict[tuple[str, str], Counted]:
     """The counts of an evaluation by score and region; none where they cannot be read."""
-    trial = study.trial(trial_id)
+    table = parts.read(trial_id, eval_id, _PART)
+    if table is None:
+        return {}
     try:
-        record = trial.evaluation(eval_id)
-        if record is None:
-            return {}
-        data = trial.read_part(record, "subjects.parquet")
-        table = pq.read_table(pa.BufferReader(data))
-        table.validate(full=True)
         return _by_score(table.select(_COUNTED).combine_chunks())
-    except (StorageError, pa.ArrowException, OSError, ValueError, KeyError):
-        return {}  # the index and study.store check tell of it
+    except ERRORS:
+        parts.refuse(trial_id, eval_id, _PART)
+        return {}
 
 
 def _by_score(table: pa.Table) -> dict[tuple[str, str], Counted]:

@@ -30,6 +30,7 @@ from study.records.statistics import (
 from study.records.studies import StudyStore
 from study.report.comparisons import CLAIM, Comparison, by_holm, compare, in_sequence
 from study.report.counts import Counted, read_counts
+from study.report.parts import Parts
 from study.report.selection import Honest, Pairs, honest, mean_pairs, pairs_of
 from study.report.statistics import (
     Binned,
@@ -121,6 +122,7 @@ class Evidence:
     def __init__(self, study: StudyStore, index: pa.Table, *, kept_only: bool = False) -> None:
         self._kept_only = kept_only
         self._study = study
+        self.parts = Parts(study)
         ids, marks = (index[name].to_pylist() for name in ("trial_id", "signature"))
         self._marks = dict(zip(ids, marks, strict=True))
         self._cache = read_statistics(study)
@@ -171,7 +173,8 @@ class Evidence:
         if key not in self._cache and not self._kept_only:
             rows = {str(number): seeds for number, seeds in enumerate((first, *others))}
             counts = self._comparable(rows)
-            pairs = [compare(name, "0", counts) for name in counts if name != "0"]
+            compared = [name for name in counts if name != "0"] if "0" in counts else []
+            pairs = [compare(name, "0", counts) for name in compared]
             known = by_holm([one for one in pairs if one is not None])
             told = all(one.is_separated for one in known)
             self._keep(key, {"is_separated": told if len(known) == len(others) else None})
@@ -262,8 +265,11 @@ class Evidence:
         )
 
     def save(self) -> None:
-        """Keep what is new beside the study's records, if they may be written."""
-        if self._is_new:
+        """Keep what is new beside the study's records, if they may be written.
+
+        Nothing is kept where a part could not be read: it may be mended.
+        """
+        if self._is_new and not self.parts.n_unread:
             with suppress(StorageError):
                 write_statistics(self._study, self._cache)
                 self._is_new = False
@@ -381,5 +387,5 @@ class Evidence:
         if place not in self._loaded:
             while len(self._loaded) >= _KEPT:
                 self._loaded.pop(next(iter(self._loaded)))
-            self._loaded[place] = read_counts(self._study, trial_id, eval_id)
+            self._loaded[place] = read_counts(self.parts, trial_id, eval_id)
         return self._loaded[place]

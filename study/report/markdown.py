@@ -37,8 +37,7 @@ def as_markdown(report: Report) -> str:
         blocks.append(_listed([CHOSEN_BEFORE]))
     told = [f"{report.trials.words} {CHOSEN_ON_TEST}", *cut_by_asha(report.stopped)]
     blocks.append(_listed([*told, *searched(report.searches, report.searched)]))
-    problems = report.problems.words(report.store)
-    if problems:
+    for problems in filter(None, (report.problems.words(report.store), report.unread)):
         blocks.append(_text(problems))
     return "\n\n".join(block for block in blocks if block)
 

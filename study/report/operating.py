@@ -16,9 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from datasets.storage import StorageError
 from study.records.studies import StudyStore
 from study.report.choice import Row
 from study.report.detection import (
@@ -371,20 +369,8 @@ class OperatingPoints:
         if place not in self._parts:
             while len(self._parts) >= 3 * _KEPT:
                 self._parts.pop(next(iter(self._parts)))
-            self._parts[place] = self._read(row, name)
+            self._parts[place] = self._evidence.parts.read(row["trial_id"], *place)
         return self._parts[place]
-
-    def _read(self, row: Row, name: str) -> pa.Table | None:
-        trial = self._study.trial(row["trial_id"])
-        try:
-            record = trial.evaluation(row["eval_id"])
-            if record is None or name not in record.parts:  # of the first version of evaluation
-                return None
-            table = pq.read_table(pa.BufferReader(trial.read_part(record, name)))
-            table.validate(full=True)
-        except (StorageError, pa.ArrowException, OSError, ValueError, KeyError):
-            return None  # the index and study.store check tell of it
-        return table
 
 
 def _of_score(table: pa.Table, row: Row) -> pa.Table:

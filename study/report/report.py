@@ -109,6 +109,16 @@ class Report:
         """The records that do not count."""
         return Problems.of(self.index)
 
+    @property
+    def unread(self) -> str:
+        """What is missing in what was told so far, as a part could not be read; mostly empty."""
+        return "" if self.evidence is None else self.evidence.parts.words(self.store)
+
+    @property
+    def lacks_results(self) -> bool:
+        """Whether anything is missing in what was told so far, as records cannot be read."""
+        return self.problems.lose_results or bool(self.unread)
+
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """Every result, as from :func:`result_rows`; many, so only made if wanted."""
@@ -244,6 +254,7 @@ def make_report(
 
 def as_json(report: Report) -> str:
     """One JSON object; its fields are described in the README."""
+    rows = report.rows
     content = {
         "study": report.study,
         "grid": report.grid,
@@ -253,7 +264,7 @@ def as_json(report: Report) -> str:
         "false_alarms": [
             asdict(alarm) for alarm in dict.fromkeys(chain(*report.false_alarms.values()))
         ],
-        "rows": report.rows,
+        "rows": rows,
     }
     if report.postprocessed:
         content["postprocessed"] = [asdict(cell) for cell in report.postprocessed]
@@ -317,8 +328,7 @@ def print_report(report: Report, console: PlainConsole) -> None:
         console.print(sentence)
     for sentence in undefined(report.results):
         console.print(sentence, style="yellow", soft_wrap=True)
-    problems = report.problems.words(report.store)
-    if problems:
+    for problems in filter(None, (report.problems.words(report.store), report.unread)):
         console.print(problems, style="yellow", soft_wrap=True)
 
 

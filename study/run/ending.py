@@ -73,7 +73,7 @@ def tell_end(request: Request, report: Report, outcome: Outcome, say: Callable[[
         say(f"{counted(counts.failed, 'trial')} failed; --retry-failed runs them again:")
         for line in _failures(report):
             say(line)
-    if outcome.lost or outcome.unwritable or missing or report.problems.lose_results:
+    if outcome.lost or outcome.unwritable or missing or report.lacks_results:
         return EXIT_BROKE
     return EXIT_SOME_FAILED if counts.failed or report.n_postprocessing_failed else 0
 

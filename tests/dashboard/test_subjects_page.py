@@ -22,6 +22,7 @@ from dashboard.thumbnails import picture
 from datasets.storage import Storage
 from study.report.best import top_rows
 from study.report.counts import read_counts
+from study.report.parts import Parts
 from study.report.subjects import SubjectFigures
 
 Open = Callable[..., AppTest]
@@ -50,7 +51,8 @@ def test_subjects_have_the_means_of_the_best_settings_seeds_and_come_worst_first
     study = StudyReader(Storage.open(str(made_up_store)), "synthetic").study
     seeds = _seeds(view, "normalized_error")
     assert seeds
-    counts = [read_counts(study, str(r["trial_id"]), str(r["eval_id"])) for r in seeds]
+    parts = Parts(study)
+    counts = [read_counts(parts, str(r["trial_id"]), str(r["eval_id"])) for r in seeds]
     counted = [some["normalized_error", "brain"] for some in counts]
     names = counted[0].subjects
     means = np.mean([one.aucs for one in counted], axis=0)
