@@ -94,7 +94,7 @@ def _failures(report: Report) -> list[str]:
     lines = []
     for reason, names in sorted(trials.items(), key=lambda item: (-len(item[1]), item[0])):
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        lines.append(f"  {names[0]}{more}: {reason[:LONGEST_REASON]}")
+        lines.append(f"  {min(names)}{more}: {reason[:LONGEST_REASON]}")
     rest = len(lines) - MOST_REASONS
     other = [f"  and {counted(rest, 'other reason')}; the dashboard has all"] if rest > 0 else []
     return [*lines[:MOST_REASONS], *other]
