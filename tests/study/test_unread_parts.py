@@ -20,9 +20,15 @@ pytestmark = pytest.mark.slow
 STUDY = "smoke-phantom"
 
 
+KEPT = "statistics.parquet"
+
+
 @pytest.fixture
 def store(smoke_store: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(smoke_store, tmp_path / "runs"))
+    """A finished study for which nothing is kept that was worked out from its parts."""
+    store = Path(shutil.copytree(smoke_store, tmp_path / "runs"))
+    (store / "studies" / STUDY / KEPT).unlink(missing_ok=True)
+    return store
 
 
 def _opened(store: Path) -> StudyStore:
@@ -58,8 +64,7 @@ def test_what_a_damaged_part_leaves_unknown_is_not_kept(store: Path) -> None:
     place = f"trials/{row['trial_id']}/eval/{row['eval_id']}"
     (file,) = (store / "studies" / STUDY / place).glob("attempts/*/subjects.parquet")
     whole = file.read_bytes()
-    kept = store / "studies" / STUDY / "statistics.parquet"
-    kept.unlink()
+    kept = store / "studies" / STUDY / KEPT
     _flip_a_bit(file)
     report = make_report(study, record)
     assert report.evidence is not None
