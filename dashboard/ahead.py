@@ -10,11 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
-import plotly.graph_objects as go
 import streamlit
-
-from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row
 
 KINDS = (
     *("PlotlyChart", "DataFrame", "Slider", "Multiselect", "TextInput", "ButtonGroup", "Button"),
@@ -53,12 +49,3 @@ def fetching_script() -> str:
     folder = Path(streamlit.__file__).parent / "static" / "static" / "js"
     names = [file.name for kind in KINDS for file in sorted(folder.glob(f"{kind}.*.js"))]
     return _SCRIPT.replace("NAMES", json.dumps(names))
-
-
-def smallest_figure() -> go.Figure:
-    """A figure with a bit of everything that the pages' figures have."""
-    values = np.zeros((2, 2), np.float32)
-    border = ((0.0, 1.0), (0.0, 1.0), TRUTH_COLOUR)
-    image = MapPanel("image", values, "image", 0.0, 1.0, (border,), grey=True)
-    figure = map_row([image, MapPanel("score", values, "score", 0.0, 1.0)])
-    return figure.add_shape({"x0": 0, "x1": 1, "y0": 0, "y1": 1})

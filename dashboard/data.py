@@ -319,7 +319,7 @@ def table_of(
     if record is None:
         return table
     healthy = plan_rows(record, _view.index, "healthy")
-    return with_operating(table, rows, OperatingPoints(store, healthy, evidence))
+    return with_operating(table, rows, OperatingPoints(healthy, evidence))
 
 
 @st.cache_data(show_spinner=False, max_entries=24)

@@ -48,10 +48,21 @@ def _warm_up(options: DashboardOptions) -> None:
     for found in pkgutil.iter_modules(dashboard.__path__, "dashboard."):
         if found.name not in _STARTS:
             importlib.import_module(found.name)
-    from dashboard.ahead import smallest_figure
-
-    smallest_figure().to_json()  # plotly loads its parts when a figure has the first of each
+    _draw_once()
     # Streamlit collects garbage after every run, before its last messages leave: looking through
     # modules and records that stay anyway takes a fifth of a second each time.
     gc.collect()
     gc.freeze()
+
+
+def _draw_once() -> None:
+    """Make a figure with a bit of everything: plotly loads its parts with the first of each."""
+    import numpy as np
+
+    from dashboard.map_charts import TRUTH_COLOUR, MapPanel, map_row
+
+    values = np.zeros((2, 2), np.float32)
+    border = ((0.0, 1.0), (0.0, 1.0), TRUTH_COLOUR)
+    image = MapPanel("image", values, "image", 0.0, 1.0, (border,), grey=True)
+    figure = map_row([image, MapPanel("score", values, "score", 0.0, 1.0)])
+    figure.add_shape({"x0": 0, "x1": 1, "y0": 0, "y1": 1}).to_json()

@@ -17,7 +17,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study.records.studies import StudyStore
 from study.report.choice import Row
 from study.report.detection import (
     Subjects,
@@ -171,13 +170,11 @@ class OperatingPoints:
     """Works figures out as they are asked for; of one thread.
 
     Args:
-        study: The study's store.
-        healthy: The index's rows of its evaluations on healthy subjects.
-        evidence: Keeps what was worked out.
+        healthy: The index's rows of a study's evaluations on healthy subjects.
+        evidence: Keeps what was worked out, and reads the parts of evaluations.
     """
 
-    def __init__(self, study: StudyStore, healthy: pa.Table, evidence: Evidence) -> None:
-        self._study = study
+    def __init__(self, healthy: pa.Table, evidence: Evidence) -> None:
         self._healthy = healthy.filter(
             pc.and_(pc.equal(healthy["status"], "done"), pc.equal(healthy["region"], REGION))
         )

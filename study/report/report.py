@@ -248,7 +248,7 @@ def make_report(
         index=index,
         store=study.storage.uri.removesuffix(f"/studies/{study.name}"),
         evidence=evidence,
-        operating=OperatingPoints(study, plan_rows(record, index, "healthy"), evidence),
+        operating=OperatingPoints(plan_rows(record, index, "healthy"), evidence),
     )
 
 

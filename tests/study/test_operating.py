@@ -291,7 +291,7 @@ def test_what_was_worked_out_is_kept_for_pages_that_must_not_wait(
 
     def kept() -> OperatingPoints:
         evidence = Evidence(local_study, report.index, kept_only=True)
-        return OperatingPoints(local_study, healthy, evidence)
+        return OperatingPoints(healthy, evidence)
 
     assert kept().of_cell([row]) is None
     assert report.operating is not None
