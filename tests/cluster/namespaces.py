@@ -112,6 +112,10 @@ class Network:
         """The home of a machine's user, as this process sees it."""
         return self._folder / name / "home"
 
+    def tmp(self, name: str) -> Path:
+        """The ``/tmp`` of a machine, as this process sees it."""
+        return self._folder / name / "tmp"
+
     def begin(self, name: str, words: list[str], **environment: str) -> Command:
         """Switch a machine on: the words are its first process, and it ends with them.
 

@@ -38,8 +38,10 @@ _PATIENT = {
 }
 """Machines start slowly when three share two cores; a dead one is still noticed in a while."""
 
+TRIES = 4
+"""Ray gives its own processes a fixed time, which a busy machine can miss: so often at most."""
+
 _MOST_S = 240.0
-_TRIES = 4
 _OBJECT_STORE_BYTES = 100_000_000
 
 
@@ -89,16 +91,13 @@ class Cluster:
         self._exits.close()
 
     def start(self) -> None:
-        """Start all machines; one whose Ray gave up is started once more, and all if the head did.
-
-        Ray gives its own processes 30 seconds, which a very busy machine can miss.
-        """
-        for _ in range(_TRIES):
+        """Start all machines, and all once more if the Ray of one of them gave up."""
+        for _ in range(TRIES):
             if self._start_all():
                 return
             for name in list(self._nodes):
                 self.kill(name)
-        raise RuntimeError(f"the cluster did not start {_TRIES} times")
+        raise RuntimeError(f"the cluster did not start {TRIES} times")
 
     def _start_all(self) -> bool:
         """Start all machines; returns whether they are all there."""
@@ -169,9 +168,10 @@ class Cluster:
         to = ("--job-server", JOB_SERVER)
         return self.client("python", "-m", "study.submit", *to, *words, token=token)
 
-    def log(self, name: str) -> str:
-        """What a machine has printed."""
-        return self._nodes[name].describe()
+    def ray_logs(self, name: str, pattern: str) -> str:
+        """What Ray's processes on a machine have written into some of their logs."""
+        found = sorted((self._network.tmp(name) / "ray").glob(f"session_2*/logs/{pattern}"))
+        return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')}" for path in found)
 
     def _start(self, name: str, *options: str) -> Command:
         if name in self._nodes:
