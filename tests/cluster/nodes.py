@@ -38,7 +38,7 @@ _PATIENT = {
 }
 """Machines start slowly when three share two cores; a dead one is still noticed in a while."""
 
-TRIES = 4
+_TRIES = 4
 """Ray gives its own processes a fixed time, which a busy machine can miss: so often at most."""
 
 _MOST_S = 240.0
@@ -92,12 +92,12 @@ class Cluster:
 
     def start(self) -> None:
         """Start all machines, and all once more if the Ray of one of them gave up."""
-        for _ in range(TRIES):
+        for _ in range(_TRIES):
             if self._start_all():
                 return
             for name in list(self._nodes):
                 self.kill(name)
-        raise RuntimeError(f"the cluster did not start {TRIES} times")
+        raise RuntimeError(f"the cluster did not start {_TRIES} times")
 
     def _start_all(self) -> bool:
         """Start all machines; returns whether they are all there."""
