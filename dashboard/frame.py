@@ -287,6 +287,12 @@ def _badges(view: StudyView) -> None:
             st.badge("not running", icon=":material/pause:", color="gray")
 
 
+def say_unread(words: str) -> None:
+    """Tell that parts of evaluations could not be read, if words say so."""
+    if words:
+        st.warning(markdown_text(words), icon=":material/warning:")
+
+
 def _say_problems(view: StudyView, refused: tuple[str, ...]) -> None:
     if refused:
         shown = ", ".join(f"“{name[:60]}”" for name in refused[:5])

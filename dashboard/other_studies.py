@@ -71,16 +71,24 @@ def open_other(place: Place) -> Frame | None:
     return None if view.record is None else Frame(place.store, place.uri, place.study, view)
 
 
-def differences_between(here: Frame, other: Frame) -> list[Difference]:
-    """The cells of table 1 that two studies share, over brain pixels, tested on their subjects."""
+def differences_between(here: Frame, other: Frame) -> tuple[list[Difference], tuple[str, ...]]:
+    """The cells of table 1 that two studies share, over brain pixels, tested on their subjects.
+
+    Returns:
+        The differences, and a sentence for each study of which parts could not be read.
+    """
     ours, theirs = (f"{f.uri}\n{f.study}\n{f.view.version}" for f in (here, other))
     return _differences(ours, theirs, here, other)
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def _differences(ours: str, theirs: str, _here: Frame, _other: Frame) -> list[Difference]:
+def _differences(
+    ours: str, theirs: str, _here: Frame, _other: Frame
+) -> tuple[list[Difference], tuple[str, ...]]:
     (here, evidence), (other, others) = (_evidence(frame) for frame in (_here, _other))
-    return differences(here, evidence, other, others)
+    found = differences(here, evidence, other, others)
+    told = (evidence.parts.words(_here.uri), others.parts.words(_other.uri))
+    return found, tuple(filter(None, told))
 
 
 def _evidence(frame: Frame) -> tuple[list[dict[str, object]], Evidence]:

@@ -20,6 +20,7 @@ from dashboard.frame import (
     guarded,
     has_results,
     region,
+    say_unread,
     show_choice,
     synthetic_note,
     title,
@@ -96,7 +97,10 @@ def _columns(frame: Frame, others: Mapping[str, Frame]) -> dict[str, tuple[str, 
 
 def _differences(frame: Frame, others: Mapping[str, Frame], column: tuple[str, str]) -> None:
     st.header("Differences", anchor=False)
-    found = {name: differences_between(frame, other) for name, other in others.items()}
+    both = {name: differences_between(frame, other) for name, other in others.items()}
+    found = {name: some for name, (some, _) in both.items()}
+    for words in dict.fromkeys(words for _, told in both.values() for words in told):
+        say_unread(words)
     here = [d for some in found.values() for d in some if (d.cohort, d.modality) == column]
     if not here:
         st.caption("No line of table 1 has a ROC-AUC over brain pixels in both.")

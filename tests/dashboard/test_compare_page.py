@@ -179,3 +179,23 @@ def test_intervals_lie_about_the_difference_that_was_tested() -> None:
     assert list(trace.error_x.array) == pytest.approx([0.03, 0])
     assert list(trace.error_x.arrayminus) == pytest.approx([0.04, 0])
     assert evil not in figure.to_json()
+
+
+def test_it_says_of_which_study_subjects_cannot_be_read(
+    open_app: Open, synthetic: ModuleType, tmp_path: Path
+) -> None:
+    for number, name in enumerate(("first", "second")):
+        wanted = synthetic.Wanted(trials=6, failed=0, seed=number)
+        synthetic.write_store(tmp_path / "whole", name, wanted)
+    damaged = Path(shutil.copytree(tmp_path / "whole", tmp_path / "damaged"))
+    for file in damaged.glob("studies/first/trials/*/eval/*/attempts/*/subjects.parquet"):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    told = "parts of evaluations cannot be read"
+    assert told not in _texts(open_app(tmp_path / "whole", "compare", study="second"))
+    app = open_app(damaged, "compare", study="second")
+    assert not app.exception
+    texts = _texts(app).replace("\\", "")
+    assert texts.count(told) == 1
+    assert f"python -m study.store check {damaged}" in texts
