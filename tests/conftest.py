@@ -160,12 +160,25 @@ def made_once(
 
 
 @pytest.fixture(scope="session")
-def smoke_store(run: Run, request: pytest.FixtureRequest, made_once: Callable[..., Path]) -> Path:
+def smoke_run(run: Run, made_once: Callable[..., Path]) -> Path:
+    """A folder with the store of a smoke study, ``runs``, and what the command printed, ``out``."""
+
+    def make(folder: Path) -> None:
+        # a relative path, as people type it
+        command = run("study.run", *SMOKE_WORDS, "--store", "runs", cwd=folder)
+        (folder / "out").write_text(command.out)
+
+    return made_once("smoke", make)
+
+
+@pytest.fixture(scope="session")
+def smoke_store(request: pytest.FixtureRequest) -> Path:
     """The store of a finished smoke study, ``smoke-phantom``; shared, so to be read only."""
     given = request.config.getoption("--smoke-store")
     if given is not None:
         return Path(given)
-    return made_once("smoke", lambda store: run("study.run", *SMOKE_WORDS, "--store", store))
+    made: Path = request.getfixturevalue("smoke_run")
+    return made / "runs"
 
 
 @pytest.fixture

@@ -274,18 +274,17 @@ def _count_s() -> float:
 
 
 def _some_slices(count: int) -> Slices:
-    """Slices like those of brains, of one subject."""
+    """Slices like those of brains, of one subject without a lesion."""
     from trainables.slices import Slices
 
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:128, :128] - 63.5
     brain_HW = (x / 45) ** 2 + (y / 55) ** 2 < 1
-    lesion_HW = (x - 15) ** 2 + y**2 < 8**2
     images = np.where(brain_HW, rng.normal(1.0, 0.2, (count, 128, 128)), 0.0)
     return Slices(
         images_NHW=images.astype(np.float16),
         brain_bits_NK=np.tile(np.packbits(brain_HW), (count, 1)),
-        lesion_bits_NK=np.tile(np.packbits(lesion_HW), (count, 1)),
+        lesion_bits_NK=np.zeros((count, 128 * 128 // 8), np.uint8),
         subject_N=np.zeros(count, np.int32),
         slice_index_N=np.arange(count, dtype=np.int32),
         subjects=("measured",),

@@ -215,7 +215,7 @@ class Driver:
             self._decide(look=True)
             options = self._request.options
             device = local_device(options.device) if connection.is_local(options.address) else "cpu"
-            self._pace = pace_of(left, self._count_places(), device)
+            self._pace = pace_of(left, listings, self._count_places(), device)
             self._say(self._decision.words)
             if self._decision.warning:
                 self._say(self._decision.warning)

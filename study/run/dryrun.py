@@ -66,7 +66,7 @@ def print_plan(request: Request, console: PlainConsole) -> None:
     if decision.warning:
         console.print(decision.warning)
     places = local_places(device)
-    pace = pace_of(left, places, device)
+    pace = pace_of(left, listings, places, device)
     costs = costs_of(left, infos, pace)
     after = {}
     if options.postprocess:

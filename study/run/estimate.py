@@ -104,17 +104,22 @@ def costs_of(
     return {work.trial.trial_id: work_cost(work, cohorts, pace) for work in left}
 
 
-def pace_of(left: Sequence[Work], places: int, device: str = "cpu") -> Pace:
+def pace_of(
+    left: Sequence[Work], listings: Sequence[CohortListing], places: int, device: str = "cpu"
+) -> Pace:
     """Measure this machine for what is left; takes a second or two.
 
     Args:
-        left: What is left.
+        left: Trials that are left.
+        listings: The data, some of which may have to be prepared.
         places: How many trials run at once.
         device: What networks train on.
     """
     specs = [work.trial.spec for work in left if work.fit or work.evals]
+    if any(x.manifest is None for x in listings):
+        specs.append(REFERENCE.completed())
     cores = min(places, os.cpu_count() or 1)
-    return measure_pace([*specs, REFERENCE.completed()], cores=cores, device=device)
+    return measure_pace(specs, cores=cores, device=device)
 
 
 def local_places(device: str) -> int:

@@ -37,12 +37,14 @@ def decide(
     Args:
         asked: What the user asked for.
         before: The study's record, if it has begun.
-        fast: Gives the faster arithmetic of each machine that trains.
+        fast: Gives the faster arithmetic of each machine that trains; asked where it matters.
     """
     kept = before.precision if before is not None else None
-    found = fast()
-    everywhere: Precision = "bfloat16" if set(found) == {"bfloat16"} else "float32"
-    precision = asked if asked != "auto" else kept or everywhere
+
+    def everywhere() -> Precision:
+        return "bfloat16" if set(fast()) == {"bfloat16"} else "float32"
+
+    precision = asked if asked != "auto" else kept or everywhere()
     if asked != "auto":
         words = f"Networks compute in {precision}, as asked for."
     elif kept:
@@ -53,13 +55,15 @@ def decide(
     return Decision(precision, words, _warning(precision, everywhere, kept))
 
 
-def _warning(precision: Precision, everywhere: Precision, kept: Precision | None) -> str:
+def _warning(
+    precision: Precision, everywhere: Callable[[], Precision], kept: Precision | None
+) -> str:
     if kept and kept != precision:
         return (
             f"This study began in {kept}: its networks are trained anew in {precision}, and what "
             "was there stays in the store without being mixed in."
         )
-    if precision == "bfloat16" and everywhere == "float32":
+    if precision == "bfloat16" and everywhere() == "float32":
         return (
             "bfloat16 without instructions for it takes some ten times as long as float32; where "
             "that is too slow, begin another study with --precision float32 --study NAME."

@@ -190,7 +190,7 @@ def _tune(
     session = run.session
     watch = Watch(searcher, run.searches, session, run.places, run.rungs)
     actor = tune.with_parameters(TrialActor, sets=run.sets, node=run.node, study=session.study.name)
-    with tempfile.TemporaryDirectory(prefix="anomaly-study-") as scratch, _uncounted():
+    with tempfile.TemporaryDirectory(prefix="anomaly-study-") as scratch, _uncounted(), _plain():
         tune.Tuner(
             tune.with_resources(actor, _resources),
             tune_config=tune.TuneConfig(search_alg=searcher, num_samples=count, reuse_actors=True),
@@ -223,6 +223,23 @@ def _uncounted() -> Iterator[None]:
         yield
     finally:
         usage.tag_callbacks = count
+
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    """Let Tune's actors have the environment of all workers.
+
+    It gives them a variable that PyTorch Lightning reads, and Ray a process of its own to each
+    environment: those that it has started already would stand by idly.
+    """
+    from ray.tune.execution import class_cache
+
+    before = class_cache.DEFAULT_ENV_VARS
+    class_cache.DEFAULT_ENV_VARS = {}
+    try:
+        yield
+    finally:
+        class_cache.DEFAULT_ENV_VARS = before
 
 
 def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:

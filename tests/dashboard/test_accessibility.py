@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -27,6 +27,8 @@ LEVELS = """() => [...document.querySelectorAll('main :is(h1, h2, h3, h4)')].map
     heading => Number(heading.tagName[1])
 )"""
 
+LOOKS: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+LOOKS_SO = "look => getComputedStyle(document.querySelector('.stApp')).colorScheme === look"
 WIDTH_PX = "() => document.querySelector('[data-testid=stMain]').scrollWidth"
 
 
@@ -45,42 +47,46 @@ class Seen:
     bad: list[tuple[str, list[str]]]
 
 
-@pytest.fixture(
-    scope="module",
-    params=itertools.product((1280, 390), ("light", "dark")),
-    ids=lambda p: f"{p[0]}-{p[1]}",
-)
-def pages(request: pytest.FixtureRequest, browser: Browser, smoke: Served) -> dict[str, Seen]:
-    """Every page at the width of a laptop and of a phone, in both looks."""
-    width_px, look = request.param
+Pages = dict[tuple[str, str], Seen]
+
+
+@pytest.fixture(scope="module", params=(1280, 390))
+def pages(request: pytest.FixtureRequest, browser: Browser, smoke: Served) -> Pages:
+    """Every page at the width of a laptop and of a phone, in both looks, by its name and look."""
+    width_px = request.param
     seen = {}
-    with tab(browser, width_px, 900, look) as page:
+    with tab(browser, width_px, 900) as page:
         for name in PAGES:
-            open_page(page, smoke.url, name)
-            page.wait_for_function(REACHED)
-            levels, wide_px = page.evaluate(LEVELS), page.evaluate(WIDTH_PX)
-            violations = Axe().run(page).response["violations"]
-            bad = [
-                (violation["id"], [node["html"][:200] for node in violation["nodes"][:3]])
-                for violation in violations
-                if violation["impact"] in BAD
-            ]
-            seen[name or "study"] = Seen(levels, wide_px - width_px, bad)
+            for look in LOOKS:
+                page.emulate_media(color_scheme=look)
+                if look == LOOKS[0]:
+                    open_page(page, smoke.url, name)
+                page.wait_for_function(LOOKS_SO, arg=look)
+                settled(page, PAGES[name])
+                page.wait_for_function(REACHED)
+                levels, wide_px = page.evaluate(LEVELS), page.evaluate(WIDTH_PX)
+                violations = Axe().run(page).response["violations"]
+                bad = [
+                    (violation["id"], [node["html"][:200] for node in violation["nodes"][:3]])
+                    for violation in violations
+                    if violation["impact"] in BAD
+                ]
+                seen[name or "study", look] = Seen(levels, wide_px - width_px, bad)
     return seen
 
 
-def test_axe_finds_nothing_serious(pages: dict[str, Seen]) -> None:
-    assert {name: seen.bad for name, seen in pages.items() if seen.bad} == {}
+def test_axe_finds_nothing_serious(pages: Pages) -> None:
+    assert {place: seen.bad for place, seen in pages.items() if seen.bad} == {}
 
 
-def test_headings_go_down_step_by_step(pages: dict[str, Seen]) -> None:
+def test_headings_go_down_step_by_step(pages: Pages) -> None:
     for seen in pages.values():
         assert seen.levels[0] == 1
         assert all(after <= before + 1 for before, after in pairwise(seen.levels))
 
 
-def test_no_page_needs_sideways_scrolling(pages: dict[str, Seen]) -> None:
-    assert {name: seen.over_px for name, seen in pages.items() if seen.over_px > 0} == {}
+def test_no_page_needs_sideways_scrolling(pages: Pages) -> None:
+    assert {place: seen.over_px for place, seen in pages.items() if seen.over_px > 0} == {}
 
 
 def test_trial_of_a_cell_of_the_grid_is_reached_by_keyboard(page: Page, smoke: Served) -> None:
