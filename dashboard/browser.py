@@ -54,13 +54,16 @@ if (!window.scrolledByKeyboard) {
       reach();
     }, 300);
   };
-  new MutationObserver(later).observe(document.body, {childList: true, subtree: true});
+  const watch = new MutationObserver(later);
+  watch.observe(document.body, {childList: true, subtree: true});
+  watch.observe(document.querySelector('.stApp'), {attributes: true, attributeFilter: ['class']});
   window.addEventListener('resize', later);
   later();
 }
 """
 """What is wider than a narrow screen is reached with the Tab key and scrolled with the arrows.
-What stays in place there needs the page's own ground, which follows the theme."""
+What stays in place there needs the page's own ground, which follows the theme, whose change is one
+of the app's class."""
 
 STYLE = """
 <style>

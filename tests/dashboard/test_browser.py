@@ -38,6 +38,7 @@ from tests.dashboard.browsing import (
     tab,
     tree,
 )
+from tests.grids import run_words
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -221,25 +222,44 @@ def test_link_to_a_trial_shows_that_trial(
             assert cells.nth(2).inner_text() in figures
 
 
+AT_WORK = '''
+"""The baseline, and networks of enough epochs that nobody has to hurry to see them at work."""
+
+from study.grids._grid import Grid, GridTrial
+
+GRID = Grid(
+    trials=(
+        GridTrial("intensity"),
+        *(
+            GridTrial(model, {"n_c": 8, "n_z": 16, "batch_size": 16}, epochs=6)
+            for model in ("ae", "dae")
+        ),
+    ),
+    searches=(),
+    phantom_subjects={"ixi": 5, "atlas": 3, "brats": 3},
+)
+'''
+
+
 def test_real_study_at_work_moves_forward_by_itself(
     page: Page,
     served: Callable[[Path], Any],
     prepared_store: Path,
     start: Callable[..., Any],
     until: Callable[..., None],
+    tmp_path: Path,
 ) -> None:
     url = served(prepared_store).url
-    # Enough epochs that nobody has to hurry to see it at work.
-    words = ("--grid", "smoke", "--epochs", "6", "--store", prepared_store)
-    command = start("-m", "study.run", *words)
-    study = StudyStore.open(Storage.open(str(prepared_store)), STUDY)
+    words = run_words(tmp_path, "work", AT_WORK)
+    command = start(*words, "--precision", "float32", "--store", prepared_store)
+    study = StudyStore.open(Storage.open(str(prepared_store)), "s")
     until(lambda: study.storage.exists("study.json"), "the study is planned")
     open_page(page, url)
     done = metric(page, "Trials done")
-    expect(done).to_have_text(re.compile("^(?!12 )[0-9]+ of 12$"))
+    expect(done).to_have_text(re.compile("^(?!6 )[0-9]+ of 6$"))
     expect(page.get_by_text("At work", exact=True)).to_be_visible()
     expect(page.locator(".js-plotly-plot .legendtext").first).to_be_visible()  # loss curves
-    expect(done).to_have_text("12 of 12", timeout=300_000)
+    expect(done).to_have_text("6 of 6", timeout=300_000)
     expect(badge(page, "complete")).to_be_visible()
     assert command.wait() == 0, command.describe()
 
