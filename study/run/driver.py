@@ -211,21 +211,20 @@ class Driver:
         index: pa.Table,
     ) -> dict[str, WorkCost]:
         """Measure this machine for what is left, and say how long that will take."""
+        options = self._request.options
+        after = postprocessing_expected(record, index, left) if options.postprocess else []
         if self._pace is None:
             self._decide(look=True)
-            options = self._request.options
             device = local_device(options.device) if connection.is_local(options.address) else "cpu"
-            self._pace = pace_of(left, listings, self._count_places(), device)
+            self._pace = pace_of([*left, *after], listings, self._count_places(), device)
             self._say(self._decision.words)
             if self._decision.warning:
                 self._say(self._decision.warning)
         infos = [listing.info() for listing in listings]
         costs = costs_of(left, infos, self._pace)
-        after = {}
-        if self._request.options.postprocess:
-            after = costs_of(postprocessing_expected(record, index, left), infos, self._pace)
-        self._say(estimate(listings, costs, self._pace, self._count_places(), after).words)
-        if self._request.options.halving is not None:
+        after_costs = costs_of(after, infos, self._pace)
+        self._say(estimate(listings, costs, self._pace, self._count_places(), after_costs).words)
+        if options.halving is not None:
             self._say(AT_MOST)
         return costs
 

@@ -66,13 +66,13 @@ def print_plan(request: Request, console: PlainConsole) -> None:
     if decision.warning:
         console.print(decision.warning)
     places = local_places(device)
-    pace = pace_of(left, listings, places, device)
-    costs = costs_of(left, infos, pace)
-    after = {}
+    after = []
     if options.postprocess:
         record = study_record(request, plan, infos, utc_now(), decision.precision)
-        after = costs_of(postprocessing_expected(record, index, left), infos, pace)
-    console.print(estimate(listings, costs, pace, places, after).words)
+        after = postprocessing_expected(record, index, left)
+    pace = pace_of([*left, *after], listings, places, device)
+    costs, after_costs = (costs_of(work, infos, pace) for work in (left, after))
+    console.print(estimate(listings, costs, pace, places, after_costs).words)
     if options.halving is not None:
         console.print(AT_MOST)
     if any(listing.manifest is None for listing in listings):

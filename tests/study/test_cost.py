@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,10 @@ from study.plan.cost import (
     work_cost,
 )
 from study.plan.done import Work
+from study.prepare.cohorts import Cohort
+from study.prepare.listing import CohortListing
 from study.records.types import CohortInfo, PlannedTrial
+from study.run.estimate import pace_of
 
 MakeTrial = Callable[..., PlannedTrial]
 
@@ -102,6 +106,19 @@ def test_a_machine_is_measured_for_the_sizes_of_a_plan(make_trial: MakeTrial) ->
     assert all(s > 0 for _, s in pace.step_s)
     assert pace.count_s > 0
     assert measure_pace([make_trial().spec], cores=1).step_s == ()
+
+
+@pytest.mark.parametrize("model", ["intensity", "ae"])
+@pytest.mark.parametrize("is_prepared", [True, False])
+def test_networks_are_timed_where_one_is_left_or_scans_are(
+    make_trial: MakeTrial, model: str, *, is_prepared: bool
+) -> None:
+    trial = make_trial(model, **({"n_c": 2, "n_z": 8} if model == "ae" else {}))
+    cohort = Cohort(name="a", source="bids", root=Path("a"), role="train")
+    unprepared = CohortListing(cohort, "T1w", "", (), (), 3)
+    listings = [] if is_prepared else [unprepared]
+    pace = pace_of([Work(trial, trial.evals, fit=False)], listings, places=1)
+    assert bool(pace.step_s) == (model == "ae" or not is_prepared)
 
 
 def test_the_papers_grid_takes_hardly_longer_than_with_the_longest_always_first() -> None:
