@@ -110,7 +110,7 @@ def pace_of(
     """Measure this machine for what is left; takes a second or two.
 
     Args:
-        left: Trials that are left.
+        left: Trials and evaluations that are left.
         listings: The data, some of which may have to be prepared.
         places: How many trials run at once.
         device: What networks train on.

@@ -27,7 +27,10 @@ LEVELS = """() => [...document.querySelectorAll('main :is(h1, h2, h3, h4)')].map
     heading => Number(heading.tagName[1])
 )"""
 
-LOOKS: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+Look = Literal["light", "dark"]
+LOOKS: dict[int, tuple[Look, Look]] = {1280: ("light", "dark"), 390: ("dark", "light")}
+"""By the width of the screen, the look in which a page is opened, and the one that follows."""
+
 TEXT_COLOUR = "() => getComputedStyle(document.querySelector('.stApp')).color"
 HAS_CHANGED = """before => {
     const app = getComputedStyle(document.querySelector('.stApp'));
@@ -58,21 +61,22 @@ class Seen:
 Pages = dict[tuple[str, str], Seen]
 
 
-@pytest.fixture(scope="module", params=(1280, 390))
+@pytest.fixture(scope="module", params=LOOKS)
 def pages(request: pytest.FixtureRequest, browser: Browser, smoke: Served) -> Pages:
     """Every page at the width of a laptop and of a phone, in both looks, by its name and look."""
     width_px = request.param
     seen = {}
     with tab(browser, width_px, 900) as page:
         for name in PAGES:
-            for look in LOOKS:
-                before = page.evaluate(TEXT_COLOUR) if look != LOOKS[0] else ""
-                page.emulate_media(color_scheme=look)
-                if before:
+            for look in LOOKS[width_px]:
+                if look == LOOKS[width_px][0]:
+                    page.emulate_media(color_scheme=look)
+                    open_page(page, smoke.url, name)
+                else:
+                    before = page.evaluate(TEXT_COLOUR)
+                    page.emulate_media(color_scheme=look)
                     page.wait_for_function(HAS_CHANGED, arg=before)
                     settled(page, PAGES[name])
-                else:
-                    open_page(page, smoke.url, name)
                 page.wait_for_function(REACHED)
                 levels, wide_px = page.evaluate(LEVELS), page.evaluate(WIDTH_PX)
                 violations = Axe().run(page).response["violations"]
