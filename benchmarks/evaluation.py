@@ -42,7 +42,7 @@ def _of_network(test: Slices, n_c: int, wanted: float) -> Measurement:
     @torch.no_grad()
     def forward() -> None:
         for start in range(0, len(test), BATCH):
-            images = torch.from_numpy(test.images_NHW[start : start + BATCH].astype(np.float32))
+            images = torch.from_numpy(test.images(slice(start, start + BATCH))).float()
             code = network.encoder.last(network.encoder.trunk(images.unsqueeze(1)))
             network.decoder.last(network.decoder.trunk(code[:, : code.shape[1] // 2]))
 

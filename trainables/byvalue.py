@@ -78,11 +78,11 @@ def _ranking(
     positives_V: Counts, all_V: Counts, scores: NDArray[np.float32], place_V: NDArray[np.intp]
 ) -> Ranking:
     """The ranking by distinct scores, of which each value has the one at its place."""
-    seen = np.flatnonzero(all_V)
+    seen = np.flatnonzero(all_V > 0)
     positives, everything = (
         np.bincount(place_V[seen], counts[seen], len(scores)).astype(np.int64)
         for counts in (positives_V, all_V)
     )
-    rows = np.flatnonzero(everything)[::-1]
+    rows = np.flatnonzero(everything > 0)[::-1]
     found, n = scores[rows], len(rows)
     return Ranking(found, found, positives[rows], (everything - positives)[rows], np.zeros(n, bool))

@@ -114,6 +114,7 @@ class Tally:
         self.bins = bins
         self._device = device
         self._ties = _Ties(len(bins), device) if has_ties else None
+        self._pooled: dict[str, Ranking] | None = None
         shape = (2, len(bins))
         self._pool = _Counted(np.zeros(shape, np.int64), np.zeros(shape, np.int64), HIGHEST)
         self._begin()
@@ -150,6 +151,7 @@ class Tally:
         self._pool.positives_RK[:] += counted.positives_RK
         self._pool.all_RK[:] += counted.all_RK
         self._pool = replace(self._pool, lowest=min(self._pool.lowest, counted.lowest))
+        self._pooled = None
         self._begin()
         return self._rankings(counted)
 
@@ -164,7 +166,9 @@ class Tally:
 
     def pooled(self) -> dict[str, Ranking]:
         """The rankings of all subjects that have ended, by region."""
-        return self._rankings(self._pool)
+        if self._pooled is None:
+            self._pooled = self._rankings(self._pool)
+        return self._pooled
 
     def refined(self) -> Tally | None:
         """In what bins all pixels have to be counted again; None if these will do."""
@@ -193,25 +197,25 @@ class Tally:
 
     def _rankings(self, counted: _Counted) -> dict[str, Ranking]:
         all_K = counted.all_RK[0] + counted.all_RK[1]
-        rows = np.ascontiguousarray(np.flatnonzero(all_K)[::-1])  # few of the bins, as a rule
-        interval, lowest = self._is_wide()[rows], self.bins.lowest_scores[rows]
-        middle = self.bins.middle_scores[rows]
+        rows = np.ascontiguousarray(np.flatnonzero(all_K > 0)[::-1])  # a third or two of the bins
+        interval, lowest = self._is_wide().take(rows), self.bins.lowest_scores.take(rows)
+        middle = self.bins.middle_scores.take(rows)
         if self._ties is not None:
             only = scores_of(self._ties.found()[0][rows])
             lowest, middle = np.where(interval, (lowest, middle), only)
         if len(rows) and rows[-1] == 0:
             lowest[-1] = middle[-1] = scores_of(np.array([counted.lowest], np.int32))[0]
-        positives = [positives_K[rows] for positives_K in counted.positives_RK]
-        n_brain, n_slice = counted.all_RK[1][rows], all_K[rows]
+        positives = [positives_K.take(rows) for positives_K in counted.positives_RK]
+        n_brain, n_slice = counted.all_RK[1].take(rows), all_K.take(rows)
         marked = positives[0] + positives[1]
-        used = np.flatnonzero(n_brain)
+        used = np.flatnonzero(n_brain > 0)
         return {
             "brain": Ranking(
-                lowest[used],
-                middle[used],
-                positives[1][used],
-                (n_brain - positives[1])[used],
-                interval[used],
+                lowest.take(used),
+                middle.take(used),
+                positives[1].take(used),
+                (n_brain - positives[1]).take(used),
+                interval.take(used),
             ),
             "slice": Ranking(lowest, middle, marked, n_slice - marked, interval),
         }
@@ -297,12 +301,13 @@ class ScoreCounters:
 
 def _first_tally(waiting: Sequence[tuple[Keys, Pixels]]) -> Tally:
     """Some pixels, counted in bins that suit them."""
-    keys_P = torch.cat([keys.keys_P for keys, _ in waiting])
-    marked_L = torch.cat([keys.among(pixels.lesion_L) for keys, pixels in waiting])
-    positives, device = prefix_counts(marked_L), keys_P.device
-    negatives = prefix_counts(keys_P) - positives
+    device = waiting[0][0].keys_P.device
+    marked = [prefix_counts(keys.among(pixels.lesion_L)) for keys, pixels in waiting]
+    positives = np.sum(marked, axis=0)
+    everything = np.sum([prefix_counts(keys.keys_P) for keys, _ in waiting], axis=0)
+    negatives = everything - positives
     bins = Bins.equal(positives, negatives)
-    if bins is not None:
+    if bins is not None and _least_crowd(bins, everything) <= _CROWDED:
         equal = _counted_in(Tally(bins, device), waiting)
         if not _is_crowded(equal):
             return equal
@@ -325,9 +330,22 @@ def _is_crowded(tally: Tally) -> bool:
 
 def _crowd(ranking: Ranking) -> float:
     """How far the AUC might be off if lesions were where all pixels are, or are where they are."""
-    pixels = (ranking.positives_E + ranking.negatives_E)[ranking.interval_E].astype(np.float64)
+    pixels = (ranking.positives_E + ranking.negatives_E) * ranking.interval_E
     total = ranking.n_positive + ranking.n_negative
-    return max(float((pixels**2).sum()) / 2 / max(total, 1) ** 2, ranking.auc_bound or 0.0)
+    return max(int((pixels**2).sum()) / 2 / max(total, 1) ** 2, ranking.auc_bound or 0.0)
+
+
+def _least_crowd(bins: Bins, all_by_prefix: Counts) -> float:
+    """The same of all pixels, if those of each prefix were spread equally over its bins: no less.
+
+    Args:
+        bins: Bins that are no longer than a prefix has keys, or longer.
+        all_by_prefix: (65536,) pixels of each prefix.
+    """
+    n_bins = bins.by_prefix(np.ones(len(bins)))
+    pixels = all_by_prefix[n_bins > 0].astype(np.float64)
+    squares = pixels**2 / n_bins[n_bins > 0]
+    return float(squares.sum()) / 2 / max(float(all_by_prefix.sum()), 1.0) ** 2
 
 
 def _is_coarse(ranking: Ranking) -> bool:

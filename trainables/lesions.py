@@ -22,7 +22,8 @@ from torch import Tensor
 from trainables.slices import Batch, Slices
 from trainables.tables import LESIONS_SCHEMA, SLICES_SCHEMA
 
-_GROUP = 16  # values whose highest one is looked at first
+_GROUP = 32  # values whose highest one is looked at first
+_MINUS_INFINITY = -0x800000  # the bits of its float32, as an int32
 
 TOP_SHARE = 0.01
 """Of a slice's or subject's brain pixels, the highest that its score is the mean of."""
@@ -45,23 +46,25 @@ def top_means(
     Returns:
         By score (B,) means; NaN of a slice without a brain.
     """
-    n_B = np.count_nonzero(brain_BHW, axis=(1, 2))
+    n_B = _count_marked(brain_BHW)
     top_B = np.maximum(1, (n_B * TOP_SHARE).astype(np.int64))
-    box = (slice(None), *_box(brain_BHW))
-    beyond = np.where(brain_BHW[box], np.float32(0), np.float32(-np.inf))
+    last = np.arange(len(n_B)), top_B - 1
     n_most = int(top_B.max(initial=1))
+    # 0 in the brain, minus infinity outside; chosen by a mask it takes ten times as long
+    outside_BP = torch.from_numpy(brain_BHW).flatten(1).to(torch.int32) - 1
+    beyond_BP = (outside_BP & _MINUS_INFINITY).view(torch.float32)
+    values_BP = torch.empty_like(beyond_BP)
     found = {}
     for score, map_BHW in maps.items():
-        values = map_BHW[box].cpu().numpy() + beyond
-        highest = _highest(values.reshape(len(n_B), -1), n_most).astype(np.float64)
-        sums_B = np.pad(np.cumsum(highest, axis=1), ((0, 0), (0, 1)))[
-            np.arange(len(n_B)), top_B - 1
-        ]
-        found[score] = np.where(n_B > 0, sums_B / top_B, np.nan)
+        torch.add(map_BHW.cpu().flatten(1), beyond_BP, out=values_BP)
+        highest = _highest(values_BP, n_most).astype(np.float64)
+        if highest.shape[1] < n_most:
+            highest = np.pad(highest, ((0, 0), (0, n_most - highest.shape[1])))
+        found[score] = np.where(n_B > 0, np.cumsum(highest, axis=1)[last] / top_B, np.nan)
     return found
 
 
-def _highest(values_BP: NDArray[np.float32], n: int) -> NDArray[np.float32]:
+def _highest(values_BP: Tensor, n: int) -> NDArray[np.float32]:
     """The highest finite values of each row in descending order, at least n if there are so many.
 
     The n-th highest of the maxima of groups has n values at or above it, and few more: those alone
@@ -74,19 +77,26 @@ def _highest(values_BP: NDArray[np.float32], n: int) -> NDArray[np.float32]:
     Returns:
         (B, C) values; behind the last one of a row minus infinity.
     """
-    lowest = np.full(len(values_BP), np.finfo(np.float32).min)
-    n_groups = values_BP.shape[1] // _GROUP
+    values = values_BP.numpy()
+    lowest = np.full(len(values), np.finfo(np.float32).min)
+    n_groups = values.shape[1] // _GROUP
     if n_groups >= n:
-        groups = values_BP[:, : n_groups * _GROUP].reshape(-1, _GROUP, n_groups).max(axis=1)
+        groups = values_BP[:, : n_groups * _GROUP].view(-1, _GROUP, n_groups).amax(dim=1).numpy()
         place = n_groups - n
         lowest = np.maximum(lowest, np.partition(groups, place, axis=1)[:, place])
-    at = np.flatnonzero(values_BP >= lowest[:, None])
-    row = at // values_BP.shape[1]
-    n_high_B = np.bincount(row, minlength=len(values_BP))
-    place_in_row = np.arange(len(row)) - np.repeat(np.cumsum(n_high_B) - n_high_B, n_high_B)
-    highest = np.full((len(values_BP), int(n_high_B.max(initial=0))), -np.inf, np.float32)
-    highest[row, place_in_row] = values_BP.reshape(-1)[at]
+    high = np.flatnonzero(values >= lowest[:, None])
+    n_values = values.shape[1]
+    ends_B = np.searchsorted(high, np.arange(n_values, values.size + 1, n_values))
+    n_high_B = np.diff(ends_B, prepend=0)
+    highest = np.full((len(values), int(n_high_B.max(initial=0))), -np.inf, np.float32)
+    is_there = np.arange(highest.shape[1]) < n_high_B[:, None]
+    highest[is_there] = values.reshape(-1).take(high)
     return np.sort(highest, axis=1)[:, ::-1]
+
+
+def _count_marked(marked: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many are marked of each of the first axis, five times as fast as numpy by axis."""
+    return np.array([np.count_nonzero(one) for one in marked], np.int64)
 
 
 def _box(marked_SHW: NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -176,7 +186,7 @@ def find_lesions(test: Slices, rows: slice) -> Lesions:
     if test.voxel_ml_N is not None:
         voxel_ml_S = test.voxel_ml_N[rows][first:last]
         sizes = np.zeros(n_lesions + 1)
-        for number_HW, voxel_ml in zip(number_SHW, voxel_ml_S, strict=True):
+        for number_HW, voxel_ml in zip(number_SHW[(slice(None), *box)], voxel_ml_S, strict=True):
             sizes += voxel_ml * np.bincount(number_HW.reshape(-1), minlength=n_lesions + 1)
         volumes = tuple(sizes[1:].tolist())
     return Lesions(number_SHW, first, volumes, n_lesions)
@@ -224,23 +234,25 @@ class Details:
             maps: Its (B, H, W) score maps.
         """
         brain_BHW, lesion_BHW = batch.brain_BHW, batch.lesion_BHW & batch.brain_BHW
-        n_positive_B = np.count_nonzero(lesion_BHW, axis=(1, 2))
+        n_positive_B = _count_marked(lesion_BHW)
         n_lesion = int(np.count_nonzero(batch.lesion_BHW))
         self._n_lesion += n_lesion
         self._n_outside += n_lesion - int(n_positive_B.sum())
-        n_pixels_B = np.count_nonzero(brain_BHW, axis=(1, 2))
+        n_pixels_B = _count_marked(brain_BHW)
         tops = top_means(maps, brain_BHW)
         n_scores, n_slices = len(maps), len(brain_BHW)
         columns = [
-            [self._subject] * n_slices * n_scores,
+            pa.repeat(self._subject, n_slices * n_scores),
             np.repeat(self._test.slice_index_N[rows.start : rows.stop], n_scores),
-            list(maps) * n_slices,
+            pa.array(list(maps)).take(pa.array(np.tile(np.arange(n_scores), n_slices))),
             np.repeat(n_pixels_B, n_scores),
             np.repeat(n_positive_B, n_scores),
             np.stack(list(tops.values()), axis=1).reshape(-1),
         ]
         arrays = [
-            pa.array(column, type=field.type, from_pandas=True)  # NaN is null
+            column
+            if isinstance(column, pa.Array)
+            else pa.array(column, type=field.type, from_pandas=True)  # NaN is null
             for column, field in zip(columns, SLICES_SCHEMA, strict=True)
         ]
         self._slices.append(pa.table(arrays, schema=SLICES_SCHEMA))

@@ -97,7 +97,7 @@ class Histogram:
                 images = images[slices.batch(slice(start, start + _BATCH)).brain_BHW]
             counts += np.bincount(images.view(np.uint16).reshape(-1), minlength=2**16)
         values = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float64)
-        seen = np.flatnonzero(counts)
+        seen = np.flatnonzero(counts > 0)
         if not len(seen):
             raise ValueError(f"no pixels in the region {region} of {len(slices)} slices")
         if not np.isfinite(values[seen]).all():

@@ -14,10 +14,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import conv2d, conv_transpose2d, pad
+from torch.nn.utils import fuse_conv_bn_weights
 
 from trainables.arithmetic import Precision
 
@@ -49,6 +51,43 @@ class Network(nn.Module, ABC):
         """Floating-point operations of one forward pass, per image."""
 
 
+class Normalised(nn.Sequential):
+    """A convolution, batch norm and ReLU.
+
+    Scoring multiplies what batch norm has learned into the convolution's weights, which leaves a
+    pass over its output out.
+    """
+
+    def __init__(self, convolution: nn.Conv2d | nn.ConvTranspose2d) -> None:
+        norm = nn.BatchNorm2d(convolution.out_channels)
+        super().__init__(convolution, norm, nn.ReLU(inplace=True))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (B, C, h, w) to (B, C', h', w')."""
+        if not _computes_scores(self, input):
+            for layer in self:
+                input = layer(input)
+            return input
+        convolution, norm, _ = cast("_Layers", tuple(self))
+        is_transposed = isinstance(convolution, nn.ConvTranspose2d)
+        weight, bias = fuse_conv_bn_weights(
+            convolution.weight,
+            None,
+            cast("Tensor", norm.running_mean),
+            cast("Tensor", norm.running_var),
+            norm.eps,
+            norm.weight,
+            norm.bias,
+            transpose=is_transposed,
+        )
+        apply = conv_transpose2d if is_transposed else conv2d
+        padding = cast("tuple[int, ...]", convolution.padding)
+        return apply(input, weight, bias, convolution.stride, padding).relu_()
+
+
+_Layers = tuple[nn.Conv2d | nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU]
+
+
 class Encoder(nn.Module):
     """Five halving convolutions, then one that ends on a 2x2x(N_z/4) map.
 
@@ -67,7 +106,7 @@ class Encoder(nn.Module):
         self.trunk = nn.Sequential(
             *(
                 # batch norm subtracts whatever a bias would add
-                _normalised(nn.Conv2d(i, o, 4, stride=2, padding=1, bias=False))
+                Normalised(nn.Conv2d(i, o, 4, stride=2, padding=1, bias=False))
                 for i, o in pairwise(widths)
             )
         )
@@ -102,9 +141,9 @@ class Decoder(nn.Module):
         self.precision = precision
         widths = [N_c * 2**n for n in reversed(range(DEPTH))]
         self.trunk = nn.Sequential(
-            _normalised(nn.ConvTranspose2d(n_latent // 4, widths[0], 3, bias=False)),
+            Normalised(nn.ConvTranspose2d(n_latent // 4, widths[0], 3, bias=False)),
             *(
-                _normalised(nn.ConvTranspose2d(i, o, 4, stride=2, padding=1, bias=False))
+                Normalised(nn.ConvTranspose2d(i, o, 4, stride=2, padding=1, bias=False))
                 for i, o in pairwise(widths)
             ),
         )
@@ -128,10 +167,10 @@ class Decoder(nn.Module):
 class ImageLayer(nn.ConvTranspose2d):
     """The transposed convolution (kernel 4, stride 2, padding 1) that ends on the image.
 
-    On a CPU and without gradients it is computed as a 3x3 convolution, which gives the four pixels
-    that lie above each pixel of the map: the same sums in another order, in half the time or less,
-    since the processor's library is slow at so few channels. The backward pass of that convolution
-    costs more than is saved, so training uses torch's own.
+    Scoring computes it as a 3x3 convolution, which gives the four pixels that lie above each pixel
+    of the map: the same sums in another order, in half the time or less, since the processor's
+    library is slow at so few channels. The backward pass of that convolution costs more than is
+    saved.
 
     Args:
         n_in: Channels of the map.
@@ -143,7 +182,7 @@ class ImageLayer(nn.ConvTranspose2d):
 
     def forward(self, x_BChw: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map (B, C, h, w) to (B, O, 2 h, 2 w)."""
-        if torch.is_grad_enabled() or x_BChw.device.type != "cpu":
+        if not _computes_scores(self, x_BChw):
             return super().forward(x_BChw, output_size)
         n_B, _, n_h, n_w = x_BChw.shape
         n_out = self.out_channels
@@ -185,10 +224,10 @@ class Autoencoder(Network):
         return self.encoder.flops() + self.decoder.flops()
 
 
-def _normalised(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
-    return nn.Sequential(
-        convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True)
-    )
+def _computes_scores(network: nn.Module, x: Tensor) -> bool:
+    """Whether a layer computes scores in float32 on a CPU: other sums than in training will do."""
+    is_cpu = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return is_cpu and not (network.training or torch.is_grad_enabled())
 
 
 def autocast(like: Tensor, precision: Precision) -> torch.autocast:

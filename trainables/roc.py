@@ -127,7 +127,7 @@ class Ranking:
         """
         if not self.n_positive:
             return None
-        hit = np.flatnonzero(self.positives_E)
+        hit = np.flatnonzero(self.positives_E > 0)
         positives = self.positives_E[hit].astype(np.float64)
         # Within an interval the k-th of p positives is expected after k / (p + 1) of the
         # negatives; the middle one stands for all.
@@ -242,12 +242,16 @@ class Ranking:
     def _group_ends(self, units: int) -> NDArray[np.intp]:
         """The last entry of each group of neighbours that is about a unit high."""
         scale = _Scale.of(self.n_positive, self.n_negative, units)
-        height = np.concatenate([[0.0], scale.heights(*self._reached)])
+        end = scale.heights(*self._reached)
         # By its middle: by its end, a positive among few would mostly be the first of its group.
-        cell = np.floor((height[1:] + height[:-1]) / 2)
-        alone = np.diff(height) >= 1
+        cell, height = end / 2, end.copy()
+        cell[1:] += end[:-1] / 2
+        np.floor(cell, out=cell)
+        height[1:] -= end[:-1]
+        alone = height >= 1
         closed = alone.copy()
-        closed[:-1] |= alone[1:] | (cell[1:] != cell[:-1])
+        closed[:-1] |= alone[1:]
+        closed[:-1] |= cell[1:] != cell[:-1]
         closed[-1] = True
         return np.flatnonzero(closed)
 

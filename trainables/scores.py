@@ -50,8 +50,8 @@ def nll(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
 
 def of_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) -> dict[str, Tensor]:
     """SE, L, U and E by name: the same bits as one by one, with what they share computed once."""
-    error = squared_error(x, mean)
-    uncertainty = 0.5 * log_variance + HALF_LOG_TWO_PI
+    error = (mean - x).square_()
+    uncertainty = (0.5 * log_variance).add_(HALF_LOG_TWO_PI)
     normalized = (-log_variance).exp_().mul_(0.5 * error)
     return {
         "squared_error": error,

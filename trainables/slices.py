@@ -84,8 +84,10 @@ class Slices:
         Args:
             rows: Which slices, as for numpy indexing.
         """
+        from trainables.halves import to_float32  # loads torch, and sizes are asked for without
+
         return Batch(
-            images_BHW=self.images_NHW[rows].astype(np.float32),
+            images_BHW=to_float32(self.images(rows)),
             brain_BHW=_unpack(self.brain_bits_NK[rows]),
             lesion_BHW=_unpack(self.lesion_bits_NK[rows]),
         )
@@ -149,4 +151,4 @@ class Slices:
 
 def _unpack(bits_BK: NDArray[np.uint8]) -> NDArray[np.bool_]:
     flat = np.unpackbits(bits_BK, axis=-1, count=SIZE * SIZE)
-    return flat.reshape(*bits_BK.shape[:-1], SIZE, SIZE).astype(bool)
+    return flat.reshape(*bits_BK.shape[:-1], SIZE, SIZE).view(np.bool_)  # bits are 0 or 1
