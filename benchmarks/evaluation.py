@@ -1,8 +1,8 @@
 """Claim: measuring a network's scores costs little beside computing them.
 
-The peer is the forward pass alone of the same network as torch's own modules compute it, batch by
-batch as an evaluation does it: below 1, the ratio tells how much more an evaluation costs. Memory is
-kept as in a worker.
+The peer is the forward pass of the same network alone, as torch's own modules compute it, in
+batches as an evaluation has them: below 1, the ratio tells how much more an evaluation costs.
+Memory is kept as in a worker.
 """
 
 from __future__ import annotations

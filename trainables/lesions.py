@@ -51,13 +51,14 @@ def top_means(
     last = np.arange(len(n_B)), top_B - 1
     n_most = int(top_B.max(initial=1))
     # 0 in the brain, minus infinity outside; chosen by a mask it takes ten times as long
-    outside_BP = torch.from_numpy(brain_BHW).flatten(1).to(torch.int32) - 1
-    beyond_BP = (outside_BP & _MINUS_INFINITY).view(torch.float32)
-    values_BP = torch.empty_like(beyond_BP)
+    box = (slice(None), *_box(brain_BHW))
+    outside = torch.from_numpy(brain_BHW[box]).to(torch.int32) - 1
+    beyond = (outside & _MINUS_INFINITY).view(torch.float32)
+    values = torch.empty(beyond.shape)
     found = {}
     for score, map_BHW in maps.items():
-        torch.add(map_BHW.cpu().flatten(1), beyond_BP, out=values_BP)
-        highest = _highest(values_BP, n_most).astype(np.float64)
+        torch.add(map_BHW[box].cpu(), beyond, out=values)
+        highest = _highest(values.flatten(1), n_most).astype(np.float64)
         if highest.shape[1] < n_most:
             highest = np.pad(highest, ((0, 0), (0, n_most - highest.shape[1])))
         found[score] = np.where(n_B > 0, np.cumsum(highest, axis=1)[last] / top_B, np.nan)
@@ -85,8 +86,7 @@ def _highest(values_BP: Tensor, n: int) -> NDArray[np.float32]:
         place = n_groups - n
         lowest = np.maximum(lowest, np.partition(groups, place, axis=1)[:, place])
     high = np.flatnonzero(values >= lowest[:, None])
-    n_values = values.shape[1]
-    ends_B = np.searchsorted(high, np.arange(n_values, values.size + 1, n_values))
+    ends_B = np.searchsorted(high, values.shape[1] * np.arange(1, len(values) + 1))
     n_high_B = np.diff(ends_B, prepend=0)
     highest = np.full((len(values), int(n_high_B.max(initial=0))), -np.inf, np.float32)
     is_there = np.arange(highest.shape[1]) < n_high_B[:, None]

@@ -86,12 +86,23 @@ class Ranking:
         return np.cumsum(self.positives_E), np.cumsum(self.negatives_E)
 
     @cached_property
+    def _hit(self) -> NDArray[np.intp]:
+        """The entries that have positives: few of them all, as a rule."""
+        return np.flatnonzero(self.positives_E > 0)
+
+    @cached_property
+    def _unknown(self) -> NDArray[np.intp]:
+        """Those of them that are intervals."""
+        return self._hit[self.interval_E[self._hit]]
+
+    @cached_property
     def auc(self) -> float | None:
         """Area under the ROC curve; ties count half. None without positives or negatives."""
         if not self.n_positive or not self.n_negative:
             return None
-        above = self._reached[0] - self.positives_E / 2
-        area = float((self.negatives_E * above).sum())  # the same bits on every processor
+        hit = self._hit
+        below = self.n_negative - self._reached[1][hit] + self.negatives_E[hit] / 2
+        area = float((self.positives_E[hit] * below).sum())  # the same bits on every processor
         return area / self.n_positive / self.n_negative
 
     @cached_property
@@ -103,8 +114,7 @@ class Ranking:
         """
         if not self.n_positive or not self.n_negative:
             return None
-        unknown = self.interval_E & (self.positives_E > 0)
-        positives, negatives = self.positives_E[unknown], self.negatives_E[unknown]
+        positives, negatives = self.positives_E[self._unknown], self.negatives_E[self._unknown]
         pairs = float((positives.astype(np.float64) * negatives).sum())
         return pairs / 2 / self.n_positive / self.n_negative
 
@@ -114,7 +124,7 @@ class Ranking:
 
         Each positive of an interval is anywhere among its negatives, independently of others.
         """
-        unknown = self.interval_E & (self.positives_E > 0)
+        unknown = self._unknown
         negatives = self.negatives_E[unknown].astype(np.float64) / max(self.n_negative, 1)
         variance = float((self.positives_E[unknown] * negatives**2).sum()) / 12
         return float(np.sqrt(variance)) / max(self.n_positive, 1)
@@ -127,7 +137,7 @@ class Ranking:
         """
         if not self.n_positive:
             return None
-        hit = np.flatnonzero(self.positives_E > 0)
+        hit = self._hit
         positives = self.positives_E[hit].astype(np.float64)
         # Within an interval the k-th of p positives is expected after k / (p + 1) of the
         # negatives; the middle one stands for all.
@@ -142,7 +152,7 @@ class Ranking:
 
         Each positive of an interval is anywhere among its negatives, independently of others.
         """
-        hit = np.flatnonzero(self.interval_E & (self.positives_E > 0) & (self.negatives_E > 0))
+        hit = self._unknown[self.negatives_E[self._unknown] > 0]
         positives = self.positives_E[hit].astype(np.float64)
         tp_at = self._reached[0][hit] - (positives - 1) / 2
         fp_end = self._reached[1][hit]
