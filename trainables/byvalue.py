@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.counting import Pixels
+from trainables.halves import to_float16
 from trainables.roc import Counts, Ranking
 from trainables.slices import Batch
 
@@ -44,7 +45,7 @@ class ValueCounter:
 
     def add(self, batch: Batch, maps: Mapping[str, Tensor], pixels: Pixels) -> None:
         """Count a batch of the subject's slices; its images say all."""
-        bits = batch.images_BHW.astype(np.float16).view(np.uint16).reshape(-1)
+        bits = to_float16(batch.images_BHW).view(np.uint16).reshape(-1)
         place_P = torch.from_numpy(bits.astype(np.int32)).add_(
             pixels.region_P.cpu(), alpha=N_VALUES
         )

@@ -203,7 +203,7 @@ def _count(
             if details is not None:
                 details.keep(*batch)
             if showcase is not None:
-                showcase.keep(*batch)
+                showcase.keep(batch.rows, batch.maps)
         if details is not None:
             details.end()
         scans = {"subject": subject, **_scans(test_set.slices, rows)}

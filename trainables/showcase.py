@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.detector import Detector
-from trainables.slices import Batch, Slices
+from trainables.slices import Slices
 
 _BITS_SET = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1)
 
@@ -63,27 +63,20 @@ class Showcase:
         self._rows: list[int] = []
         self._maps: dict[str, list[bytes]] = {f"score.{name}": [] for name in scores}
 
-    def keep(
-        self, rows: range, batch: Batch, maps: Mapping[str, Tensor | NDArray[np.float32]]
-    ) -> None:
+    def keep(self, rows: range, maps: Mapping[str, Tensor | NDArray[np.float32]]) -> None:
         """Keep what is wanted of a batch; batches come in ascending order.
 
         Args:
             rows: The batch's rows in the test set.
-            batch: Its slices.
             maps: Its (B, H, W) score maps.
         """
         chosen = [row - rows.start for row in self._wanted if row in rows]
         if not chosen:
             return
         self._rows.extend(rows.start + index for index in chosen)
-        pictures = self._detector.pictures(batch.images_BHW[chosen], batch.brain_BHW[chosen])
         for name, map_BHW in maps.items():
             chosen_maps = torch.as_tensor(map_BHW[chosen]).cpu().numpy()
             self._maps[f"score.{name}"].extend(_float16_bytes(m) for m in chosen_maps)
-        for name, picture_BHW in pictures.items():
-            cells = self._maps.setdefault(f"picture.{name}", [])
-            cells.extend(_float16_bytes(p) for p in picture_BHW)
 
     def table(self) -> pa.Table:
         """What was kept."""
@@ -95,6 +88,7 @@ class Showcase:
             "brain": [test.brain_bits_NK[r].tobytes() for r in rows],
             "lesion": [test.lesion_bits_NK[r].tobytes() for r in rows],
             **self._maps,
+            **self._pictures(),
         }
         return pa.table(
             {
@@ -102,6 +96,17 @@ class Showcase:
                 for name, cells in columns.items()
             }
         )
+
+    def _pictures(self) -> dict[str, list[bytes]]:
+        """The pictures of what was kept, made together."""
+        if not self._rows:
+            return {}
+        batch = self._test.batch(self._rows)
+        pictures = self._detector.pictures(batch.images_BHW, batch.brain_BHW)
+        return {
+            f"picture.{name}": [_float16_bytes(picture_HW) for picture_HW in picture_BHW]
+            for name, picture_BHW in pictures.items()
+        }
 
 
 def _float16_bytes(map_HW: NDArray[np.float32] | NDArray[np.float16]) -> bytes:

@@ -325,7 +325,7 @@ def _heatmaps(model: type[Detector]) -> pa.Table:
     detector, slices = model(model.smallest(), seed=0), healthy_slices(4)
     kept = Showcase(detector, slices, [0], score_names(detector))
     batch = slices.batch(slice(0, 4))
-    kept.keep(range(4), batch, detector.score(batch.images_BHW, batch.brain_BHW))
+    kept.keep(range(4), detector.score(batch.images_BHW, batch.brain_BHW))
     return kept.table()
 
 

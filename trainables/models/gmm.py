@@ -19,6 +19,7 @@ from trainables.byvalue import every_value
 from trainables.description import Score, Setting
 from trainables.detector import EpochMetrics, FitsAtOnce, State
 from trainables.detector import Params as DetectorParams
+from trainables.halves import to_float16, to_float32
 from trainables.mixture import TAILS, Floats, Histogram, Mixture, converged, initial_mixture
 from trainables.slices import Slices
 
@@ -191,9 +192,8 @@ class Model(FitsAtOnce):
         lambda / (sum_k pi_k f_k + lambda), the posterior of the uniform class and the paper's
         table.
         """
-        with np.errstate(over="ignore"):
-            values = images_BHW.astype(np.float16)
-        if np.array_equal(values, images_BHW):  # as preprocessed images are
+        values = to_float16(np.require(images_BHW, np.float32, ["C", "W"]))
+        if np.array_equal(to_float32(values), images_BHW):  # as preprocessed images are
             rows = values.view(np.uint16)
             return {name: np.take(scores, rows) for name, scores in self.by_value().items()}
         return self._scores_of(images_BHW.astype(np.float64))
