@@ -195,7 +195,7 @@ def doubled(
 
     Where there are few output channels, the processor's library is slow at it. Here a convolution
     gives for each 2x2 window of pixels the four pixels around its middle: the same sums in another
-    order, in a third of the time for two channels. The backward pass costs more than is saved.
+    order, in a third of the time for two channels. Its backward pass costs more than torch's own.
 
     Args:
         x_BChw: Images, at least one.
