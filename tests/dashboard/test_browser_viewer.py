@@ -324,6 +324,7 @@ def test_another_scan_begins_in_its_own_lesion_and_keeps_the_look(
     plane = plane_of(viewer, "sagittal")
     plane.focus()
     page.keyboard.press("Home")
+    expect(plane).to_have_attribute("aria-valuenow", "0")
     until_told(page)
     first = address_of(page)["view"]
     name = viewer.get_attribute("aria-label") or ""

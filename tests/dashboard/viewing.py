@@ -12,6 +12,7 @@ from dashboard.data import open_study
 from dashboard.text import markdown_text
 from study.records.names import Names
 from study.report.best import top_rows
+from tests.commands import wait_until
 from tests.dashboard.browsing import STUDY, Served, open_page
 
 
@@ -83,8 +84,12 @@ def pictures_of(viewer: Locator) -> list[str]:
 
 
 def until_told(page: Page) -> None:
-    """Wait until the address says what is looked at."""
-    viewer = page.locator(".viewer")
-    x, y, _ = crosshair_of(viewer)
-    z = plane_of(viewer, "axial").get_attribute("aria-valuenow")
-    expect(page).to_have_url(re.compile(rf"view=at\*[0-9a-f]+\*{x}\*{y}\*{z}(?!\d)"))
+    """Wait until the address says what is looked at, which may still move by a key press."""
+
+    def is_told() -> bool:
+        viewer = page.locator(".viewer")
+        x, y, _ = crosshair_of(viewer)
+        z = plane_of(viewer, "axial").get_attribute("aria-valuenow")
+        return bool(re.search(rf"view=at\*[0-9a-f]+\*{x}\*{y}\*{z}(?!\d)", page.url))
+
+    assert wait_until(is_told, 60.0), page.url
