@@ -199,6 +199,18 @@ class Bins:
             torch.add(entry.bitwise_right_shift_(5), within, out=found_P[start : start + block])
         return found_P
 
+    def least_shared(self, counts: Counts) -> float:
+        """The least share of all pairs of some pixels that have one bin.
+
+        It is met where the pixels of a prefix are spread equally over its bins.
+
+        Args:
+            counts: (65536,) pixels of each prefix.
+        """
+        n_bins = self.by_prefix(np.ones(len(self), np.int64))
+        squares = counts.astype(np.float64) ** 2 / np.maximum(n_bins, 1)
+        return float(squares[n_bins > 0].sum()) / max(int(counts.sum()), 1) ** 2
+
     def by_prefix(self, values: NDArray[_Number]) -> NDArray[_Number]:
         """Sums over the bins of each prefix, of a number for every bin."""
         prefix = (self.lowest.astype(np.int64) >> 16) + N_PREFIXES // 2

@@ -307,7 +307,7 @@ def _first_tally(waiting: Sequence[tuple[Keys, Pixels]]) -> Tally:
     everything = np.sum([prefix_counts(keys.keys_P) for keys, _ in waiting], axis=0)
     negatives = everything - positives
     bins = Bins.equal(positives, negatives)
-    if bins is not None and _least_crowd(bins, everything) <= _CROWDED:
+    if bins is not None and bins.least_shared(everything) / 2 <= _CROWDED:
         equal = _counted_in(Tally(bins, device), waiting)
         if not _is_crowded(equal):
             return equal
@@ -333,19 +333,6 @@ def _crowd(ranking: Ranking) -> float:
     pixels = (ranking.positives_E + ranking.negatives_E) * ranking.interval_E
     total = ranking.n_positive + ranking.n_negative
     return max(int((pixels**2).sum()) / 2 / max(total, 1) ** 2, ranking.auc_bound or 0.0)
-
-
-def _least_crowd(bins: Bins, all_by_prefix: Counts) -> float:
-    """The same of all pixels, if those of each prefix were spread equally over its bins: no less.
-
-    Args:
-        bins: Bins that are no longer than a prefix has keys, or longer.
-        all_by_prefix: (65536,) pixels of each prefix.
-    """
-    n_bins = bins.by_prefix(np.ones(len(bins)))
-    pixels = all_by_prefix[n_bins > 0].astype(np.float64)
-    squares = pixels**2 / n_bins[n_bins > 0]
-    return float(squares.sum()) / 2 / max(float(all_by_prefix.sum()), 1.0) ** 2
 
 
 def _is_coarse(ranking: Ranking) -> bool:

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from trainables.bins import Bins, Keys, prefix_counts
 from trainables.counting import Counter, Pixels, rank
 from trainables.roc import Ranking
 
@@ -300,3 +301,26 @@ def test_compact_counts_are_few_and_lose_no_pixel(shape, prevalence, max_entries
         assert np.all(np.diff(compact.thresholds) < 0)
         assert compact.positives.sum() == positive.sum()
         assert compact.negatives.sum() == (~positive).sum()
+
+
+@pytest.mark.parametrize("kind", ["normal", "heavy", "positive", "few values"])
+def test_bins_share_at_least_as_many_pixels_as_counts_by_prefix_promise(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal(200_000).astype(np.float32)
+    if kind == "heavy":
+        scores = rng.standard_cauchy(200_000).astype(np.float32)
+    elif kind == "positive":
+        scores = np.abs(scores) + np.float32(0.1)
+    elif kind == "few values":
+        scores = np.round(np.abs(scores), 1) + np.float32(1)
+    keys = Keys.of(torch.from_numpy(scores))
+    counts = prefix_counts(keys.keys_P)
+    by_share = Bins.by_share(counts, counts)
+    equal = Bins.equal(counts, counts)
+    assert (equal is None) == (kind in ("normal", "heavy"))  # keys far apart on both sides of 0
+    for bins in [by_share] if equal is None else [by_share, equal]:
+        in_bins = np.bincount(bins.find(keys).numpy()).astype(np.float64)
+        shared = float((in_bins**2).sum()) / len(scores) ** 2
+        assert 0 < bins.least_shared(counts) <= shared
+        if kind == "positive":
+            assert shared < 2 * bins.least_shared(counts)
