@@ -21,7 +21,7 @@ REFERENCE = TrialSpec(model="vae", modality="T1w", params={"n_c": 8, "n_z": 64, 
 REFERENCE_S = 2.1e-3
 
 START_S = 8.0
-"""Until Ray and its first workers are there."""
+"""Until Ray and its first workers are there, and at the end until the table is."""
 
 
 AT_MOST = "With --asha it takes less, as far as networks are stopped early."
