@@ -50,7 +50,7 @@ def top_means(
     top_B = np.maximum(1, (n_B * TOP_SHARE).astype(np.int64))
     last = np.arange(len(n_B)), top_B - 1
     n_most = int(top_B.max(initial=1))
-    # 0 in the brain, minus infinity outside; chosen by a mask it takes ten times as long
+    # 0 in the brain, minus infinity outside; chosen by a mask it takes 4 to 20 times as long
     box = (slice(None), *_box(brain_BHW))
     outside = torch.from_numpy(brain_BHW[box]).to(torch.int32) - 1
     beyond = (outside & _MINUS_INFINITY).view(torch.float32)
@@ -95,7 +95,7 @@ def _highest(values_BP: Tensor, n: int) -> NDArray[np.float32]:
 
 
 def _count_marked(marked: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How many are marked of each of the first axis, five times as fast as numpy by axis."""
+    """How many are marked of each of the first axis, four times as fast as numpy by axis."""
     return np.array([np.count_nonzero(one) for one in marked], np.int64)
 
 
@@ -241,21 +241,16 @@ class Details:
         n_pixels_B = _count_marked(brain_BHW)
         tops = top_means(maps, brain_BHW)
         n_scores, n_slices = len(maps), len(brain_BHW)
-        columns = [
+        means = np.stack(list(tops.values()), axis=1).reshape(-1)
+        arrays = [
             pa.repeat(self._subject, n_slices * n_scores),
             np.repeat(self._test.slice_index_N[rows.start : rows.stop], n_scores),
             pa.array(list(maps)).take(pa.array(np.tile(np.arange(n_scores), n_slices))),
             np.repeat(n_pixels_B, n_scores),
             np.repeat(n_positive_B, n_scores),
-            np.stack(list(tops.values()), axis=1).reshape(-1),
+            pa.array(means, from_pandas=True),  # NaN is null
         ]
-        arrays = [
-            column
-            if isinstance(column, pa.Array)
-            else pa.array(column, type=field.type, from_pandas=True)  # NaN is null
-            for column, field in zip(columns, SLICES_SCHEMA, strict=True)
-        ]
-        self._slices.append(pa.table(arrays, schema=SLICES_SCHEMA))
+        self._slices.append(pa.table(arrays, names=SLICES_SCHEMA.names).cast(SLICES_SCHEMA))
         if n_positive_B.any():
             number_BHW = self._found.in_batch(rows.start - self._first, n_slices)
             self._numbers.append(number_BHW[lesion_BHW])

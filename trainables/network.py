@@ -67,9 +67,8 @@ class Normalised(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, C', h', w')."""
         if not _computes_scores(self, input):
-            for layer in self:
-                input = layer(input)
-            return input
+            output: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
+            return output
         convolution, norm, _ = cast("_Layers", tuple(self))
         is_transposed = isinstance(convolution, nn.ConvTranspose2d)
         weight, bias = fuse_conv_bn_weights(
