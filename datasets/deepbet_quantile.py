@@ -1,4 +1,4 @@
-"""Quantiles without sorting, for deepbet: the only place in this package that knows torch.
+"""Quantiles without sorting, for deepbet.
 
 deepbet asks for two quantiles of two million voxels, and torch sorts all of them each time, which
 takes ten times as long as putting the two neighbours of the quantile in their places. Imported

@@ -92,7 +92,12 @@ def _deepbet() -> Any:
         warnings.simplefilter("ignore", DeprecationWarning)
         from deepbet.bet import BrainExtraction
 
-        return BrainExtraction()
+        model = BrainExtraction()
+    if next(model.model.parameters()).device.type == "cpu":
+        from datasets.deepbet_network import MaskNetwork
+
+        model.model, model.bbox_model = MaskNetwork(model.model), MaskNetwork(model.bbox_model)
+    return model
 
 
 def _run_deepbet(data_XYZ: NDArray[np.float32]) -> NDArray[np.bool_]:

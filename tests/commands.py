@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 _MARK = "ANOMALY_STUDY_TEST_RUN"
 _LOOK_S = 0.02
+_PAUSES = 4
 
 
 @dataclass
@@ -109,10 +111,14 @@ def begin(words: list[str], outputs: Path, cwd: Path | None = None, **environmen
 
 
 def wait_until(holds: Callable[[], bool], most_s: float) -> bool:
-    """Look again and again until something holds; False if it never does."""
+    """Look again and again until something holds; False if it never does.
+
+    Looks that take long are made less often: they cost those who are waited for their processor.
+    """
     pause = threading.Event()
-    for _ in range(int(most_s / _LOOK_S)):
+    end = time.monotonic() + most_s
+    while (began := time.monotonic()) < end:
         if holds():
             return True
-        pause.wait(_LOOK_S)
+        pause.wait(max(_LOOK_S, _PAUSES * (time.monotonic() - began)))
     return holds()

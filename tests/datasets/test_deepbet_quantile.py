@@ -1,10 +1,7 @@
-"""Quantiles that are not sorted for have the bits of torch's, and deepbet's masks are its own."""
+"""Quantiles that are not sorted for have the bits of torch's."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -12,11 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.deepbet_quantile import MIN_VALUES, PartitionedQuantiles, _quantile
-from datasets.extractors import _deepbet, run_extractor
-from datasets.nifti import load_volume
-from datasets.phantom import writer
-from datasets.phantom.settings import PhantomOptions
-from datasets.sources import phantom
 
 
 def bits(value: torch.Tensor) -> tuple[torch.Size, bytes]:
@@ -68,13 +60,3 @@ def test_what_is_asked_in_another_way_is_left_to_torch() -> None:
         assert nearest in values
         with pytest.raises(RuntimeError, match="range"):
             values.quantile(1.5)
-
-
-@pytest.mark.slow
-def test_the_mask_of_a_head_is_that_of_deepbets_own_way(tmp_path: Path) -> None:
-    writer.ensure(tmp_path, PhantomOptions(layout="ixi", subjects=1, slice_mm=5, in_plane_mm=3))
-    volume = load_volume(phantom.list_scans(tmp_path, ("T1w",)).scans[0].image)
-    _, expected, _ = _deepbet().run(nib.Nifti1Image(volume.data_XYZ, volume.affine))
-    found = run_extractor("deepbet", volume)
-    assert found.any()
-    np.testing.assert_array_equal(found, np.asarray(expected.dataobj) > 0)
