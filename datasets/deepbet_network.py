@@ -51,7 +51,7 @@ class MaskNetwork(nn.Module):
 def max_pool(x_1CXYZ: Tensor) -> Tensor:
     """``max_pool3d`` of 3x3x3 windows, stride 2, padding 1, for even sizes: axis by axis."""
     for axis in (2, 3, 4):
-        even, odd = x_1CXYZ.unflatten(axis, (-1, 2)).unbind(axis + 1)
+        even, odd = torch.unflatten(x_1CXYZ, axis, (-1, 2)).unbind(axis + 1)
         x_1CXYZ = torch.maximum(even, odd)
         # A window begins one before its even element: with the odd one of the window before.
         later = x_1CXYZ.narrow(axis, 1, x_1CXYZ.shape[axis] - 1)

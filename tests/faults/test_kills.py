@@ -12,7 +12,6 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "moment", "nth"),
     [
-        ("driver", "parts, no manifest", 1),
         ("worker", "training", 0),
         ("raylet", "evaluation", 0),
         ("process group", "preparation", 1),
