@@ -238,11 +238,14 @@ def _interpolated(flops: float, seconds_by_flops: dict[float, float]) -> float:
 
 
 def _slices(count: int) -> Slices:
-    """Slices like those of brains, a subject of each 64."""
+    """Slices like those of brains, a subject of each 64.
+
+    The lesion lies beside the brain: one within is labelled by a library that may not be there.
+    """
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:128, :128] - 63.5
     brain_HW = (x / 45) ** 2 + (y / 55) ** 2 < 1
-    lesion_HW = (x - 15) ** 2 + y**2 < 8**2
+    lesion_HW = (x - 50) ** 2 + (y - 50) ** 2 < 8**2
     few = np.where(brain_HW, rng.normal(1.0, 0.2, (min(count, 64), 128, 128)), 0.0)
     subject_N = np.arange(count, dtype=np.int32) // 64
     return Slices(

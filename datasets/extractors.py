@@ -28,7 +28,10 @@ from datasets.nifti import Volume, load_mask
 Tool = Literal["deepbet", "bet"]
 
 DEEPBET_THRESHOLD = 0.5
-"""Voxels that are more probably brain than this are brain: deepbet's own default."""
+"""Voxels that are more probably brain than this are brain: deepbet's own default.
+
+:class:`datasets.deepbet_network.MaskNetwork` knows of no other.
+"""
 
 BET_TIMEOUT_S = 900.0
 """BET takes seconds to minutes; robust centring repeats it up to ten times."""
@@ -86,7 +89,10 @@ def run_extractor(tool: Tool, volume: Volume, second: bool = False) -> NDArray[n
 
 @lru_cache(maxsize=1)
 def _deepbet() -> Any:
-    """The model, loaded once per process; on the GPU where there is one."""
+    """The model, loaded once per process; on the GPU where there is one.
+
+    On a CPU its networks are computed sooner where that gives the very same masks.
+    """
     with warnings.catch_warnings():
         # torch.jit.load, which deepbet's weights need, announces its end; torch is pinned.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -96,7 +102,9 @@ def _deepbet() -> Any:
     if next(model.model.parameters()).device.type == "cpu":
         from datasets.deepbet_network import MaskNetwork
 
-        model.model, model.bbox_model = MaskNetwork(model.model), MaskNetwork(model.bbox_model)
+        network = MaskNetwork(model.model)
+        if network.has_the_same_sums():
+            model.model, model.bbox_model = network, MaskNetwork(model.bbox_model)
     return model
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 _MARK = "ANOMALY_STUDY_TEST_RUN"
 _LOOK_S = 0.02
-_PAUSES = 4
+_PAUSES, _LONGEST_PAUSE_S = 4, 1.0
 
 
 @dataclass
@@ -120,5 +120,5 @@ def wait_until(holds: Callable[[], bool], most_s: float) -> bool:
     while (began := time.monotonic()) < end:
         if holds():
             return True
-        pause.wait(max(_LOOK_S, _PAUSES * (time.monotonic() - began)))
+        pause.wait(min(max(_LOOK_S, _PAUSES * (time.monotonic() - began)), _LONGEST_PAUSE_S))
     return holds()

@@ -166,7 +166,7 @@ def find_lesions(test: Slices, rows: slice) -> Lesions:
     none = np.zeros((0, *test.images_NHW.shape[1:]), np.int32)
     if not len(marked):
         return Lesions(none, 0, (), 0)
-    import cc3d  # where nothing has a lesion, as on a bare GPU machine, it need not be there
+    import cc3d  # a borrowed machine that only measures its card may lack it
 
     first, last = int(marked[0]), int(marked[-1]) + 1
     bits = lesion_bits[first:last]
@@ -178,9 +178,12 @@ def find_lesions(test: Slices, rows: slice) -> Lesions:
     box = _box(lesion_SHW.astype(bool))
     for end in ends:
         part = (slice(start, end), *box)
-        # Numbered by first pixel, as by scipy.ndimage.label, which takes .3 s to import.
-        found, count = cc3d.connected_components(lesion_SHW[part], connectivity=26, return_N=True)
-        number_SHW[part] = np.where(found, found + n_lesions, 0)
+        # Numbered by first pixel, as by scipy.ndimage.label, which takes .3 s to import. What is a
+        # view of a larger array, cc3d may read as if it were none.
+        found, count = cc3d.connected_components(
+            np.ascontiguousarray(lesion_SHW[part]), connectivity=26, return_N=True
+        )
+        number_SHW[part] = np.where(found, found.astype(np.int32) + n_lesions, 0)
         n_lesions += count
         start = end
     volumes = None

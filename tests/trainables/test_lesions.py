@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
@@ -75,6 +77,42 @@ def test_lesions_are_those_of_whole_volumes_with_their_scores(
                 )
     assert len(expected) == 3 * 2
     assert evaluation.lesions.to_pylist() == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 7), st.integers(1, 5), st.integers(1, 5)),
+    share=st.sampled_from([0.1, 0.3, 0.5, 1.0]),
+    gaps=st.lists(st.integers(1, 3), min_size=6, max_size=6),
+    corner=st.tuples(st.integers(0, 123), st.integers(0, 123)),
+    seed=st.integers(0, 2**16),
+)
+def test_lesions_of_any_shape_are_the_connected_ones(
+    shape: tuple[int, int, int], share: float, gaps: list[int], corner: tuple[int, int], seed: int
+) -> None:
+    """Down to a single pixel, and over slices of which some were left out."""
+    n, (y, x) = shape[0], corner
+    index_N = np.cumsum([0, *gaps])[:n]
+    lesion_NHW = np.zeros((n, 128, 128), bool)
+    marked = np.random.default_rng(seed).random(shape) < share
+    lesion_NHW[:, y : y + shape[1], x : x + shape[2]] = marked
+    bits_NK = np.packbits(lesion_NHW.reshape(n, -1), axis=1)
+    test = replace(
+        healthy_slices(n, slices_per_subject=n),
+        brain_bits_NK=np.full_like(bits_NK, 255),
+        lesion_bits_NK=bits_NK,
+        slice_index_N=index_N.astype(np.int32),
+        voxel_ml_N=np.full(n, VOXEL_ML),
+    )
+    in_space = np.zeros((index_N[-1] + 1, 128, 128), bool)
+    in_space[index_N] = lesion_NHW
+    number_NHW, count = ndimage.label(in_space, structure=np.ones((3, 3, 3)))
+    found = find_lesions(test, slice(0, n))
+    assert found.n_lesions == count
+    assert found.volumes_ml == pytest.approx(
+        [VOXEL_ML * size for size in np.bincount(number_NHW.reshape(-1))[1:]]
+    )
+    np.testing.assert_array_equal(found.in_batch(0, n), number_NHW[index_N])
 
 
 def test_slices_have_the_mean_of_their_highest_brain_pixels(
