@@ -7,7 +7,6 @@ small.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -15,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard.reader import StudyReader, StudyView
 from datasets.manifest import CohortManifest, ScanRecord, read_manifest
 from datasets.storage import Storage, StorageError
+from datasets.tables import read_table
 from study.plan.done import plan_rows, plan_trials
 from study.records.names import Names
 from study.records.showcase import ShowcaseMaps, decode_showcase
@@ -354,6 +353,6 @@ def _evaluation_part(uri: str, study: str, trial_id: str, eval_id: str, part: st
 
 def _parquet(data: bytes, name: str) -> pa.Table:
     try:
-        return pq.read_table(io.BytesIO(data))
+        return read_table(data)
     except pa.ArrowException as error:
         raise StorageError(f"{name!r} is no Parquet file: {error}") from error

@@ -34,6 +34,7 @@ from datasets.preprocess import SliceGeometry, SliceStack, preprocess
 from datasets.scan import Role, Scan
 from datasets.settings import SIZE, PreprocessSettings
 from datasets.storage import Storage, StorageError, sha256_hex
+from datasets.tables import read_table
 
 IMAGE_BYTES = SIZE * SIZE * 2
 MASK_BYTES = SIZE * SIZE // 8
@@ -207,8 +208,8 @@ def slices_of(storage: Storage, record: ScanRecord, data: bytes) -> SliceColumns
         StorageError: If its columns are not those of this version.
     """
     try:
-        table = pq.read_table(pa.BufferReader(data), schema=SCHEMA)
-    except (pa.ArrowException, OSError) as error:
+        table = read_table(data).select(SCHEMA.names).cast(SCHEMA)
+    except (pa.ArrowException, KeyError, OSError) as error:
         raise StorageError(
             f"{record.part!r} in the store {storage.uri!r} is no part of this version: {error}"
         ) from error

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from datasets.manifest import read_manifest
 from datasets.scan import Modality
 from datasets.storage import Storage, StorageError
+from datasets.tables import read_table
 from study.apply.model import COUNTS, AppliedModel, ModelDescription, installed
 from study.errors import UsageError
 from study.plan.done import plan_rows
@@ -188,7 +189,7 @@ def _reference(
         if evaluation is None:
             raise StorageError(f"the evaluation {row['eval_id']} of trial {fit_id} has vanished")
         data = trial.read_part(evaluation, "subjects.parquet")
-        table = pq.read_table(pa.BufferReader(data))
+        table = read_table(data)
         tables.append(table.filter(pc.equal(table["region"], REGION)).select(COUNTS))
         cohorts.append(row["cohort"])
     return tuple(sorted(cohorts)), pa.concat_tables(tables)

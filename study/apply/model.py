@@ -20,13 +20,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datasets.files import RefusedFileError, read_regular, write_whole
 from datasets.identity import digest
 from datasets.settings import PREPROCESS_VERSION, PreprocessSettings
 from datasets.storage import StorageError, sha256_hex
+from datasets.tables import read_table
 from study.apply.maps import HealthyPixels
 from study.errors import UsageError
 from study.report.detection import Subjects
@@ -141,7 +141,7 @@ class AppliedModel:
 
     @cached_property
     def _healthy(self) -> pa.Table:
-        return pq.read_table(pa.BufferReader(self.healthy))
+        return read_table(self.healthy)
 
     def threshold(self, score: str, share: float) -> float:
         """The score that at most a share of the healthy subjects' brain pixels reaches.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
 from datasets.identity import digest
 from datasets.storage import StorageError
+from datasets.tables import read_table
 from study.plan.done import plan_trials
 from study.records.showcase import ShowcaseMaps, decode_showcase
 from study.records.studies import StudyStore
@@ -181,7 +180,7 @@ class ExportedStudy:
             return ()
         data = self.store.trial(fit.trial_id).read_part(fit, "history.parquet")
         columns = ("epoch", "train_loss", "validation_loss")
-        table = pq.read_table(pa.BufferReader(data), columns=list(columns))
+        table = read_table(data, columns)
         values = zip(*(table[name].to_pylist() for name in columns), strict=True)
         return tuple(Loss(*some) for some in values if some[1] is not None)
 
@@ -193,7 +192,7 @@ class ExportedStudy:
                 record = trial.evaluation(eval_id)
                 if record is None or "heatmaps.parquet" not in record.parts:
                     continue
-                table = pq.read_table(io.BytesIO(trial.read_part(record, "heatmaps.parquet")))
+                table = read_table(trial.read_part(record, "heatmaps.parquet"))
             except (StorageError, pa.ArrowException):
                 continue  # the report and study.store check tell of it
             for shown in decode_showcase(table):

@@ -23,6 +23,7 @@ from datasets.collector import disable_gc
 from datasets.manifest import as_text
 from datasets.selfdigest import BLANK, fill_in, is_intact
 from datasets.storage import StorageError
+from datasets.tables import read_all
 from study.errors import DamagedError
 from study.records.identities import check_evaluation, check_fit, problem_of
 from study.records.names import Names
@@ -162,7 +163,7 @@ def _read_index(study: StudyStore) -> pa.Table:
     where = f"{study.storage.uri}/index.parquet"
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
-        table = file.read()
+        table = read_all(file)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DamagedError(f"{where} is damaged: {error}") from error
     digest = (file.metadata.metadata or {}).get(_DIGEST)
@@ -314,7 +315,7 @@ def read_metrics(data: bytes, where: str) -> list[dict[str, Any]]:
         file = pq.ParquetFile(pa.BufferReader(data))
         if not 0 < file.metadata.num_rows <= _MOST_METRICS:
             raise ValueError(f"it has {file.metadata.num_rows} rows")
-        table = file.read()
+        table = read_all(file)
         known = {field.name: field.type for field in METRICS_SCHEMA}
         if any(known.get(field.name, field.type) != field.type for field in table.schema):
             raise ValueError("its columns are others")

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from datasets.selfdigest import BLANK, fill_in, is_intact
 from datasets.storage import StorageError
+from datasets.tables import read_all
 from study.errors import DamagedError
 from study.records.studies import StudyStore
 
@@ -118,7 +119,7 @@ def _read(study: StudyStore) -> pa.Table:
     where = f"{study.storage.uri}/{PATH}"
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
-        table = file.read()
+        table = read_all(file)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DamagedError(f"{where} is damaged: {error}") from error
     kept = (file.metadata.metadata or {}).get(_DIGEST)

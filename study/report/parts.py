@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datasets.storage import StorageError
+from datasets.tables import read_table
 from study.records.studies import StudyStore
 from study.terminal import counted
 
@@ -43,7 +43,7 @@ class Parts:
             record = trial.evaluation(eval_id)
             if record is None or name not in record.parts:
                 return None
-            table = pq.read_table(pa.BufferReader(trial.read_part(record, name)))
+            table = read_table(trial.read_part(record, name))
             table.validate(full=True)
         except ERRORS:
             self.refuse(trial_id, eval_id, name)

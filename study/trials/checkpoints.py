@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datasets.storage import DamagedFileError
+from datasets.tables import read_table
 from study.records.parts import read_state, state_bytes, table_bytes
 from study.records.studies import Attempt, TrialStore
 from study.records.types import Checkpoint, FitRecord, Part
@@ -163,7 +163,7 @@ def kept_progress(trial: TrialStore) -> FitProgress:
     except DamagedFileError:
         return FitProgress()
     return FitProgress(
-        rows=pq.read_table(pa.BufferReader(data)).to_pylist(),
+        rows=read_table(data).to_pylist(),
         attempts=checkpoint.attempts,
         wall_s=checkpoint.wall_s,
         steps=checkpoint.steps,
@@ -208,9 +208,7 @@ def resume(trial: TrialStore, detector: Detector, n_slices: int, epochs: int) ->
         if found.epoch > epochs or not detector.leads_to(found.state, n_slices, epochs):
             continue
         try:
-            history = pq.read_table(
-                pa.BufferReader(trial.read_part(found.source, "history.parquet"))
-            )
+            history = read_table(trial.read_part(found.source, "history.parquet"))
         except DamagedFileError:
             continue
         detector.load_state(found.state)

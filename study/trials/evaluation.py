@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import time
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datasets.storage import DamagedFileError, StorageError
+from datasets.tables import read_table
 from study.progress.events import Event
 from study.records.parts import table_bytes
 from study.records.provenance import provenance
@@ -35,7 +34,7 @@ def recorded(order: TrialOrder, planned: PlannedEval, trial: TrialStore) -> Even
         if record is None or record.status != "done":
             return None
         parts = {name: trial.read_part(record, name) for name in sorted(record.parts)}
-        rows = pq.read_table(io.BytesIO(parts["metrics.parquet"])).to_pylist()
+        rows = read_table(parts["metrics.parquet"]).to_pylist()
     except (DamagedFileError, KeyError, pa.ArrowInvalid):
         return None
     return Event("evaluate", order.spec.epochs, cohort=planned.place, auc=_told(planned, rows))

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from datasets.storage import DamagedFileError
+from datasets.tables import read_table
 from study.records.halving import Halving, Stop
 from study.records.studies import StudyStore, TrialStore
 from study.records.types import Checkpoint, FitRecord, PlannedTrial
@@ -134,6 +134,6 @@ def _passed(trial: TrialStore, epochs: int) -> dict[int, float]:
 
 def _losses(trial: TrialStore, source: FitRecord | Checkpoint) -> dict[int, float]:
     """The validation losses in a history, by epoch."""
-    table = pq.read_table(pa.BufferReader(trial.read_part(source, "history.parquet")))
+    table = read_table(trial.read_part(source, "history.parquet"))
     pairs = zip(table["epoch"].to_pylist(), table["validation_loss"].to_pylist(), strict=True)
     return {epoch: loss for epoch, loss in pairs if loss is not None}

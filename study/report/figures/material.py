@@ -5,7 +5,6 @@ Shape legend: H = W = 128 pixels.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,11 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from datasets.manifest import CohortManifest, read_manifest
 from datasets.shards import read_slices
 from datasets.storage import Storage
+from datasets.tables import read_table
 from study.records.showcase import ShowcaseMaps, decode_showcase
 from study.records.studies import StudyStore
 from study.report.operating import Operating
@@ -133,7 +132,7 @@ class Material:
             trial = self.study.trial(row["trial_id"])
             record = trial.evaluation(row["eval_id"])
             assert record is not None  # the index has just read it
-            self._parts[key] = pq.read_table(io.BytesIO(trial.read_part(record, name)))
+            self._parts[key] = read_table(trial.read_part(record, name))
         return self._parts[key]
 
     def curve(self, row: dict[str, Any]) -> Curve:
