@@ -141,6 +141,6 @@ def _best(rows: list[_Row], metric: str, *axes: Setting) -> list[_Seeds]:
 
 def pairs(table: pa.Table, *names: str) -> list[tuple[Any, ...]]:
     """The distinct combinations of some columns, sorted."""
-    distinct = table.group_by(list(names)).aggregate([])
+    distinct = table.group_by(list(names), use_threads=False).aggregate([])
     columns = [distinct[name].to_pylist() for name in names]
     return sorted(zip(*columns, strict=True), key=lambda row: tuple(str(v) for v in row))

@@ -87,7 +87,9 @@ def _columns(frame: Frame, others: Mapping[str, Frame]) -> dict[str, tuple[str, 
     """The test cohorts that have results here and in one of the others, in table order."""
 
     def tested(one: Frame) -> set[tuple[str, str]]:
-        distinct = one.view.results.group_by(["cohort", "modality"]).aggregate([])
+        distinct = one.view.results.group_by(["cohort", "modality"], use_threads=False).aggregate(
+            []
+        )
         return {(row["cohort"], row["modality"]) for row in distinct.to_pylist()}
 
     shared = tested(frame) & {column for other in others.values() for column in tested(other)}

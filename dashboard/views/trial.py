@@ -205,7 +205,9 @@ def _maps(frame: Frame, results: pa.Table, where: str) -> None:
     st.header("Score maps", anchor=False)
     evaluations = {
         row["cohort"]: row["eval_id"]
-        for row in results.group_by(["cohort", "eval_id"]).aggregate([]).to_pylist()
+        for row in results.group_by(["cohort", "eval_id"], use_threads=False)
+        .aggregate([])
+        .to_pylist()
     }
     cohorts = sorted(evaluations)
     cohort = cohorts[0]

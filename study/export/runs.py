@@ -130,7 +130,7 @@ class ExportedStudy:
         """When the last record of each trial was written."""
         index = self.report.index
         index = index.filter(pc.is_valid(index["finished"]))
-        last = index.group_by("trial_id").aggregate([("finished", "max")])
+        last = index.group_by("trial_id", use_threads=False).aggregate([("finished", "max")])
         return dict(zip(*(last[c].to_pylist() for c in ("trial_id", "finished_max")), strict=True))
 
     @cached_property

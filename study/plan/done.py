@@ -232,5 +232,5 @@ def _part_of(index: pa.Table, kind: str, names: Sequence[str]) -> list[list[Any]
     An index has a row for each score and region of an evaluation, ten times more than evaluations.
     """
     rows = index.select(["kind", *names]).filter(pc.equal(index["kind"], kind))
-    distinct = rows.group_by(list(names)).aggregate([])
+    distinct = rows.group_by(list(names), use_threads=False).aggregate([])
     return [distinct[name].to_pylist() for name in names]

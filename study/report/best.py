@@ -35,15 +35,15 @@ def top_rows(
     """
     kept = with_settings(results.filter(pc.is_valid(results[metric])))
     of_setting = [*_CELL, "setting_id"]
-    means = kept.group_by(of_setting).aggregate([(metric, "mean")])
-    highest = means.group_by(_CELL).aggregate([(f"{metric}_mean", "max")])
-    joined = means.join(highest, keys=_CELL)
+    means = kept.group_by(of_setting, use_threads=False).aggregate([(metric, "mean")])
+    highest = means.group_by(_CELL, use_threads=False).aggregate([(f"{metric}_mean", "max")])
+    joined = means.join(highest, keys=_CELL, use_threads=False)
     # Sums may round differently in another order: which of these is best is decided below.
     lowest = pc.subtract(joined[f"{metric}_mean_max"], _ROUNDING)
     at_top = joined.filter(pc.greater_equal(joined[f"{metric}_mean"], lowest)).select(of_setting)
     numbers = pa.array(range(kept.num_rows), pa.int64())
     numbered = kept.select(of_setting).append_column("row", numbers)
-    chosen = numbered.join(at_top, keys=of_setting, join_type="left semi")
+    chosen = numbered.join(at_top, keys=of_setting, join_type="left semi", use_threads=False)
     few = kept.drop_columns("setting_id").take(pa.array(sorted(chosen["row"].to_pylist()), "int64"))
     # A search's trials are known by its fits, not by the study's record.
     asked_for = pc.or_(pc.is_valid(index["search"]), pc.is_in(index["trial_id"], few["trial_id"]))
@@ -57,5 +57,7 @@ def found_cells(results: pa.Table) -> list[dict[str, Any]]:
     Args:
         results: Finished evaluation rows.
     """
-    cells: list[dict[str, Any]] = results.group_by(_CELL).aggregate([]).to_pylist()
+    cells: list[dict[str, Any]] = (
+        results.group_by(_CELL, use_threads=False).aggregate([]).to_pylist()
+    )
     return cells

@@ -354,7 +354,8 @@ class OperatingPoints:
         table = self._part(row, "subjects.parquet")
         if table is None:
             return None
-        table = _of_score(table, row).filter(pc.field("region") == REGION)
+        table = _of_score(table, row)
+        table = table.filter(pc.equal(table["region"], REGION))
         has_all = {"n_scans", "voxel_ml", "top_mean"} <= set(table.column_names)
         if not table.num_rows or not has_all or table["n_scans"].null_count:
             return None  # of the first version of evaluation
@@ -371,7 +372,7 @@ class OperatingPoints:
 
 
 def _of_score(table: pa.Table, row: Row) -> pa.Table:
-    return table.filter(pc.field("score") == row["score"])
+    return table.filter(pc.equal(table["score"], row["score"]))
 
 
 def _place(share: float) -> str:
