@@ -14,7 +14,7 @@ def read_table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     Arrow's own threads, which ``pyarrow.parquet.read_table`` reads with, let go of Python's bytes a
     moment after the table is there. A process that ends in that moment is aborted (SIGABRT,
     "terminate called without an active exception"), though it has done all that it was to do: on a
-    busy machine, one of thirty short commands.
+    busy machine, one of thirty that read sixty tables.
 
     Args:
         data: The file.
