@@ -21,11 +21,15 @@ def read_table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         columns: Those to read; by default all.
 
     Raises:
-        pyarrow.ArrowException, OSError: If it is no Parquet file, or damaged.
+        pyarrow.ArrowException, OSError: If it is no Parquet file, damaged, or lacks a column.
     """
-    return read_all(pq.ParquetFile(pa.BufferReader(data)), columns)
-
-
-def read_all(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table of an open Parquet file; see :func:`read_table`."""
+    file = pq.ParquetFile(pa.BufferReader(data))
+    lacking = [name for name in columns or () if name not in file.schema_arrow.names]
+    if lacking:  # which Arrow would leave out without a word
+        raise pa.ArrowKeyError(f"there is no column {lacking[0]!r}")
     return file.read(columns=None if columns is None else list(columns), use_threads=False)
+
+
+def read_all(file: pq.ParquetFile) -> pa.Table:
+    """The table of an open Parquet file; see :func:`read_table`."""
+    return file.read(use_threads=False)

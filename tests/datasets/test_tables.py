@@ -53,6 +53,11 @@ def test_what_is_no_parquet_file_is_an_error(data: bytes) -> None:
             read_table(broken)
 
 
+def test_a_column_that_is_not_there_is_an_error(data: bytes) -> None:
+    with pytest.raises(pa.ArrowException, match="no column 'none'"):
+        read_table(data, ["a", "none"])
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
 def test_no_thread_of_arrow_takes_part(data: bytes, tmp_path: Path) -> None:
     """One that lets go of the bytes while the process ends has it aborted."""
